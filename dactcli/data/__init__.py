@@ -1,0 +1,1 @@
+"""Data: from a recipe to tokenised, padded batches, everything checked on the way."""

@@ -1,0 +1,1 @@
+"""Evaluation: layer outputs, metrics, and what every halting rule makes of them."""

@@ -1,0 +1,1 @@
+"""Inspection: the halting trace of single examples."""

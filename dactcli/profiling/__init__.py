@@ -1,0 +1,1 @@
+"""Profiling: what a layer saved is worth in seconds."""

@@ -1,0 +1,1 @@
+"""Recipes: YAML files that say what to train, on what, and how it is judged."""

@@ -1,0 +1,1 @@
+"""Reports: results drawn on a terminal. Imports no torch."""

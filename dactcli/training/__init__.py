@@ -1,0 +1,1 @@
+"""Training: stages on the transformers Trainer, run folders, resume."""
