@@ -1,0 +1,1 @@
+"""dact: BERT-like encoders that run only as many layers as each answer needs."""

@@ -1,13 +1,13 @@
 """What a recipe may say: one pydantic section per heading, strict, unknown keys refused.
 
-Only `data.source` and `model.encoder` are required; every other key has the default that stands here, and a known
-task (`dactcli.data.tasks`) fills in its columns, labels and metric. Paths are kept as written; `recipe.load` makes
-them absolute.
+Only `data.source` and `model.encoder` are required; every other key has the default that stands here, and a
+known task (`dactcli.data.tasks`) fills in its columns, labels and metric. Paths are kept as written;
+`recipe.load` makes them absolute.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,18 +15,18 @@ Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"
 REGRESSION_METRICS = ("pearson", "spearman")
 
 PositiveInt = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed
 Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Files = str | list[str]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Files = str | Annotated[list[str], Field(min_length=1)]
 Split = Files | Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: strict types, no unknown keys, frozen once read."""
+    """A part of a recipe: strict types, no unknown keys, finite numbers, frozen once read."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class TaskSection(Section):
@@ -72,7 +72,7 @@ class DataSection(Section):
 class Geometry(Section):
     """An encoder to train from scratch: sizes of a BERT-like model, and of the vocabulary learned for it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
 
     model_type: Literal["bert", "roberta"] = "bert"
     hidden_size: PositiveInt = 128
@@ -85,7 +85,7 @@ class Geometry(Section):
     @model_validator(mode="after")
     def _heads_divide(self) -> Geometry:
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError("hidden_size must be a multiple of num_attention_heads")
+            raise ValueError("needs a hidden_size that is a multiple of num_attention_heads")
         return self
 
 
@@ -116,7 +116,8 @@ class DactSection(Section):
         unweighted = self.layer_loss == "none" or self.layer_loss_weight == 0
         if unweighted and (self.detach or self.tau is None):
             raise ValueError(
-                "nothing would train the layers' answers: layer_loss is none, and detach keeps the DACT loss from them"
+                "leaves the layers' answers untrained: no layer loss, and the DACT loss is kept from them"
+                "; choose a layer_loss with a weight, or set detach to false and tau to a number"
             )
         return self
 
@@ -196,11 +197,12 @@ class Recipe(Section):
     evaluation: EvaluationSection = EvaluationSection()
     output: OutputSection = OutputSection()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_null_sections(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            for key in ("task", "training", "evaluation", "output"):
-                if key in value and value[key] is None:
-                    raise ValueError(f"{key} is empty; remove the heading or put keys under it")
-        return value
+    def stage_tau(self, stage: StageSection) -> float | None:
+        """The price of a layer in a stage: its own, which may be null, or else that of the dact section.
+
+        Returns:
+            None where the stage has no DACT loss.
+        """
+        if self.dact is None or stage.name == "encoder":
+            return None
+        return stage.tau if "tau" in stage.model_fields_set else self.dact.tau

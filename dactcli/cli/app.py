@@ -1,0 +1,65 @@
+"""The `dact` command: its four subcommands, and how errors reach the user."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from dactcli.cli import evaluate, finetune, inspect, profile
+from dactcli.errors import DactError
+
+
+class DactGroup(TyperGroup):
+    """Prints the sentence of a DactError and leaves with its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except DactError as error:
+            from dactcli.report.console import print_error
+
+            print_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=DactGroup,
+    name="dact",
+    help="BERT-like encoders that run only as many layers as each answer needs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: dact finetune recipes/quickstart.yaml",
+)
+app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
+app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
+app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dact {version('dactcli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    """BERT-like encoders that run only as many layers as each answer needs."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

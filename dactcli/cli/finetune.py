@@ -1,0 +1,85 @@
+"""`dact finetune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dactcli.cli import options
+
+if TYPE_CHECKING:
+    from dactcli.recipe.schema import Recipe
+
+EXAMPLE = "Example: dact finetune recipes/sst2.yaml --set training.epochs=1 --set training.batch_size=16"
+
+
+def finetune(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key of the recipe; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest unfinished run of the recipe's name.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the complete recipe and what would run, and stop.")
+    ] = False,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+    output: options.Output = None,
+) -> None:
+    """Fine-tune an encoder so that it halts early, as a recipe says."""
+    from dactcli.data.tasks import complete
+    from dactcli.recipe.load import load_recipe
+
+    full = complete(load_recipe(recipe, overrides or ()))
+    if dry_run:
+        _show_plan(full)
+        return
+    from dactcli.training.runs import runs_named, unfinished
+
+    name = full.output.name or full.task.name
+    folder = Path(full.output.dir).expanduser()
+    going_on = unfinished(folder, name) if resume else None
+    if resume and going_on is None:
+        _say_nothing_to_resume(runs_named(folder, name), folder / name)
+        return
+    from dactcli.model.device import find_device
+    from dactcli.report.training import render_training, screen
+
+    where = find_device(device)
+    options.quieten_libraries()
+    from dactcli.evaluation.evaluate import validator
+    from dactcli.training.fit import fit
+
+    with screen() as listener:
+        result = fit(full, evaluate=validator(full), listener=listener, device=where, resume=going_on)
+    options.emit(result.to_json(), as_json=as_json, output=output)
+    if not as_json:
+        from dactcli.report.console import results
+
+        results().print(render_training(result))
+
+
+def _show_plan(recipe: Recipe) -> None:
+    import sys
+
+    from dactcli.recipe.load import dump_recipe
+    from dactcli.report.console import messages
+    from dactcli.training.plan import describe_stages
+
+    sys.stdout.write(dump_recipe(recipe))
+    for line in describe_stages(recipe):
+        messages().print(line, markup=False, soft_wrap=True)
+
+
+def _say_nothing_to_resume(finished: list[Path], wanted: Path) -> None:
+    from dactcli.errors import ArtefactError
+    from dactcli.report.console import print_notice
+
+    if not finished:
+        raise ArtefactError("there is no run to resume", place=f"{wanted}-<n>", remedy="leave out --resume")
+    print_notice(f"nothing to resume: {finished[-1]} is finished")

@@ -1,0 +1,121 @@
+"""Options that several commands share, and what every command does before its work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dactcli.data.batches import Encoded
+    from dactcli.model.checkpoint import Run
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Write the JSON document to this file as well.", metavar="FILE", dir_okay=False),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option("--run", help="Run folder or saved model; runs/latest without it.", metavar="RUN"),
+]
+RuleName = Annotated[
+    str | None,
+    typer.Option("--rule", help="Halting rule; the model's own without it.", metavar="NAME[:VALUE]"),
+]
+
+
+def quieten_libraries() -> None:
+    """Keep the libraries' own bars and reports off the screen."""
+    import os
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    datasets.utils.logging.set_verbosity_error()
+
+
+def open_run(path: Path | None, device: str) -> Run:
+    """Load a run and put it on a device.
+
+    Args:
+        path: As RUN is given; None for the newest.
+        device: As `--device` is given.
+    """
+    from dactcli.model.device import find_device
+
+    where = find_device(device)
+    quieten_libraries()
+    from dactcli.model.checkpoint import load_run
+
+    run = load_run(path)
+    run.model.to(where)
+    return run
+
+
+def emit(document: Any, *, as_json: bool, output: Path | None) -> None:
+    """Print the JSON document, write it to a file, both or neither."""
+    from dactcli.report.console import print_json, write_document
+
+    if output is not None:
+        write_document(document, output)
+    if as_json:
+        print_json(document)
+
+
+def run_examples(run: Run, split: str, data: Path | None) -> tuple[Encoded, list[int] | None]:
+    """The examples to judge a run on, and their difficulty where it is known.
+
+    Args:
+        run: The run.
+        split: One of its own splits.
+        data: A file instead.
+
+    Raises:
+        DactError: The split does not exist, or the file cannot serve.
+    """
+    from dactcli.data.batches import encode_split
+
+    dataset = read_examples(run, data) if data is not None else _own_split(run, split)
+    encoded = encode_split(dataset, run.tokenizer, run.tokenizer.model_max_length)
+    difficulty = list(dataset["difficulty"]) if "difficulty" in dataset.column_names else None
+    if encoded.truncated:
+        from dactcli.report.console import print_notice
+
+        print_notice(
+            f"{len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
+            f"{run.tokenizer.model_max_length} tokens and were cut"
+        )
+    return encoded, difficulty
+
+
+def read_examples(run: Run, path: Path) -> Any:
+    """A file's examples with the run's columns: a data set with `text`, and `text_pair`, `label` where there are."""
+    from dactcli.data.sources import read_file
+
+    config = run.model.config
+    columns = run.recipe.data if run.recipe is not None else None
+    bounds = config.answer_range
+    return read_file(
+        str(path),
+        text=columns.text if columns else "sentence",
+        text_pair=columns.text_pair if columns else None,
+        label=columns.label if columns else "label",
+        labels=[] if bounds else [config.id2label[index] for index in range(config.num_labels)],
+        range=(bounds[0], bounds[1]) if bounds else None,
+    )
+
+
+def _own_split(run: Run, split: str) -> Any:
+    from dactcli.data.sources import load_splits
+    from dactcli.errors import UsageError
+
+    if run.recipe is None:
+        raise UsageError("this model was saved without a recipe", place=str(run.folder), remedy="give --data FILE")
+    return load_splits(run.recipe, only=(split,)).splits[split]

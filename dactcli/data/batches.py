@@ -1,0 +1,143 @@
+"""From texts to padded batches: tokenise, count what was cut, bucket by length, pad.
+
+B batch, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised examples.
+
+    Attributes:
+        inputs: `input_ids`, and `token_type_ids` where the tokenizer gives them: a list of tokens per example.
+        labels: Classes or values; None when unlabelled.
+        truncated: Positions of the examples that were longer than allowed.
+    """
+
+    inputs: dict[str, list[list[int]]]
+    labels: list[Any] | None
+    truncated: list[int]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens per example."""
+        return [len(ids) for ids in self.inputs["input_ids"]]
+
+    def to_dataset(self) -> Dataset:
+        """As a `datasets.Dataset` for the Trainer, with `labels` and `length`."""
+        from datasets import Dataset
+
+        columns: dict[str, Any] = {**self.inputs, "length": self.lengths}
+        if self.labels is not None:
+            columns["labels"] = self.labels
+        return Dataset.from_dict(columns)
+
+
+def encode(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    labels: Sequence[Any] | None = None,
+    *,
+    max_length: int,
+) -> Encoded:
+    """Tokenise texts, cutting those that are too long.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: First halves.
+        pairs: Second halves, for tasks on pairs.
+        labels: Classes or values.
+        max_length: Most tokens per example, special ones included.
+
+    Returns:
+        The encoded examples, in the given order.
+    """
+    kept: dict[str, list[list[int]]] = {"input_ids": [], "token_type_ids": []}
+    truncated: list[int] = []
+    for position, text in enumerate(texts):
+        pair = pairs[position] if pairs is not None else None
+        # One token more than allowed shows which texts are too long.
+        row = tokenizer(text, pair, truncation=True, max_length=max_length + 1, verbose=False)
+        if len(row["input_ids"]) > max_length:
+            truncated.append(position)
+            row = tokenizer(text, pair, truncation=True, max_length=max_length, verbose=False)
+        for name, values in kept.items():
+            if name in row:
+                values.append(row[name])
+    inputs = {name: values for name, values in kept.items() if values}
+    return Encoded(inputs, list(labels) if labels is not None else None, truncated)
+
+
+def encode_split(dataset: Dataset, tokenizer: Tokenizer, max_length: int) -> Encoded:
+    """Tokenise a split.
+
+    Args:
+        dataset: Columns `text`, and where there are such `text_pair` and `label`.
+        tokenizer: The model's tokenizer.
+        max_length: Most tokens per example, special ones included.
+    """
+
+    def column(name: str) -> list[Any] | None:
+        return dataset[name][:] if name in dataset.column_names else None
+
+    return encode(tokenizer, dataset["text"][:], column("text_pair"), column("label"), max_length=max_length)
+
+
+def pad(
+    tokenizer: Tokenizer, inputs: dict[str, list[list[int]]], device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Pad examples on the right to the longest of them.
+
+    Args:
+        tokenizer: For the padding token's id.
+        inputs: As in `Encoded`.
+        device: Where the tensors go.
+
+    Returns:
+        `input_ids`, `attention_mask` and, if given, `token_type_ids`, all [B, T].
+    """
+    rows = inputs["input_ids"]
+    longest = max(map(len, rows))
+    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": 0}
+    batch = {
+        name: torch.tensor([row + [fill[name]] * (longest - len(row)) for row in values])
+        for name, values in inputs.items()
+    }
+    batch["attention_mask"] = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def by_length(
+    tokenizer: Tokenizer, encoded: Encoded, batch_size: int, device: torch.device | str = "cpu"
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Batches of examples of like length, longest first, so that memory runs out at once or never.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        encoded: The examples.
+        batch_size: Examples per batch.
+        device: Where the tensors go.
+
+    Yields:
+        The positions of the examples, and their padded tensors [B, T].
+    """
+    lengths = encoded.lengths
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    for start in range(0, len(order), batch_size):
+        positions = order[start : start + batch_size]
+        rows = {name: [values[p] for p in positions] for name, values in encoded.inputs.items()}
+        yield positions, pad(tokenizer, rows, device)

@@ -1,0 +1,261 @@
+"""What is known about a task by its name, the recipe completed with it, and what its labels mean.
+
+The GLUE tasks (Wang et al. 2018, https://gluebenchmark.com) bring their columns, class names in GLUE's order,
+metric and hub address; `agreement` is generated (`dactcli.data.agreement`). Any other name is a plain
+classification task. What the user wrote always stands.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from dactcli.data import agreement
+from dactcli.data.files import describe
+from dactcli.errors import DataError, RecipeError, did_you_mean
+from dactcli.recipe.schema import REGRESSION_METRICS, DataSection, Metric, Recipe, Section, TaskSection
+
+SPLITS = ("train", "validation", "calibration", "test")
+BUILTIN = "agreement"
+HIDDEN = "-1"  # what GLUE writes for the labels that it keeps to itself
+_INTEGER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A known task: its columns, classes, metric, and where the hub keeps it.
+
+    `labels` is None for regression, `range` for classification; `validation` names the hub split, since MNLI
+    has two.
+    """
+
+    name: str
+    text: str = "sentence"
+    text_pair: str | None = None
+    label: str = "label"
+    labels: tuple[str, ...] | None = None
+    metric: Metric = "accuracy"
+    range: tuple[float, float] | None = None
+    hub_name: str | None = None
+    hub_config: str | None = None
+    validation: str = "validation"
+
+
+def _glue(name: str, text: str, text_pair: str | None, labels: str, **known: Any) -> Task:
+    return Task(
+        name=name,
+        text=text,
+        text_pair=text_pair,
+        labels=tuple(labels.split()) or None,
+        hub_name="nyu-mll/glue",
+        hub_config=name,
+        **known,
+    )
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        _glue("cola", "sentence", None, "unacceptable acceptable", metric="matthews_correlation"),
+        _glue("sst2", "sentence", None, "negative positive"),
+        _glue("mrpc", "sentence1", "sentence2", "not_equivalent equivalent", metric="f1"),
+        _glue("stsb", "sentence1", "sentence2", "", metric="pearson", range=(0.0, 5.0)),
+        _glue("qqp", "question1", "question2", "not_duplicate duplicate", metric="f1"),
+        _glue(
+            "mnli",
+            "premise",
+            "hypothesis",
+            "entailment neutral contradiction",
+            validation="validation_matched",
+        ),
+        _glue("qnli", "question", "sentence", "entailment not_entailment"),
+        _glue("rte", "sentence1", "sentence2", "entailment not_entailment"),
+        _glue("wnli", "sentence1", "sentence2", "not_entailment entailment"),
+        Task(name=BUILTIN, labels=tuple(agreement.LABELS)),
+    )
+}
+
+
+def is_regression(task: TaskSection) -> bool:
+    """Whether the labels are numbers on a scale rather than classes: by the metric, or by a range."""
+    return task.metric in REGRESSION_METRICS or task.range is not None
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """Fill in what the task's name implies and the user left out.
+
+    Columns, class names, metric, range, hub address and splits, and the rules to evaluate. Completing twice
+    changes nothing. GLUE hides the labels of its test splits, so a hub task gets no test split unless one is
+    named.
+
+    Raises:
+        RecipeError: Keys that contradict each other, or a source that lacks its address.
+    """
+    task, data = recipe.task, recipe.data
+    if data.source == "builtin":
+        task = _fill(task, name=BUILTIN)
+    known = TASKS.get(task.name)
+    if known:
+        data = _fill(data, text=known.text, text_pair=known.text_pair, label=known.label)
+    complete_source = {"builtin": _complete_builtin, "hub": _complete_hub, "files": _complete_files}[data.source]
+    data = complete_source(data, known)
+    recipe = _replace(recipe, task=_complete_task(task, known), data=data)
+    rules = recipe.evaluation.rules or _default_rules(recipe)
+    return _replace(recipe, evaluation=_replace(recipe.evaluation, rules=rules))
+
+
+def _complete_task(task: TaskSection, known: Task | None) -> TaskSection:
+    if known:
+        labels = list(known.labels) if known.labels else None
+        task = _fill(task, labels=labels, range=list(known.range) if known.range else None)
+    metric = task.metric or (known.metric if known else "pearson" if task.range else "accuracy")
+    task = _replace(task, metric=metric)
+    numbers = metric in REGRESSION_METRICS
+    if task.range and not numbers:
+        fault = f"{metric} judges classes, but task.range makes this a regression"
+        remedy = f"use {' or '.join(REGRESSION_METRICS)}, or range: null"
+        raise RecipeError(fault, place="task.metric", remedy=remedy)
+    if task.labels and numbers:
+        fault = f"{metric} judges numbers, but task.labels names classes"
+        remedy = "use accuracy, f1 or matthews_correlation, or labels: null"
+        raise RecipeError(fault, place="task.metric", remedy=remedy)
+    return task
+
+
+def _complete_builtin(data: DataSection, known: Task | None) -> DataSection:
+    for place, name in (("task.name", known.name if known else None), ("data.name", data.name or BUILTIN)):
+        if name != BUILTIN:
+            remedy = f"the builtin task is {BUILTIN}; other data needs data.source hub or files"
+            raise RecipeError("is not a builtin task", place=place, remedy=remedy)
+    for split in SPLITS:
+        if getattr(data, split) not in (None, split):
+            fault = "the builtin task brings its own splits"
+            raise RecipeError(fault, place=f"data.{split}", remedy="remove this key")
+    return _replace(data, name=BUILTIN, **{split: split for split in SPLITS})
+
+
+def _complete_hub(data: DataSection, known: Task | None) -> DataSection:
+    if known and known.hub_name and data.name in (None, known.hub_name):
+        data = _fill(_replace(data, name=known.hub_name), config=known.hub_config)
+    if data.name is None:
+        names = ", ".join(name for name, task in TASKS.items() if task.hub_name)
+        remedy = f"name a data set of the hub, a folder, or one of these as task.name: {names}"
+        raise RecipeError("is missing", place="data.name", remedy=remedy)
+    data = _replace(data, train=data.train or "train")
+    return _fill(data, validation=known.validation if known else "validation")
+
+
+def _complete_files(data: DataSection, known: Task | None) -> DataSection:
+    if not data.train:
+        remedy = "name a csv, tsv, jsonl or parquet file, or a list of them"
+        raise RecipeError("is missing", place="data.train", remedy=remedy)
+    return data
+
+
+def _default_rules(recipe: Recipe) -> list[str]:
+    if all(recipe.stage_tau(stage) is None for stage in recipe.training.stages):
+        return ["full"]
+    return ["full", "tolerance"] if is_regression(recipe.task) else ["full", "paper", "exact"]
+
+
+def _fill(section: AnySection, **values: Any) -> AnySection:
+    """Set the keys that the user did not."""
+    return _replace(section, **{k: v for k, v in values.items() if k not in section.model_fields_set})
+
+
+def _replace(section: AnySection, **values: Any) -> AnySection:
+    return section.model_copy(update=values)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What labels mean: class names in order, or else numbers within a range (any number when None)."""
+
+    labels: list[str]
+    range: tuple[float, float] | None = None
+
+    @cached_property
+    def index(self) -> dict[str | None, int]:
+        """Class index by what a source may write for it: the name; the index, unless names are integers."""
+        index: dict[str | None, int] = {label_key(label): number for number, label in enumerate(self.labels)}
+        if not self._named_by_integers:
+            index |= {str(number): number for number in range(len(self.labels))}
+        return index
+
+    def read(self, value: Any) -> int | float:
+        """The class index or number that a source's value stands for; DataError without a place."""
+        key = label_key(value)
+        if key is None:
+            raise DataError("the label is missing", remedy="write one, or take the row out")
+        if not isinstance(value, str | int | float):
+            raise DataError(f"the label is {describe(value)}", remedy="write a name or a number")
+        return self._class(key) if self.labels else self._number(key)
+
+    def hides(self, values: Sequence[Any]) -> bool:
+        """Whether these are placeholders for labels kept secret."""
+        possible = HIDDEN in self.index or (self.range is not None and self.range[0] <= int(HIDDEN))
+        return not possible and {label_key(value) for value in values} == {HIDDEN}
+
+    @property
+    def _named_by_integers(self) -> bool:
+        return any(_INTEGER.fullmatch(label) for label in self.labels)
+
+    def _class(self, key: str) -> int:
+        if key in self.index:
+            return self.index[key]
+        if _INTEGER.fullmatch(key) and not self._named_by_integers:
+            fault = f"label {key} is outside 0..{len(self.labels) - 1}"
+            raise DataError(fault, remedy=f"these stand for {', '.join(self.labels)}")
+        raise DataError(f"label {key!r} is unknown", remedy=did_you_mean(key, self.labels))
+
+    def _number(self, key: str) -> float:
+        try:
+            number = float(key)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise DataError(f"label {key!r} is not a finite number", remedy="a regression needs one per row")
+        if self.range and not self.range[0] <= number <= self.range[1]:
+            fault = f"label {key} is outside {self.range[0]:g}..{self.range[1]:g}"
+            raise DataError(fault, remedy="correct it, or set task.range")
+        return number
+
+
+def label_key(value: Any) -> str | None:
+    """A label as text: integers alike however they are written, None for what is empty."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+    whole = _INTEGER.fullmatch(text)
+    return str(int(whole[1])) if whole else text or None
+
+
+def class_names(places: Mapping[str, str]) -> list[str]:
+    """The classes found in data, in order: numerically where all are integers, else alphabetically.
+
+    Args:
+        places: Where each label key stands first.
+
+    Raises:
+        DataError: The labels are numbers, but not all whole ones: a regression, it seems.
+    """
+    if not all(map(_is_number, places)):
+        return sorted(places)
+    for key, place in places.items():
+        if not _INTEGER.fullmatch(key):
+            remedy = "for a regression, set task.metric: pearson and task.range: [lowest, highest]"
+            raise DataError(f"label {key} is not a class", place=place, remedy=remedy)
+    return sorted(places, key=int)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

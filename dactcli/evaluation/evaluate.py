@@ -1,0 +1,196 @@
+"""Judge a model on a split by several halting rules at once, from one pass through all layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dactcli.errors import DataError
+from dactcli.evaluation.metrics import classification_metrics, regression_metrics
+from dactcli.evaluation.outputs import LayerOutputs, collect
+from dactcli.model.rules import Decision, Full, Rule, decide
+from dactcli.results import EvalResult, RuleResult
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from dactcli.data.batches import Encoded
+    from dactcli.model.dact import DactForSequenceClassification
+    from dactcli.recipe.schema import Recipe
+
+
+def evaluate(
+    model: DactForSequenceClassification,
+    tokenizer: Tokenizer,
+    encoded: Encoded,
+    rules: Sequence[str],
+    *,
+    metric: str,
+    batch_size: int,
+    run: str = "",
+    split: str = "",
+    difficulty: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvalResult:
+    """Run all layers on a split once and judge every rule on what they said.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        encoded: The examples; without labels there are no metrics, only depths and agreement.
+        rules: Rules as `--rule` takes them.
+        metric: Name of the task's metric.
+        batch_size: Examples per batch.
+        run: Name of the run, for the result.
+        split: Name of the split, for the result.
+        difficulty: A known difficulty of each example.
+        progress: Called with the examples done and the examples in all.
+
+    Raises:
+        UsageError: The model cannot serve a rule.
+        DataError: There is no example.
+    """
+    chosen = [model.rule(rule) for rule in rules]
+    if not encoded.lengths:
+        raise DataError("the split has no examples", place=split or None, remedy="give at least one")
+    outputs = collect(model, tokenizer, encoded, batch_size=batch_size, progress=progress)
+    bounds = model.config.answer_range
+    return judge(
+        outputs,
+        chosen,
+        labels=encoded.labels,
+        metric=metric,
+        mixes=model.mixes,
+        answer_range=(bounds[0], bounds[1]) if bounds else None,
+        run=run,
+        split=split,
+        difficulty=difficulty,
+    )
+
+
+def judge(
+    outputs: LayerOutputs,
+    rules: Sequence[Rule],
+    *,
+    labels: Sequence[Any] | None,
+    metric: str,
+    mixes: bool,
+    answer_range: tuple[float, float] | None = None,
+    run: str = "",
+    split: str = "",
+    difficulty: Sequence[int] | None = None,
+) -> EvalResult:
+    """What each rule makes of the layers' outputs.
+
+    Args:
+        outputs: y_n [E, N, C] and h_n [E, N].
+        rules: The rules to judge.
+        labels: Classes or values [E]; None when unlabelled.
+        metric: Name of the task's metric.
+        mixes: Whether the model's answers accumulate (DACT) or each layer stands alone.
+        answer_range: Lowest and highest answer of a regression.
+        run: Name of the run, for the result.
+        split: Name of the split, for the result.
+        difficulty: A known difficulty of each example, whose correlation with depth is reported.
+
+    Returns:
+        The result, by rule.
+    """
+    examples, layers, _ = outputs.y.shape
+    full = decide(Full(), outputs.y, outputs.h, mixes=mixes)
+    judged, by_difficulty = {}, {}
+    for rule in rules:
+        decision = full if isinstance(rule, Full) else decide(rule, outputs.y, outputs.h, mixes=mixes)
+        metrics = _metrics(decision.answer, labels, answer_range)
+        depths = decision.exit_layer.bincount(minlength=layers + 1)[1:].tolist()
+        mean = float(decision.exit_layer.double().mean())
+        judged[str(rule)] = RuleResult(
+            metric=metrics.get(metric),
+            metrics=metrics,
+            layers_mean=mean,
+            layers_share=mean / layers,
+            depths=depths,
+            agreement_with_full=_agreement(decision.answer, full.answer, answer_range),
+            threshold=rule.threshold,
+        )
+        if difficulty is not None and not isinstance(rule, Full):
+            by_difficulty[str(rule)] = _by_difficulty(decision, difficulty)
+    return EvalResult(
+        run=run,
+        split=split,
+        examples=examples,
+        metric=metric,
+        layers=layers,
+        rules=judged,
+        depth_by_difficulty=by_difficulty,
+    )
+
+
+def _metrics(
+    answer: Tensor, labels: Sequence[Any] | None, answer_range: tuple[float, float] | None
+) -> dict[str, float]:
+    if labels is None:
+        return {}
+    if answer_range is not None:
+        return regression_metrics(answer[:, 0].tolist(), labels)
+    return classification_metrics(answer.argmax(-1).tolist(), labels, classes=answer.shape[-1])
+
+
+def _agreement(answer: Tensor, full: Tensor, answer_range: tuple[float, float] | None) -> float:
+    if answer_range is not None:
+        low, high = answer_range
+        same = (answer - full).abs()[:, 0] <= 0.01 * (high - low)
+    else:
+        same = answer.argmax(-1) == full.argmax(-1)
+    return float(same.double().mean())
+
+
+def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, float]:
+    """Mean exit layer for each difficulty, and Spearman's correlation of the two."""
+    from scipy.stats import spearmanr
+
+    depths = decision.exit_layer.tolist()
+    groups: dict[int, list[int]] = {}
+    for depth, level in zip(depths, difficulty, strict=True):
+        groups.setdefault(level, []).append(depth)
+    table = {str(level): sum(group) / len(group) for level, group in sorted(groups.items())}
+    varied = len(groups) > 1 and len(set(depths)) > 1
+    table["spearman"] = float(spearmanr(depths, difficulty).statistic) if varied else 0.0
+    return table
+
+
+def standard_rules(model: DactForSequenceClassification) -> list[str]:
+    """The rules that a model without a recipe is judged by: full depth, and the sound ones that it can serve."""
+    if not model.mixes:
+        return ["full"]
+    return ["full", "tolerance"] if model.regression else ["full", "paper", "exact"]
+
+
+def validator(recipe: Recipe) -> Callable[..., EvalResult]:
+    """The evaluation of the validation split that training calls after each epoch.
+
+    Args:
+        recipe: A complete recipe.
+    """
+
+    def validate(
+        model: DactForSequenceClassification,
+        tokenizer: Tokenizer,
+        encoded: Encoded,
+        rules: Sequence[str],
+        difficulty: Sequence[int] | None,
+    ) -> EvalResult:
+        return evaluate(
+            model,
+            tokenizer,
+            encoded,
+            rules,
+            metric=recipe.task.metric or "accuracy",
+            batch_size=recipe.evaluation.batch_size,
+            run=recipe.output.name or recipe.task.name,
+            split="validation",
+            difficulty=difficulty,
+        )
+
+    return validate

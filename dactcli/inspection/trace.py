@@ -1,0 +1,112 @@
+"""The halting trace of examples: which layers ran, what each said, and why they were enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dactcli.data.batches import Encoded, by_length, encode
+from dactcli.errors import UsageError
+from dactcli.model.engine import EngineOutput, run_adaptive
+from dactcli.model.halting import halting_weights
+from dactcli.model.rules import Rule
+from dactcli.results import ExitTrace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from dactcli.model.dact import DactForSequenceClassification
+
+BATCH_SIZE = 32
+
+
+def trace(
+    model: DactForSequenceClassification,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    rule: Rule,
+) -> list[ExitTrace]:
+    """Run texts adaptively and keep what every layer said.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer; `model_max_length` is the length that texts are cut to.
+        texts: The texts.
+        pairs: Their second halves, for models of pairs.
+        rule: When to stop.
+
+    Returns:
+        One trace per text, in the given order.
+
+    Raises:
+        UsageError: There is no text.
+    """
+    if not texts:
+        raise UsageError("there is no text to inspect", remedy='write dact inspect "some sentence", or use --file')
+    longest = tokenizer.model_max_length
+    encoded = encode(tokenizer, texts, pairs, max_length=longest)
+    truncated = set(encoded.truncated)
+    traces: list[ExitTrace | None] = [None] * len(texts)
+    for positions, batch in by_length(tokenizer, encoded, BATCH_SIZE, model.device):
+        out = run_adaptive(model, rule, **batch, trace=True)
+        for row, position in enumerate(positions):
+            notices = []
+            if not texts[position].strip():
+                notices.append("the text is empty: the answer is what the model says of nothing")
+            if position in truncated:
+                notices.append(f"longer than {longest} tokens: only the first {longest} were read")
+            pair = pairs[position] if pairs is not None else None
+            tokens = _tokens(encoded, position)
+            traces[position] = _example(model, rule, out, row, texts[position], pair, tokens, notices)
+    return [found for found in traces if found is not None]
+
+
+def _tokens(encoded: Encoded, position: int) -> int:
+    return len(encoded.inputs["input_ids"][position])
+
+
+def _example(
+    model: DactForSequenceClassification,
+    rule: Rule,
+    out: EngineOutput,
+    row: int,
+    text: str,
+    pair: str | None,
+    tokens: int,
+    notices: list[str],
+) -> ExitTrace:
+    """One row of the engine's output as plain numbers."""
+    if out.trace is None:
+        raise ValueError("the engine was run without trace=True")
+    ran, answer = int(out.exit_layer[row]), out.answer[row]
+    halting = out.trace.halting[row, :ran]
+    if model.mixes and not rule.own_answer:
+        weights = halting_weights(halting.unsqueeze(0))[0]
+    else:  # the answer is the last layer's own
+        weights = torch.zeros(ran, device=halting.device)
+        weights[-1] = 1
+    label: Any = float(answer[0]) if model.regression else int(answer.argmax())
+    return ExitTrace(
+        text=text,
+        text_pair=pair,
+        tokens=tokens,
+        label=label,
+        label_name=None if model.regression else model.config.id2label[label],
+        probabilities=[] if model.regression else answer.tolist(),
+        rule=str(rule),
+        exit_layer=ran,
+        layers=model.units.layers,
+        layer_probabilities=out.trace.layer_answers[row, :ran].tolist(),
+        halting=halting.tolist(),
+        remaining=out.trace.remaining[row, :ran].tolist(),
+        halting_weights=weights.tolist(),
+        answers=out.trace.answers[row, :ran].tolist(),
+        scores=[score if math.isfinite(score) else None for score in out.trace.scores[row, :ran].tolist()],
+        cut=rule.cut,
+        notices=notices,
+    )

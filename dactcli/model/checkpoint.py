@@ -1,0 +1,266 @@
+"""Save and load a model: weights, configuration, tokenizer, and the recipe beside them; everything checked.
+
+Only safetensors are read, remote code never runs, and a configuration is screened before transformers sees it: an
+architecture we do not know, a custom attention implementation or a layer count of zero stop here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dactcli.errors import ArtefactError, did_you_mean
+from dactcli.model.dact import DactForSequenceClassification
+from dactcli.model.encoders import FAMILIES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+    from dactcli.recipe.schema import Recipe
+
+ATTENTION = (None, "eager", "sdpa")
+LATEST = Path("runs/latest")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A saved model.
+
+    Attributes:
+        folder: Where it stands.
+        model: In evaluation mode, on the CPU.
+        tokenizer: Its tokenizer; `model_max_length` is the length that it was trained with.
+        recipe: What it was trained by; None for a model that was saved without one.
+    """
+
+    folder: Path
+    model: DactForSequenceClassification
+    tokenizer: Tokenizer
+    recipe: Recipe | None
+
+
+def find_run(path: Path | None) -> Path:
+    """The folder of a run.
+
+    Args:
+        path: A run folder or saved model; None for the newest finished run, `runs/latest`.
+
+    Raises:
+        ArtefactError: There is none; the sentence names the command that makes one.
+    """
+    if path is None:
+        if not LATEST.exists():
+            raise ArtefactError(
+                "there is no finished run in this folder",
+                place=str(LATEST),
+                remedy="name one, or make one with: dact finetune recipes/quickstart.yaml",
+            )
+        return LATEST.resolve()
+    if not path.exists():
+        near = [str(p) for p in path.parent.glob("*") if p.is_dir()] if path.parent.is_dir() else []
+        raise ArtefactError(
+            "no such run",
+            place=str(path),
+            remedy=did_you_mean(str(path), near) if near else "give a run folder",
+        )
+    if not path.is_dir():
+        raise ArtefactError("is a file", place=str(path), remedy="give the run's folder")
+    return path
+
+
+def load_run(path: Path | None) -> Run:
+    """Load a run or saved model, refusing what is incomplete, damaged or not a DACT model.
+
+    Args:
+        path: As for `find_run`.
+
+    Raises:
+        ArtefactError: It cannot be used; the sentence names the file.
+    """
+    folder = find_run(path)
+    _screen(folder)
+    model = _checked(folder, DactForSequenceClassification)
+    tokenizer = load_tokenizer(folder)
+    return Run(folder, model.eval(), tokenizer, _recipe(folder))
+
+
+def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
+    """A pretrained encoder, from a folder or the hub, without parts that no unit reads.
+
+    Args:
+        name: Folder or hub name.
+        layers: Keep only the first so many layers; None for all.
+
+    Raises:
+        ArtefactError: It is not there, of an unsupported family, too shallow, or damaged.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    from dactcli.model.encoders import family
+
+    folder = Path(name)
+    if folder.is_dir():
+        _screen(folder, bare=True)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(
+            f"the encoder cannot be loaded: {_first_line(error)}",
+            place=name,
+            remedy="give a folder with config.json and model.safetensors, or a hub name that this machine reaches",
+        ) from None
+    kind = family(config.model_type)
+    if layers is not None:
+        if layers > config.num_hidden_layers:
+            raise ArtefactError(
+                f"the encoder has {config.num_hidden_layers} layers, not {layers}",
+                place=name,
+                remedy="lower model.layers",
+            )
+        config.num_hidden_layers = layers
+    model: PreTrainedModel = _checked(name, AutoModel, config=config, partial=True, **kind.build)
+    return model
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer of a folder or hub name.
+
+    Raises:
+        ArtefactError: It is missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=False, use_fast=True)
+    except Exception as error:  # every tokenizer backend raises its own kinds
+        raise ArtefactError(
+            f"the tokenizer cannot be loaded: {_first_line(error)}",
+            place=str(name),
+            remedy="check tokenizer.json and tokenizer_config.json",
+        ) from None
+    return tokenizer
+
+
+def save_model(model: DactForSequenceClassification, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write weights (safetensors), configuration and tokenizer.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        folder: Where to; made if missing.
+    """
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _recipe(folder: Path) -> Recipe | None:
+    from dactcli.recipe.load import load_recipe
+
+    path = folder / "recipe.yaml"
+    return load_recipe(path) if path.is_file() else None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _screen(folder: Path, *, bare: bool = False) -> None:
+    """Refuse a config.json that names anything but what we run; `bare` is for an encoder without units."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError("is missing", place=str(path), remedy="give the folder of a saved model") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtefactError(
+            f"cannot be read: {_first_line(error)}", place=str(path), remedy="save the model again"
+        ) from None
+    if not isinstance(config, dict):
+        raise ArtefactError("is not a JSON object", place=str(path), remedy="save the model again")
+    if bare:
+        _screen_encoder(config, path)
+        return
+    if config.get("model_type") != "dact":
+        raise ArtefactError(
+            f"this is a model of type {config.get('model_type')!r}, not a DACT model",
+            place=str(path),
+            remedy="name it as model.encoder in a recipe and run dact finetune",
+        )
+    _screen_values(config, path)
+    encoder = config.get("encoder_config")
+    if not isinstance(encoder, dict):
+        raise ArtefactError("encoder_config is missing", place=str(path), remedy="save the model again")
+    _screen_encoder(encoder, path)
+
+
+def _screen_encoder(config: dict[str, Any], path: Path) -> None:
+    _screen_values(config, path)
+    kind, layers = config.get("model_type"), config.get("num_hidden_layers", 12)
+    if kind not in FAMILIES:
+        raise ArtefactError(
+            f"encoders of type {kind!r} are not supported",
+            place=str(path),
+            remedy=f"use one of {', '.join(FAMILIES)}",
+        )
+    if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
+        raise ArtefactError(
+            f"num_hidden_layers is {layers!r}", place=str(path), remedy="it must be a whole number from 1 on"
+        )
+
+
+def _screen_values(config: dict[str, Any], path: Path) -> None:
+    for key in ("_attn_implementation", "attn_implementation", "_attn_implementation_internal"):
+        if config.get(key) not in ATTENTION:
+            raise ArtefactError(
+                f"{key} is {config[key]!r}, which could run foreign code",
+                place=str(path),
+                remedy="remove it, or use eager or sdpa",
+            )
+    if "auto_map" in config:
+        raise ArtefactError(
+            "auto_map asks for code from elsewhere, which is never run",
+            place=str(path),
+            remedy="remove auto_map",
+        )
+
+
+def _checked(name: str | Path, kind: Any, *, partial: bool = False, **options: Any) -> Any:
+    """`kind.from_pretrained`, failing on every weight that is missing, misshapen or not finite.
+
+    `partial` allows weights in the file that the model does not take (a pooler, a language-model head, cut layers).
+    """
+    try:
+        model, info = kind.from_pretrained(
+            str(name), use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
+        )
+    except Exception as error:  # safetensors, json and torch raise their own kinds for damaged files
+        raise ArtefactError(
+            f"the weights cannot be loaded: {_first_line(error)}",
+            place=str(name),
+            remedy="check model.safetensors and config.json, or save the model again",
+        ) from None
+    faults = {what: info[f"{what}_keys"] for what in ("missing", "mismatched", "unexpected")}
+    if partial:
+        del faults["unexpected"]
+    for what, keys in faults.items():
+        if keys:
+            first = sorted(map(str, keys))[0]
+            raise ArtefactError(
+                f"{len(keys)} weights are {what}, first {first}",
+                place=str(Path(name) / "model.safetensors"),
+                remedy="the file does not belong to this config.json; save the model again",
+            )
+    for parameter, value in model.named_parameters():
+        if not torch.isfinite(value).all():
+            raise ArtefactError(
+                f"{parameter} holds values that are not finite",
+                place=str(Path(name) / "model.safetensors"),
+                remedy="train it again, or use an earlier checkpoint",
+            )
+    return model

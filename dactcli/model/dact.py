@@ -1,0 +1,317 @@
+"""The model: a transformers encoder with a unit after every layer.
+
+B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from dactcli.errors import ArtefactError, UsageError
+from dactcli.model.encoders import Encoder, adapt, family
+from dactcli.model.engine import run_adaptive
+from dactcli.model.halting import Ponder, ponder_cost, start_bias
+from dactcli.model.heads import Pooling, Units, pool
+from dactcli.model.loss import LayerLoss, LossSettings, Objective, dact_loss, full_answer
+from dactcli.model.rules import Full, Rule, make_rule
+
+
+class DactConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Configuration of a DACT model.
+
+    Args:
+        encoder_config: The encoder's configuration, or its `to_dict()`.
+        pooling: `mean` over the real tokens, or the `first` token.
+        share_units: One unit for all layers.
+        halting_bias: Start of the halting bias; `auto` makes p_N = 0.5.
+        halting_inputs: `features`, or `features+answer`: the unit also sees the confidence and entropy of y_n.
+        rule: What `forward` halts by outside training; None runs every layer.
+        answer_range: Lowest and highest answer of a regression; None for classes.
+        objective: What it is trained for: `dact`, `layers` or `last`; rules that it cannot serve are refused.
+        tau: Price of a layer in the loss.
+        ponder: `sum_h` or `sum_p`.
+        layer_loss: `equal`, `depth` or `none`.
+        layer_loss_weight: Factor of the layer losses.
+        detach: Whether the DACT loss leaves the layers' answers alone.
+        distill: Factor of the distillation from the last layer.
+        **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
+    """
+
+    model_type = "dact"
+    sub_configs = {"encoder_config": AutoConfig}  # noqa: RUF012  (transformers' own protocol)
+
+    def __init__(
+        self,
+        encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
+        *,
+        pooling: Pooling = "mean",
+        share_units: bool = False,
+        halting_bias: float | Literal["auto"] = "auto",
+        halting_inputs: Literal["features", "features+answer"] = "features",
+        rule: str | None = None,
+        answer_range: list[float] | tuple[float, float] | None = None,
+        objective: Objective = "dact",
+        tau: float = 0.05,
+        ponder: Ponder = "sum_h",
+        layer_loss: LayerLoss = "equal",
+        layer_loss_weight: float = 1.0,
+        detach: bool = True,
+        distill: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        if encoder_config is None:
+            encoder_config = {"model_type": "bert"}
+        if isinstance(encoder_config, dict):
+            values = {key: value for key, value in encoder_config.items() if key != "model_type"}
+            encoder_config = AutoConfig.for_model(encoder_config["model_type"], **values)
+        self.encoder_config: PreTrainedConfig = encoder_config
+        self.pooling, self.share_units = pooling, share_units
+        self.halting_bias, self.halting_inputs = halting_bias, halting_inputs
+        self.rule = rule
+        self.answer_range = list(answer_range) if answer_range is not None else None
+        self.objective = objective
+        self.tau, self.ponder = tau, ponder
+        self.layer_loss, self.layer_loss_weight = layer_loss, layer_loss_weight
+        self.detach, self.distill = detach, distill
+        super().__init__(**kwargs)
+
+    @property
+    def layers(self) -> int:
+        """N."""
+        return int(self.encoder_config.num_hidden_layers)
+
+
+@dataclass
+class DactOutput(ModelOutput):  # type: ignore[misc]
+    """What `forward` gives. With an early rule the per-layer fields are left out, at full depth `exit_layer` is.
+
+    Attributes:
+        loss: Scalar, with labels.
+        logits: log a_N, or the log of the answer at the halt [B, C]; the value itself for regression [B, 1].
+        layer_logits: Logits of y_n [B, N, C].
+        halting: h_n [B, N].
+        remaining: p_n [B, N].
+        ponder_cost: rho [B].
+        exit_layer: [B].
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    layer_logits: Tensor | None = None
+    halting: Tensor | None = None
+    remaining: Tensor | None = None
+    ponder_cost: Tensor | None = None
+    exit_layer: Tensor | None = None
+
+
+class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
+    """A BERT-like encoder that runs only as many layers as each example's answer needs.
+
+    Args:
+        config: Its configuration.
+        encoder: The encoder, when already at hand (with pretrained weights); else built from the configuration.
+    """
+
+    config_class = DactConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: DactConfig, encoder: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        kind = family(config.encoder_config.model_type)
+        if config.layers < 1:
+            raise ArtefactError("the encoder has no layers", remedy="give it at least one")
+        if encoder is None:
+            encoder = AutoModel.from_config(config.encoder_config, trust_remote_code=False, **kind.build)
+        self.encoder = encoder
+        self.pooling: Pooling = config.pooling
+        self.classes: int = config.num_labels
+        sizes = config.encoder_config
+        bias = start_bias(config.layers) if config.halting_bias == "auto" else float(config.halting_bias)
+        self.units = Units(
+            layers=config.layers,
+            hidden_size=sizes.hidden_size,
+            classes=config.num_labels,
+            shared=config.share_units,
+            answer_inputs=config.halting_inputs == "features+answer",
+            dropout=getattr(sizes, "hidden_dropout_prob", 0.1),
+            halting_bias=bias,
+            initializer_range=getattr(sizes, "initializer_range", 0.02),
+        )
+        self.loss_settings = LossSettings(
+            objective=config.objective,
+            tau=config.tau,
+            ponder=config.ponder,
+            layer_loss=config.layer_loss,
+            layer_loss_weight=config.layer_loss_weight,
+            detach=config.detach,
+            distill=config.distill,
+        )
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        if isinstance(module, Units):
+            module.initialise()
+
+    @property
+    def adapter(self) -> Encoder:
+        """The encoder, layer by layer."""
+        return adapt(self.encoder)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether answers accumulate over layers: only with the DACT loss."""
+        return bool(self.config.objective == "dact")
+
+    @property
+    def regression(self) -> bool:
+        """Whether the answer is a value."""
+        return self.config.answer_range is not None
+
+    def rule(self, text: str | None, *, place: str = "--rule") -> Rule:
+        """The halting rule that a text names, checked against this model.
+
+        Args:
+            text: `NAME[:VALUE]`, None for `full`.
+            place: Where it stands, for errors.
+
+        Raises:
+            UsageError: This model cannot serve it.
+        """
+        bounds = self.config.answer_range
+        return make_rule(
+            text or "full",
+            objective=self.config.objective,
+            answer_range=tuple(bounds) if bounds else None,
+            place=place,
+        )
+
+    def layer_answer(self, logits: Tensor) -> Tensor:
+        """y_n: probabilities, or for regression a value inside the range.
+
+        Args:
+            logits: [..., C].
+
+        Returns:
+            [..., C].
+        """
+        if self.regression:
+            low, high = map(float, self.config.answer_range)
+            return low + (high - low) * torch.sigmoid(logits)
+        return logits.softmax(-1)
+
+    def pooled(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Every layer's pooled hidden states z_n [N, B, H]; all layers run."""
+        adapter = self.adapter
+        state = adapter.embed(input_ids, attention_mask, token_type_ids)
+        states = []
+        for layer in range(1, self.units.layers + 1):
+            state = adapter.run(layer, state)
+            states.append(pool(adapter.output(state), state.attention_mask, self.pooling))
+        return torch.stack(states)
+
+    @torch.no_grad()
+    def layer_outputs(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What every layer says, from which any rule can be decided.
+
+        Returns:
+            y_n [B, N, C] and h_n [B, N], float32.
+        """
+        said = self.units.every(self.pooled(input_ids, attention_mask, token_type_ids))
+        return self.layer_answer(said.logits).transpose(0, 1), torch.sigmoid(said.halting_logits).T
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        rule: str | Rule | None = None,
+    ) -> DactOutput:
+        """Run a batch.
+
+        Args:
+            input_ids: [B, T].
+            attention_mask: 1 for real tokens [B, T].
+            token_type_ids: [B, T].
+            labels: Classes or values [B]; gives the loss, at full depth only.
+            rule: Halting rule; None takes the configuration's outside training.
+
+        Returns:
+            See `DactOutput`.
+
+        Raises:
+            UsageError: The rule is unknown or this model cannot serve it, or labels come with an early rule that
+                was asked for explicitly.
+        """
+        chosen = self._chosen_rule(rule, labels)
+        if not isinstance(chosen, Full):
+            out = run_adaptive(self, chosen, input_ids, attention_mask, token_type_ids)
+            return DactOutput(logits=out.answer if self.regression else out.answer.log(), exit_layer=out.exit_layer)
+        pooled = self.pooled(input_ids, attention_mask, token_type_ids)
+        if self.loss_settings.objective == "last":
+            return self._last_layer(pooled[-1], labels)
+        said = self.units.every(pooled)
+        logits, halting_logits = said.logits.transpose(0, 1), said.halting_logits.T
+        outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
+        loss = None
+        if labels is not None:
+            loss, answer = dact_loss(outputs, halting_logits, labels, self.loss_settings)
+        else:
+            answer = full_answer(outputs, halting_logits) if self.mixes else outputs[:, -1]
+        halting = torch.sigmoid(halting_logits)
+        return DactOutput(
+            loss=loss,
+            logits=answer,
+            layer_logits=logits,
+            halting=halting,
+            remaining=halting.cumprod(-1),
+            ponder_cost=ponder_cost(halting_logits, self.loss_settings.ponder),
+        )
+
+    def _chosen_rule(self, rule: str | Rule | None, labels: Tensor | None) -> Rule:
+        if isinstance(rule, Rule):
+            return rule
+        if rule is not None:
+            chosen = self.rule(rule, place="rule")
+            if labels is not None and not isinstance(chosen, Full):
+                raise UsageError(f"rule {rule} gives no loss", remedy="leave out labels, or run at full depth")
+            return chosen
+        if self.training or labels is not None:
+            return Full()
+        return self.rule(self.config.rule, place="config.rule")
+
+    def _last_layer(self, pooled: Tensor, labels: Tensor | None) -> DactOutput:
+        """Plain fine-tuning: the last layer's unit alone, from z_N [B, H]."""
+        logits = self.units.one(self.units.layers, pooled).logits
+        outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
+        loss = None
+        if labels is not None:
+            blank = logits.new_zeros(len(logits), 1)
+            loss = dact_loss(outputs.unsqueeze(1), blank, labels, self.loss_settings).loss
+        return DactOutput(loss=loss, logits=outputs)
+
+
+def from_encoder(encoder: PreTrainedModel, **settings: Any) -> DactForSequenceClassification:
+    """A DACT model around an encoder that is already loaded, with fresh units.
+
+    Args:
+        encoder: A transformers encoder of a supported family; its weights are used as they are.
+        **settings: Keywords of `DactConfig`.
+    """
+    config = DactConfig(encoder_config=cast("PreTrainedConfig", encoder.config), **settings)
+    model = DactForSequenceClassification(config, encoder=encoder)
+    model.units.initialise()
+    return model

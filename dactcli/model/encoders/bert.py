@@ -1,0 +1,26 @@
+"""BERT, RoBERTa and their namesakes: embeddings, then `encoder.layer`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from dactcli.model.encoders.base import Encoder, EncoderState, padding_mask
+
+
+class BertEncoder(Encoder):
+    """Encoders with `embeddings(input_ids, token_type_ids)` and layers that take hidden states and a mask."""
+
+    build: ClassVar[dict[str, Any]] = {"add_pooling_layer": False}
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
+        """Word, position and type embeddings [B, T, H]."""
+        hidden = self.model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        mask = padding_mask(self.model.config, hidden, attention_mask)
+        return EncoderState(hidden, attention_mask if mask is not None else None, mask)
+
+    def run(self, layer: int, state: EncoderState) -> EncoderState:
+        """One transformer layer."""
+        state.hidden = self.model.encoder.layer[layer - 1](state.hidden, state.mask)
+        return state

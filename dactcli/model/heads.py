@@ -1,0 +1,152 @@
+"""The units: after every layer a classifier and a halting unit on the pooled hidden states.
+
+B batch, N layers, T tokens, H hidden size, C classes. Layer n's unit gives, from pooled states z_n [B, H],
+
+    f_n = dropout(tanh(W_n z_n + b_n))     logits of y_n = C_n f_n      s_n = S_n f_n
+
+The weights of all layers are stacked, so that full depth runs every unit in one batched product, and adaptive
+inference runs one layer's unit from a slice of the same tensors.
+
+    parameter           shape      starts as
+    dense_weight        [U, H, H]  normal, encoder's initializer_range      U = N, or 1 when layers share one unit
+    dense_bias          [U, H]     0
+    classifier_weight   [U, C, H]  normal, encoder's initializer_range
+    classifier_bias     [U, C]     0
+    halting_weight      [U, F]     0                                        F = H, or H + 2 with the answer as input
+    halting_bias        [U]        so that p_N = 0.5, or as configured
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Pooling = Literal["mean", "first"]
+
+
+class UnitOutput(NamedTuple):
+    """What units say, in float32; with a leading axis of layers where several were asked.
+
+    Attributes:
+        logits: Of y_n [B, C].
+        halting_logits: s_n [B].
+    """
+
+    logits: Tensor
+    halting_logits: Tensor
+
+
+def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: Pooling) -> Tensor:
+    """One vector per example from the hidden states.
+
+    Args:
+        hidden: [B, T, H].
+        attention_mask: 1 for real tokens, 0 for padding [B, T]; None when nothing is padded.
+        pooling: `mean` over the real tokens, or the `first` token.
+
+    Returns:
+        [B, H].
+    """
+    if pooling == "first":
+        return hidden[:, 0]
+    if attention_mask is None:
+        return hidden.mean(1)
+    weights = attention_mask.to(hidden.dtype)
+    total = torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)
+    return total / weights.sum(1, keepdim=True).clamp_min(1)
+
+
+class Units(nn.Module):
+    """The units of all layers.
+
+    Args:
+        layers: N.
+        hidden_size: H.
+        classes: C.
+        shared: One unit for all layers.
+        answer_inputs: Whether the halting unit also sees the largest entry and the entropy of y_n (detached).
+        dropout: Probability on the features.
+        halting_bias: Start of S_n's bias.
+        initializer_range: Standard deviation of the weights' start.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        hidden_size: int,
+        classes: int,
+        shared: bool,
+        answer_inputs: bool,
+        dropout: float,
+        halting_bias: float,
+        initializer_range: float,
+    ) -> None:
+        super().__init__()
+        count = 1 if shared else layers
+        self.layers, self.shared, self.answer_inputs = layers, shared, answer_inputs
+        self.start_bias, self.initializer_range = halting_bias, initializer_range
+        self.dense_weight = nn.Parameter(torch.empty(count, hidden_size, hidden_size))
+        self.dense_bias = nn.Parameter(torch.empty(count, hidden_size))
+        self.classifier_weight = nn.Parameter(torch.empty(count, classes, hidden_size))
+        self.classifier_bias = nn.Parameter(torch.empty(count, classes))
+        self.halting_weight = nn.Parameter(torch.empty(count, hidden_size + (2 if answer_inputs else 0)))
+        self.halting_bias = nn.Parameter(torch.empty(count))
+        self.dropout = nn.Dropout(dropout)
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Set every parameter as the table at the top says."""
+        nn.init.normal_(self.dense_weight, std=self.initializer_range)
+        nn.init.normal_(self.classifier_weight, std=self.initializer_range)
+        for zero in (self.dense_bias, self.classifier_bias, self.halting_weight):
+            nn.init.zeros_(zero)
+        nn.init.constant_(self.halting_bias, self.start_bias)
+
+    def one(self, layer: int, pooled: Tensor) -> UnitOutput:
+        """The unit after one layer.
+
+        Args:
+            layer: n, from 1.
+            pooled: z_n [B, H].
+
+        Returns:
+            logits [B, C] and s_n [B].
+        """
+        u = 0 if self.shared else layer - 1
+        features = torch.tanh(functional.linear(pooled, self.dense_weight[u], self.dense_bias[u]))
+        features = self.dropout(features)
+        logits = functional.linear(features, self.classifier_weight[u], self.classifier_bias[u]).float()
+        inputs = self._halting_inputs(features, logits)
+        halting = functional.linear(inputs, self.halting_weight[u : u + 1], self.halting_bias[u : u + 1])
+        return UnitOutput(logits, halting.squeeze(-1).float())
+
+    def every(self, pooled: Tensor) -> UnitOutput:
+        """The units of all layers at once.
+
+        Args:
+            pooled: z_1 .. z_N [N, B, H].
+
+        Returns:
+            logits [N, B, C] and s_n [N, B].
+        """
+        if self.shared:
+            layers, batch, _ = pooled.shape
+            flat = self.one(1, pooled.flatten(0, 1))
+            return UnitOutput(flat.logits.view(layers, batch, -1), flat.halting_logits.view(layers, batch))
+        features = torch.tanh(torch.baddbmm(self.dense_bias.unsqueeze(1), pooled, self.dense_weight.mT))
+        features = self.dropout(features)
+        logits = torch.baddbmm(self.classifier_bias.unsqueeze(1), features, self.classifier_weight.mT).float()
+        inputs = self._halting_inputs(features, logits)
+        halting = torch.baddbmm(self.halting_bias[:, None, None], inputs, self.halting_weight.unsqueeze(-1))
+        return UnitOutput(logits, halting.squeeze(-1).float())
+
+    def _halting_inputs(self, features: Tensor, logits: Tensor) -> Tensor:
+        if not self.answer_inputs:
+            return features
+        y = logits.detach().softmax(-1)
+        seen = torch.stack([y.amax(-1), torch.special.entr(y).sum(-1)], dim=-1)
+        return torch.cat([features, seen.to(features.dtype)], dim=-1)

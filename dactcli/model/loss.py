@@ -1,0 +1,124 @@
+"""What training minimises, in one pass over all layers.
+
+    L = NLL(a_N, label) + tau * mean ponder cost
+        + layer_loss_weight * sum over n of v_n * NLL(y_n, label)      v_n equal, or growing with depth; sum 1
+        + distill * mean over n < N of CE(y_N detached, y_n)
+
+The first line is DACT's; the rest is this project's. With `detach` the first line does not train the layers' answers,
+only what is made of them. For regression, squared errors stand in for the negative log-likelihoods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dactcli.model.halting import Ponder, log_halting_weights, ponder_cost
+
+Objective = Literal["dact", "layers", "last"]
+LayerLoss = Literal["equal", "depth", "none"]
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Which parts the loss has.
+
+    Attributes:
+        objective: `dact`: all of it; `layers`: every layer's answer, no DACT loss; `last`: NLL(y_N) alone.
+        tau: Price of a layer.
+        ponder: Form of the ponder cost.
+        layer_loss: Weights v_n: `equal`, by `depth` (n / sum of n), or `none`.
+        layer_loss_weight: Factor of the layer losses.
+        detach: Whether the DACT loss leaves the layers' answers alone.
+        distill: Factor of the distillation from the last layer.
+    """
+
+    objective: Objective = "dact"
+    tau: float = 0.05
+    ponder: Ponder = "sum_h"
+    layer_loss: LayerLoss = "equal"
+    layer_loss_weight: float = 1.0
+    detach: bool = True
+    distill: float = 0.0
+
+
+class LossOutput(NamedTuple):
+    """The loss and the answer it was computed on.
+
+    Attributes:
+        loss: Scalar.
+        answer: log a_N [B, C], or a_N [B, 1] for regression.
+    """
+
+    loss: Tensor
+    answer: Tensor
+
+
+def layer_weights(layers: int, kind: str, like: Tensor) -> Tensor:
+    """v_n [N], summing to 1."""
+    weights = torch.ones(layers) if kind == "equal" else torch.arange(1.0, layers + 1)
+    return (weights / weights.sum()).to(like)
+
+
+def full_answer(outputs: Tensor, halting_logits: Tensor) -> Tensor:
+    """a_N from what the layers say, whichever the task.
+
+    Args:
+        outputs: log y_n [B, N, C] for classes, y_n [B, N, 1] for regression.
+        halting_logits: s_n [B, N].
+
+    Returns:
+        log a_N [B, C] or a_N [B, 1].
+    """
+    weights = log_halting_weights(halting_logits).unsqueeze(-1)
+    if outputs.shape[-1] == 1:
+        return (weights.exp() * outputs).sum(1)
+    return (weights + outputs).logsumexp(1)
+
+
+def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings: LossSettings) -> LossOutput:
+    """The loss of a batch.
+
+    Args:
+        outputs: log y_n [B, N, C] for classes, y_n [B, N, 1] for regression.
+        halting_logits: s_n [B, N].
+        labels: Class indices [B], or values [B] for regression.
+        settings: Which parts it has.
+
+    Returns:
+        The loss and the full-depth answer.
+    """
+    if settings.objective == "last":
+        return LossOutput(_miss(outputs[:, -1], labels).mean(), outputs[:, -1])
+    answer = outputs[:, -1]
+    loss = outputs.new_zeros(())
+    if settings.objective == "dact":
+        answer = full_answer(outputs.detach() if settings.detach else outputs, halting_logits)
+        loss = _miss(answer, labels).mean() + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
+    if settings.layer_loss != "none":
+        layers = outputs.shape[1]
+        # every layer's miss in one call: [B * N]
+        misses = _miss(outputs.flatten(0, 1), labels.repeat_interleave(layers)).view(-1, layers)
+        weights = layer_weights(layers, settings.layer_loss, outputs)
+        loss = loss + settings.layer_loss_weight * (misses.mean(0) * weights).sum()
+    if settings.distill and outputs.shape[1] > 1:
+        loss = loss + settings.distill * _distillation(outputs)
+    return LossOutput(loss, answer)
+
+
+def _miss(outputs: Tensor, labels: Tensor) -> Tensor:
+    """NLL or squared error of each row."""
+    if outputs.shape[-1] == 1:
+        return (outputs[:, 0] - labels.to(outputs.dtype)) ** 2
+    return functional.nll_loss(outputs, labels, reduction="none")
+
+
+def _distillation(outputs: Tensor) -> Tensor:
+    teacher, students = outputs[:, -1:].detach(), outputs[:, :-1]
+    if outputs.shape[-1] == 1:
+        return ((students - teacher) ** 2).mean()
+    return -(teacher.exp() * students).sum(-1).mean()

@@ -1,0 +1,465 @@
+"""When may a layer be the last one? Every rule, one small class each.
+
+B batch, N layers, C classes. After layer n < N a rule looks at a `HaltingState` and gives each row a score; the row
+halts when its score reaches the rule's cut. At layer N every rule halts. The same two calls, `HaltingState.step` and
+`Rule.halts`, decide for cached outputs (`decide`) and in live inference (`dactcli.model.engine`).
+
+Scores are float64 from the float32 a_n and p_n. `paper` and `exact` are sound: the class cannot change any more,
+whatever the layers that did not run would have said. Proof for `exact`, with d = N - n layers left: together they can
+take at most q = 1 - (1 - p_n)^d of the answer (approached when every later h goes to 1), and the worst they can do is
+to give all of it to the runner-up; the top class keeps at least (1 - q) * top, the runner-up gets at most
+(1 - q) * second + q; so the class is safe when (1 - q) * (top - second) >= q. `paper` bounds q by p_n * d and
+(1 - q) * second by second, so it never halts earlier. Where `exact` fails strictly, some later h and y do change the
+class: no sound rule that knows only (a_n, p_n, d) halts earlier.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dactcli.errors import UsageError, did_you_mean
+from dactcli.model.halting import advance
+
+# Rounding guard of the sound rules: with it no adversarial case flipped a class, without it some did.
+GUARD = 1e-6
+
+
+@dataclass
+class HaltingState:
+    """What is known of every live row after a layer.
+
+    Attributes:
+        layers: N.
+        mixes: False for models without the DACT loss: their answer is the layer's own.
+        layer: n, 0 before the first layer.
+        rows: position of each live row in the caller's batch [B].
+        remaining: p_n [B].
+        answer: a_n [B, C].
+        layer_answer: y_n [B, C].
+        streak: how many times in a row y_n kept its class [B].
+    """
+
+    layers: int
+    mixes: bool
+    layer: int
+    rows: Tensor
+    remaining: Tensor
+    answer: Tensor
+    layer_answer: Tensor
+    streak: Tensor
+
+    @classmethod
+    def start(cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor) -> HaltingState:
+        """The state before layer 1: p_0 = 1, a_0 = 0.
+
+        Args:
+            batch: B.
+            classes: C.
+            layers: N.
+            mixes: Whether answers accumulate (DACT) or each layer stands alone.
+            like: A float tensor whose type and device are taken.
+        """
+        empty = like.new_zeros(batch, classes)
+        device = like.device
+        return cls(
+            layers=layers,
+            mixes=mixes,
+            layer=0,
+            rows=torch.arange(batch, device=device),
+            remaining=like.new_ones(batch),
+            answer=empty,
+            layer_answer=empty,
+            streak=torch.zeros(batch, dtype=torch.long, device=device),
+        )
+
+    def step(self, y: Tensor, h: Tensor) -> None:
+        """Take in the outputs of the next layer: y_n [B, C] and h_n [B]."""
+        if self.layer:
+            same = y.argmax(-1) == self.layer_answer.argmax(-1)
+            self.streak = torch.where(same, self.streak + 1, 0)
+        if self.mixes:
+            self.remaining, self.answer = advance(self.remaining, self.answer, y, h)
+        else:
+            self.answer = y
+        self.layer_answer = y
+        self.layer += 1
+
+    def select(self, keep: Tensor) -> None:
+        """Drop all rows but those at the positions `keep` [B']."""
+        for name in ("rows", "remaining", "answer", "layer_answer", "streak"):
+            setattr(self, name, getattr(self, name).index_select(0, keep))
+
+
+def _top_two(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """The two largest entries, float64 [B] each; the second is 0 where there is one class only."""
+    top = probabilities.double().topk(min(2, probabilities.shape[-1]), dim=-1).values
+    return top[:, 0], top[:, 1] if top.shape[1] > 1 else torch.zeros_like(top[:, 0])
+
+
+def _normalised_entropy(probabilities: Tensor) -> Tensor:
+    """Entropy divided by that of the uniform distribution, float64 in [0, 1] [B]."""
+    entropy: Tensor = torch.special.entr(probabilities.double()).sum(-1)
+    return entropy / math.log(max(probabilities.shape[-1], 2))
+
+
+class Rule(ABC):
+    """A halting rule.
+
+    Attributes:
+        name: As `--rule` takes it.
+        sound: Whether the class at the halt is always that of full depth.
+        own_answer: Whether it answers with y_n of the halt layer (the peers' rules) instead of a_n.
+        needs_dact: Whether it reads p_n or a_n, which mean nothing without the DACT loss.
+        regression: Whether it is for regression (and not for classes).
+        threshold_name: What its value means, None when it takes none.
+        threshold: That value.
+    """
+
+    name: ClassVar[str]
+    sound: ClassVar[bool] = False
+    own_answer: ClassVar[bool] = False
+    needs_dact: ClassVar[bool] = False
+    regression: ClassVar[bool] = False
+    threshold_name: ClassVar[str | None] = None
+    threshold: float | None
+
+    def __init__(self, threshold: float | None = None) -> None:
+        self.threshold = threshold
+
+    @property
+    def cut(self) -> float:
+        """The score from which on a row halts."""
+        return 0.0 if self.threshold is None else self.threshold
+
+    @abstractmethod
+    def score(self, state: HaltingState) -> Tensor:
+        """How ready each row is to halt; float64 [B], larger is readier."""
+
+    def halts(self, state: HaltingState) -> Tensor:
+        """Which rows may stop after this layer, n < N: bool [B]."""
+        return self.score(state) >= self.cut
+
+    def answer(self, state: HaltingState) -> Tensor:
+        """What a row that stops here answers [B, C]."""
+        return state.layer_answer if self.own_answer else state.answer
+
+    def __str__(self) -> str:
+        return self.name if self.threshold is None else f"{self.name}:{self.threshold:g}"
+
+
+class Full(Rule):
+    """Never halt early: a_N, or y_N without the DACT loss. Agreement and risk always refer to it."""
+
+    name = "full"
+    sound = True
+
+    def score(self, state: HaltingState) -> Tensor:
+        """Minus infinity."""
+        return torch.full_like(state.remaining, -torch.inf, dtype=torch.float64)
+
+
+class Paper(Rule):
+    """The papers' bound: top * (1 - p)^d >= second + p * d."""
+
+    name = "paper"
+    sound = True
+    needs_dact = True
+    cut = GUARD
+
+    def score(self, state: HaltingState) -> Tensor:
+        """Left side minus right side."""
+        left = state.layers - state.layer
+        p = state.remaining.double()
+        top, second = _top_two(state.answer)
+        return top * (1 - p) ** left - second - p * left
+
+
+class Exact(Rule):
+    """The tight bound: (1 - p)^d * (1 + top - second) >= 1."""
+
+    name = "exact"
+    sound = True
+    needs_dact = True
+
+    @property
+    def cut(self) -> float:
+        """1, with the rounding guard."""
+        return 1.0 + GUARD
+
+    def score(self, state: HaltingState) -> Tensor:
+        """The left side."""
+        left = state.layers - state.layer
+        top, second = _top_two(state.answer)
+        kept: Tensor = (1 - state.remaining.double()) ** left
+        return kept * (1 + top - second)
+
+
+class Slack(Exact):
+    """`exact` relaxed by a factor exp(-threshold); sound at 0 only."""
+
+    name = "slack"
+    sound = False
+    threshold_name = "slack, 0 or more"
+
+    @property
+    def cut(self) -> float:
+        """The cut of `exact`, lowered."""
+        return (1.0 + GUARD) * math.exp(-(self.threshold or 0.0))
+
+
+class Confidence(Rule):
+    """Halt when the largest entry of a_n reaches the threshold."""
+
+    name = "confidence"
+    needs_dact = True
+    threshold_name = "probability"
+
+    def score(self, state: HaltingState) -> Tensor:
+        """The largest entry of a_n."""
+        return _top_two(state.answer)[0]
+
+
+class AnswerEntropy(Rule):
+    """Halt when the normalised entropy of a_n is at most the threshold."""
+
+    name = "answer_entropy"
+    needs_dact = True
+    threshold_name = "normalised entropy"
+
+    @property
+    def cut(self) -> float:
+        """Minus the threshold: scores are negative entropies."""
+        return -(self.threshold or 0.0)
+
+    def score(self, state: HaltingState) -> Tensor:
+        """Minus the entropy of a_n."""
+        return -_normalised_entropy(state.answer)
+
+
+class Entropy(AnswerEntropy):
+    """DeeBERT, FastBERT: halt when the normalised entropy of y_n is at most the threshold."""
+
+    name = "entropy"
+    own_answer = True
+    needs_dact = False
+
+    def score(self, state: HaltingState) -> Tensor:
+        """Minus the entropy of y_n."""
+        return -_normalised_entropy(state.layer_answer)
+
+
+class MaxProb(Rule):
+    """Halt when the largest entry of y_n reaches the threshold."""
+
+    name = "max_prob"
+    own_answer = True
+    threshold_name = "probability"
+
+    def score(self, state: HaltingState) -> Tensor:
+        """The largest entry of y_n."""
+        return _top_two(state.layer_answer)[0]
+
+
+class Patience(Rule):
+    """PABEE: halt when the class of y_n stayed the same as many times in a row as the threshold says."""
+
+    name = "patience"
+    own_answer = True
+    threshold_name = "layers in a row"
+
+    def score(self, state: HaltingState) -> Tensor:
+        """The streak."""
+        return state.streak.double()
+
+
+class Layer(Rule):
+    """Always stop at the layer that the threshold names."""
+
+    name = "layer"
+    own_answer = True
+    threshold_name = "layer"
+
+    def score(self, state: HaltingState) -> Tensor:
+        """n, for every row."""
+        return torch.full_like(state.remaining, state.layer, dtype=torch.float64)
+
+
+class Tolerance(Rule):
+    """Regression: halt when the largest change still possible is at most the threshold, in units of the label.
+
+    The later layers together weigh at most q = 1 - (1 - p)^d and answer within [low, high].
+    """
+
+    name = "tolerance"
+    needs_dact = True
+    regression = True
+    threshold_name = "largest change, in units of the label"
+
+    def __init__(self, threshold: float | None = None, *, low: float, high: float) -> None:
+        super().__init__(0.01 * (high - low) if threshold is None else threshold)
+        self.low, self.high = low, high
+
+    @property
+    def cut(self) -> float:
+        """Minus the tolerance: scores are negative changes."""
+        return -(self.threshold or 0.0)
+
+    def score(self, state: HaltingState) -> Tensor:
+        """Minus the largest change still possible."""
+        taken = 1 - (1 - state.remaining.double()) ** (state.layers - state.layer)
+        value = state.answer[:, 0].double()
+        return -taken * torch.maximum(value - self.low, self.high - value)
+
+
+class ForcedDepths(Rule):
+    """Stop each row at the layer that it was given; for measuring time under a known depth profile.
+
+    Args:
+        depths: layer to stop at, for each row of the caller's batch [B].
+    """
+
+    name = "depths"
+
+    def __init__(self, depths: Tensor) -> None:
+        super().__init__()
+        self.depths = depths
+
+    def score(self, state: HaltingState) -> Tensor:
+        """How many layers past its own each row is."""
+        return (state.layer - self.depths[state.rows]).double()
+
+
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule
+    for rule in (
+        Full,
+        Paper,
+        Exact,
+        Slack,
+        Confidence,
+        AnswerEntropy,
+        Entropy,
+        MaxProb,
+        Patience,
+        Layer,
+        Tolerance,
+    )
+}
+
+
+def make_rule(
+    text: str,
+    *,
+    objective: str = "dact",
+    answer_range: tuple[float, float] | None = None,
+    place: str = "--rule",
+) -> Rule:
+    """A rule from what a user wrote, checked against the model that it is for.
+
+    Args:
+        text: `NAME` or `NAME:VALUE`.
+        objective: What the model was trained for: `dact`, `layers` (every layer's answer, no DACT loss) or
+            `last` (plain fine-tuning).
+        answer_range: Lowest and highest answer of a regression model, None for classes.
+        place: Where the text stands, for the error.
+
+    Returns:
+        The rule.
+
+    Raises:
+        UsageError: The rule is unknown, its value does not fit, or the model cannot serve it.
+    """
+    name, colon, value = text.partition(":")
+    kind = RULES.get(name)
+    if kind is None:
+        raise UsageError(f"rule {name!r} is unknown", place=place, remedy=did_you_mean(name, RULES))
+    _check_model(kind, objective, answer_range, place)
+    threshold = _threshold(kind, value, place) if colon else None
+    if kind is Tolerance and answer_range is not None:
+        return Tolerance(threshold, low=answer_range[0], high=answer_range[1])
+    if kind.threshold_name and threshold is None:
+        raise UsageError(
+            f"rule {name} needs a threshold ({kind.threshold_name})",
+            place=place,
+            remedy=f"write --rule {name}:VALUE",
+        )
+    return kind(threshold)
+
+
+def _check_model(kind: type[Rule], objective: str, answer_range: tuple[float, float] | None, place: str) -> None:
+    if objective == "last" and kind is not Full:
+        raise UsageError(
+            f"rule {kind.name} needs an answer from every layer, and this model was fine-tuned on its last layer only",
+            place=place,
+            remedy="use full, or train it with a dact section",
+        )
+    if objective != "dact" and kind.needs_dact:
+        raise UsageError(
+            f"rule {kind.name} reads the halting units, and this model was trained without the DACT loss",
+            place=place,
+            remedy="use full, entropy, max_prob, patience or layer, or train it with dact.tau",
+        )
+    if kind not in (Full, Layer) and kind.regression != (answer_range is not None):
+        wants, remedy = ("regression", "full or exact") if kind.regression else ("classes", "full, tolerance or layer")
+        raise UsageError(f"rule {kind.name} is for {wants}", place=place, remedy=f"use {remedy}")
+
+
+def _threshold(kind: type[Rule], value: str, place: str) -> float:
+    if kind.threshold_name is None:
+        raise UsageError(f"rule {kind.name} takes no value", place=place, remedy=f"write {kind.name}")
+    try:
+        threshold = float(value)
+    except ValueError:
+        threshold = math.nan
+    whole = kind in (Patience, Layer)
+    if not math.isfinite(threshold) or threshold < 0 or (whole and (threshold != int(threshold) or threshold < 1)):
+        raise UsageError(
+            f"{value!r} is no threshold for {kind.name} ({kind.threshold_name})",
+            place=place,
+            remedy="give a whole number from 1 on" if whole else "give a number from 0 on",
+        )
+    return threshold
+
+
+class Decision(NamedTuple):
+    """Where each row stops and what it answers.
+
+    Attributes:
+        exit_layer: 1..N [B].
+        answer: Probabilities [B, C], or the value of a regression [B, 1].
+    """
+
+    exit_layer: Tensor
+    answer: Tensor
+
+
+def decide(rule: Rule, y: Tensor, h: Tensor, *, mixes: bool = True) -> Decision:
+    """Apply a rule to the outputs of all layers.
+
+    Args:
+        rule: The rule.
+        y: y_n [B, N, C].
+        h: h_n [B, N].
+        mixes: False for models without the DACT loss.
+
+    Returns:
+        The decision for each row, as live inference would have taken it.
+    """
+    batch, layers, classes = y.shape
+    state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y)
+    exit_layer = torch.full((batch,), layers, dtype=torch.long, device=y.device)
+    final = torch.empty_like(y[:, 0])
+    live = torch.ones(batch, dtype=torch.bool, device=y.device)
+    for n in range(layers):
+        state.step(y[:, n], h[:, n])
+        stops = live if n == layers - 1 else live & rule.halts(state)
+        final = torch.where(stops.unsqueeze(-1), rule.answer(state), final)
+        exit_layer = torch.where(stops, n + 1, exit_layer)
+        live = live & ~stops
+    return Decision(exit_layer, final)

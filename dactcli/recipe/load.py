@@ -1,0 +1,149 @@
+"""A recipe file with its `--set a.b=c` to `Recipe` and back; faults are told with file, line and remedy."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dactcli.errors import RecipeError
+from dactcli.recipe.explain import SPLITS, Fault, contradictions, explain
+from dactcli.recipe.schema import Recipe
+from dactcli.recipe.yaml12 import MAX_DEPTH, Key, YamlReader, dotted, dump_yaml, read_text, shown, value_at
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads, overrides and checks a recipe.
+
+    Args:
+        path: The YAML file. Data files and an encoder folder written in it are relative to its folder.
+        overrides: `--set` arguments such as `dact.tau=0.1` or `training.stages.0.epochs=2`, applied in order;
+            their values are YAML, and their paths are relative to the current folder.
+
+    Returns:
+        The recipe with absolute paths (but for `output.dir`, kept as given) and `output.name` filled in.
+
+    Raises:
+        RecipeError: The file cannot be read, is no YAML, or does not fit the schema. The sentence opens with
+            `file:line` or `--set KEY=VALUE`, tells the first fault and counts the others.
+    """
+    document = _Document(path, overrides)
+    try:
+        recipe = Recipe.model_validate(document.values)
+    except ValidationError as error:
+        raise document.error(explain(error, document.values)) from None
+    if faults := list(contradictions(recipe)):
+        raise document.error(faults)
+    _settle(document, recipe)
+    return Recipe.model_validate(document.values)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Complete YAML of a recipe, for `recipe.yaml` in a run folder; `load_recipe` reads back an equal one.
+
+    A stage keeps only the keys that were set in it: `tau: null` there (layer losses only) is not the same as
+    no `tau` (that of the recipe).
+    """
+    values = recipe.model_dump()
+    values["training"]["stages"] = [stage.model_dump(exclude_unset=True) for stage in recipe.training.stages]
+    return dump_yaml(values)
+
+
+class _Document:
+    """A recipe file with its overrides as plain values, and where each key was written."""
+
+    def __init__(self, path: Path, overrides: Sequence[str]) -> None:
+        self.path, self.overrides = path, overrides
+        self.lines: dict[Key, int] = {}  # a line of the file, or -n for the n-th override
+        self.values: Any = YamlReader(self._at_line, self.lines).read(read_text(path), empty="the file is empty")
+        if not isinstance(self.values, dict):
+            raise RecipeError(
+                f"a recipe is a mapping of sections, not {shown(self.values)}",
+                place=self._at_line(self.lines[()]),
+                remedy="begin with data: and model:",
+            )
+        for number, text in enumerate(overrides, start=1):
+            self._override(text, -number)
+
+    def line(self, key: Key) -> int:
+        """Where a key was written, or else the section that should hold it."""
+        while key not in self.lines:
+            key = key[:-1]
+        return self.lines[key]
+
+    def error(self, faults: list[Fault]) -> RecipeError:
+        """One error for all: the first in the file, else in the overrides, is told, the others counted."""
+        first = min(faults, key=lambda fault: (self.line(fault.key) < 0, abs(self.line(fault.key))))
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return RecipeError(first.text + more, place=self._at_line(self.line(first.key)), remedy=first.remedy)
+
+    def _at_line(self, line: int) -> str:
+        return f"{self.path}:{line}" if line > 0 else f"--set {self.overrides[-line - 1]}"
+
+    def _override(self, text: str, mark: int) -> None:
+        place = self._at_line(mark)
+        dotted, equals, source = text.partition("=")
+        parts = [part.strip() for part in dotted.split(".")]
+        if not (equals and all(parts) and len(parts) <= MAX_DEPTH):
+            raise RecipeError("this is not KEY=VALUE", place=place, remedy="write for example dact.tau=0.1")
+        value = YamlReader(lambda line: place, {}).read(source, empty="the value is empty; write null to unset it")
+        key: Key = ()
+        holder = self.values
+        for part in parts[:-1]:
+            step = _step(holder, part, key, place)
+            key = (*key, step)
+            if value_at(self.values, key) is None:
+                holder[step], self.lines[key] = {}, mark
+            holder = holder[step]
+        step = _step(holder, parts[-1], key, place)
+        key = (*key, step)
+        holder[step] = value
+        for below in [known for known in self.lines if known[: len(key)] == key]:
+            del self.lines[below]
+        self.lines[key] = mark
+
+
+def _step(holder: Any, part: str, key: Key, place: str) -> str | int:
+    """The key or index by which an override goes one level down."""
+    if isinstance(holder, dict):
+        return part
+    if not isinstance(holder, list):
+        whole = f"{dotted(key)}={{{part}: ...}}"
+        raise RecipeError(f"{dotted(key)} is {shown(holder)} and has no keys", place=place, remedy=f"set {whole}")
+    if not (re.fullmatch(r"[0-9]{1,5}", part) and int(part) < len(holder)):
+        raise RecipeError(
+            f"{dotted(key)} is a list with {len(holder)} entries and none is {dotted((part,))}",
+            place=place,
+            remedy=f"count from 0: {dotted(key)}.0 is the first",
+        )
+    return int(part)
+
+
+def _settle(document: _Document, recipe: Recipe) -> None:
+    """Makes paths absolute and names the output, in the document's values."""
+
+    def absolute(text: str, key: Key) -> str:
+        folder = Path.cwd() if document.line(key) < 0 else document.path.parent
+        return os.path.abspath(os.path.join(folder, os.path.expanduser(text)))
+
+    values = document.values
+    for split in SPLITS if recipe.data.source == "files" else ():
+        files, key = values["data"].get(split), ("data", split)
+        if isinstance(files, str):
+            values["data"][split] = absolute(files, key)
+        elif isinstance(files, list):
+            values["data"][split] = [absolute(file, (*key, i)) for i, file in enumerate(files)]
+    encoder, key = recipe.model.encoder, ("model", "encoder")
+    if isinstance(encoder, str):
+        written_as_path = encoder.startswith(("./", "../", "/", "~")) or encoder in (".", "..")
+        if written_as_path or os.path.isdir(absolute(encoder, key)):
+            values["model"]["encoder"] = absolute(encoder, key)
+    if recipe.output.name is None:
+        named = "name" in recipe.task.model_fields_set
+        wish = recipe.task.name if named else document.path.stem
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", wish).lstrip("._-")[:100] or "run"
+        values.setdefault("output", {})["name"] = name

@@ -1,0 +1,69 @@
+"""Where things are printed: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dactcli.errors import DactError, ResourceError
+
+
+def results() -> Console:
+    """The console for results: standard output."""
+    return Console(highlight=False)
+
+
+def messages() -> Console:
+    """The console for progress, notices and errors: standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_error(error: DactError) -> None:
+    """Print an error's one sentence."""
+    messages().print("[bold red]error:[/] ", end="")
+    messages().print(error.sentence, markup=False, soft_wrap=True)
+
+
+def print_notice(text: str) -> None:
+    """Print something that the user should know."""
+    messages().print("[yellow]note:[/] ", end="")
+    messages().print(text, markup=False, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """Print a JSON document, and nothing else, on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def write_document(document: Any, path: Path) -> None:
+    """Write a JSON document to a file of the user's choice.
+
+    Raises:
+        ResourceError: It cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be written: {error.strerror}", place=str(path), remedy="choose another --output"
+        ) from None
+
+
+def bar(share: float, width: int) -> str:
+    """A horizontal bar in eighths of a cell.
+
+    Args:
+        share: 0..1.
+        width: Cells of a full bar.
+
+    Returns:
+        `width` characters.
+    """
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    whole, rest = divmod(eighths, 8)
+    text = "█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
+    return text.ljust(width)

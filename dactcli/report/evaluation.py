@@ -1,0 +1,63 @@
+"""An evaluation as a table."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dactcli.report.console import bar
+from dactcli.results import EvalResult, RuleResult
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def histogram(depths: list[int]) -> str:
+    """How many examples stopped after each layer, as one block per layer; a dot where none did."""
+    most = max(depths, default=0) or 1
+    return "".join(BLOCKS[min(7, int(8 * count / most))] if count else "·" for count in depths)
+
+
+def render_evaluation(result: EvalResult) -> Group:
+    """The metric, the depth and the agreement of every rule, and the share of examples that stopped at each layer.
+
+    Args:
+        result: What `dact eval` computed.
+    """
+    title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("rule")
+    table.add_column(result.metric.replace("_", " "), justify="right")
+    table.add_column("mean layers", justify="right")
+    table.add_column("of all", justify="right")
+    table.add_column("as full depth", justify="right")
+    table.add_column(f"stops 1..{result.layers}")
+    for name, judged in result.rules.items():
+        table.add_row(
+            name,
+            "-" if judged.metric is None else f"{judged.metric:.4f}",
+            f"{judged.layers_mean:.2f}",
+            f"{judged.layers_share:.0%}",
+            f"{judged.agreement_with_full:.2%}",
+            Text(histogram(judged.depths), style="cyan"),
+        )
+    parts: list[Table | Text] = [table]
+    early = [(name, judged) for name, judged in result.rules.items() if judged.depths[-1] < result.examples]
+    if early:
+        parts.append(_depths(*early[-1], result.examples))
+    for rule, levels in result.depth_by_difficulty.items():
+        parts.append(_difficulty(rule, levels))
+    return Group(*parts)
+
+
+def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
+    lines = [f"stops under {rule}"]
+    for layer, count in enumerate(judged.depths, start=1):
+        share = count / examples
+        lines.append(f"  layer {layer:>2}  {bar(share, 30)} {share:6.1%}  {count:,}")
+    return Text("\n".join(lines))
+
+
+def _difficulty(rule: str, levels: dict[str, float]) -> Text:
+    shown = ", ".join(f"{level}: {mean:.2f}" for level, mean in levels.items() if level != "spearman")
+    return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {levels['spearman']:.2f})")

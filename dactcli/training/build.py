@@ -1,0 +1,137 @@
+"""From a recipe to a model and its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dactcli.data.agreement import vocabulary
+from dactcli.errors import DataError, RecipeError
+from dactcli.model.checkpoint import load_encoder, load_tokenizer
+from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
+from dactcli.recipe.schema import Geometry, Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> Tokenizer:
+    """The tokenizer that goes with the recipe's encoder.
+
+    A pretrained encoder brings its own; for a geometry the built-in task has a fixed vocabulary, and other data get
+    a WordPiece vocabulary learned from the training texts.
+
+    Args:
+        recipe: A complete recipe.
+        texts: The training texts.
+
+    Raises:
+        ArtefactError: A pretrained tokenizer cannot be loaded.
+        DataError: The texts hold no word to learn from.
+    """
+    if isinstance(recipe.model.encoder, str):
+        tokenizer = load_tokenizer(recipe.model.encoder)
+        _check_length(recipe, tokenizer)
+    else:
+        from transformers import BertTokenizerFast
+
+        words = vocabulary() if recipe.data.source == "builtin" else _learn_words(recipe.model.encoder, texts)
+        tokenizer = BertTokenizerFast(vocab={word: index for index, word in enumerate(words)}, do_lower_case=True)
+    tokenizer.model_max_length = recipe.data.max_length
+    return tokenizer
+
+
+def _check_length(recipe: Recipe, tokenizer: Tokenizer) -> None:
+    longest = tokenizer.model_max_length
+    if recipe.data.max_length > longest:
+        raise RecipeError(
+            f"is {recipe.data.max_length}, and this encoder takes at most {longest} tokens",
+            place="data.max_length",
+            remedy=f"set it to {longest} or less",
+        )
+
+
+def _learn_words(geometry: Geometry, texts: Iterable[str]) -> list[str]:
+    from tokenizers import BertWordPieceTokenizer
+
+    learner = BertWordPieceTokenizer(lowercase=True)
+    learner.train_from_iterator(
+        texts, vocab_size=geometry.vocab_size, min_frequency=2, special_tokens=SPECIAL, show_progress=False
+    )
+    learned = learner.get_vocab()
+    if len(learned) <= len(SPECIAL):
+        raise DataError("the training texts hold no words", place="data.train", remedy="check data.text")
+    return sorted(learned, key=learned.__getitem__)
+
+
+def build_model(
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    *,
+    labels: list[str],
+    answer_range: tuple[float, float] | None,
+) -> DactForSequenceClassification:
+    """The untrained model: a pretrained encoder or a fresh one, with fresh units.
+
+    Args:
+        recipe: A complete recipe.
+        tokenizer: Its tokenizer.
+        labels: Class names in order; empty for regression.
+        answer_range: Lowest and highest answer of a regression, None for classes.
+
+    Raises:
+        ArtefactError: The pretrained encoder cannot be loaded.
+    """
+    settings = _settings(recipe, labels, answer_range)
+    if isinstance(recipe.model.encoder, str):
+        encoder = load_encoder(recipe.model.encoder, recipe.model.layers)
+        longest = getattr(encoder.config, "max_position_embeddings", recipe.data.max_length)
+        # RoBERTa-like encoders spend positions up to the padding id.
+        spent = (encoder.config.pad_token_id or 0) + 1 if encoder.config.model_type != "bert" else 0
+        if recipe.data.max_length > longest - spent:
+            raise RecipeError(
+                f"is {recipe.data.max_length}, and this encoder has {longest - spent} positions",
+                place="data.max_length",
+                remedy=f"set it to {longest - spent} or less",
+            )
+        return from_encoder(encoder, **settings)
+    return DactForSequenceClassification(
+        DactConfig(encoder_config=_fresh_config(recipe, recipe.model.encoder, tokenizer), **settings)
+    )
+
+
+def _fresh_config(recipe: Recipe, geometry: Geometry, tokenizer: Tokenizer) -> dict[str, Any]:
+    padding: int = tokenizer.convert_tokens_to_ids("[PAD]")
+    return {
+        "model_type": geometry.model_type,
+        "vocab_size": len(tokenizer),
+        "hidden_size": geometry.hidden_size,
+        "num_hidden_layers": recipe.model.layers or geometry.num_hidden_layers,
+        "num_attention_heads": geometry.num_attention_heads,
+        "intermediate_size": geometry.intermediate_size,
+        "hidden_dropout_prob": geometry.dropout,
+        "attention_probs_dropout_prob": geometry.dropout,
+        "max_position_embeddings": recipe.data.max_length + padding + 1,
+        "type_vocab_size": 2,
+        "pad_token_id": padding,
+    }
+
+
+def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, float] | None) -> dict[str, Any]:
+    """DactConfig's keywords from a recipe."""
+    names = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: index for index, name in enumerate(labels)},
+    }
+    dact = recipe.dact.model_dump(exclude={"tau"}) if recipe.dact is not None else {}
+    return {
+        **(names if labels else {"num_labels": 1}),
+        "answer_range": list(answer_range) if answer_range else None,
+        "pooling": recipe.model.pooling,
+        "share_units": recipe.model.share_units,
+        "halting_bias": recipe.model.halting_bias,
+        "halting_inputs": recipe.model.halting_inputs,
+        **dact,
+    }

@@ -1,0 +1,118 @@
+"""What listens to a training: the metrics file, the screen, and the evaluation after each epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from transformers import TrainerCallback
+
+from dactcli.results import EvalResult
+from dactcli.training.stages import Stage
+
+if TYPE_CHECKING:
+    from dactcli.training.trainer import DactTrainer
+
+SHOWN: tuple[str, ...] = ("loss", "learning_rate", "grad_norm", "epoch")
+
+
+class Listener(Protocol):
+    """A screen, or anything else that wants to know how a training goes."""
+
+    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
+        """A stage of so many optimizer steps begins."""
+
+    def stepped(self, step: int) -> None:
+        """An optimizer step of the stage is done."""
+
+    def logged(self, values: dict[str, float]) -> None:
+        """Loss, learning rate, gradient norm, mean layers: every few steps."""
+
+    def evaluated(self, result: EvalResult) -> None:
+        """The validation split was evaluated."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+class StageCallback(TrainerCallback):  # type: ignore[misc]
+    """Writes `metrics.jsonl`, tells the listener, and evaluates after each epoch.
+
+    Args:
+        stage: The stage.
+        stages: How many there are.
+        listener: The screen.
+        log: The run's metrics.jsonl.
+        evaluate: Evaluates the validation split.
+    """
+
+    def __init__(
+        self, stage: Stage, *, stages: int, listener: Listener, log: Path, evaluate: Callable[[], EvalResult]
+    ) -> None:
+        self.stage, self.stages = stage, stages
+        self.listener, self.log, self.evaluate = listener, log, evaluate
+        self.layers_mean: Callable[[], float | None] = lambda: None
+
+    def attach(self, trainer: DactTrainer, layers_mean: Callable[[], float | None]) -> None:
+        """Give it the trainer's view of depth, and take the Trainer's own printing away."""
+        from transformers import PrinterCallback, ProgressCallback
+
+        self.layers_mean = layers_mean
+        for kind in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(kind)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Show the stage; after a resume drop log lines of steps that are taken again."""
+        keep_lines_until(self.log, self.stage.label, state.global_step)
+        self.listener.stage_started(self.stage.name, self.stage.number, self.stages, state.max_steps)
+        self.listener.stepped(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Show the step."""
+        self.listener.stepped(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Write the Trainer's numbers down, with the mean layers."""
+        logs = logs or {}
+        if "loss" not in logs:
+            return
+        values: dict[str, float] = {name: float(logs[name]) for name in SHOWN if name in logs}
+        layers = self.layers_mean()
+        if layers is not None:
+            values["layers_mean"] = layers
+        self._write(state.global_step, values)
+        self.listener.logged(values)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Evaluate the validation split."""
+        result = self.evaluate()
+        rules = {
+            rule: {"metric": judged.metric, "layers_mean": judged.layers_mean} for rule, judged in result.rules.items()
+        }
+        self._write(state.global_step, {"epoch": state.epoch, "evaluation": rules})
+        self.listener.evaluated(result)
+
+    def _write(self, step: int, values: dict[str, Any]) -> None:
+        line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **values}
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def keep_lines_until(log: Path, stage: str, step: int) -> None:
+    """Drop the log lines of a stage beyond a step; its first line marks where to look.
+
+    Args:
+        log: metrics.jsonl, which may not exist yet.
+        stage: The stage's label.
+        step: Its last step that stands.
+    """
+    if not log.is_file():
+        return
+    lines = log.read_text(encoding="utf-8").splitlines()
+    values = [json.loads(line) for line in lines]
+    kept = [line for line, value in zip(lines, values, strict=True) if value["stage"] != stage or value["step"] <= step]
+    if len(kept) < len(lines):
+        log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

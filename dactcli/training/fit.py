@@ -1,0 +1,257 @@
+"""Fine-tune: from a complete recipe to a finished run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from transformers import set_seed
+from transformers.integrations import TensorBoardCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from dactcli.data.batches import Encoded, encode_split
+from dactcli.data.sources import Splits, load_splits
+from dactcli.errors import RecipeError, ResourceError
+from dactcli.model.checkpoint import load_run, save_model
+from dactcli.model.dact import DactForSequenceClassification
+from dactcli.recipe.load import dump_recipe
+from dactcli.recipe.schema import Recipe
+from dactcli.results import EvalResult, TrainResult
+from dactcli.training import runs
+from dactcli.training.build import build_model, build_tokenizer
+from dactcli.training.callbacks import Listener, StageCallback
+from dactcli.training.stages import Stage, final_objective, resolve_stages
+from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+# Evaluates (model, tokenizer, examples, rules, difficulty) on the validation split; given by the caller, because
+# training and evaluation do not know each other.
+Evaluate = Callable[[DactForSequenceClassification, "Tokenizer", Encoded, list[str], "list[int] | None"], EvalResult]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that the stages of one run share."""
+
+    recipe: Recipe
+    run: Path
+    model: DactForSequenceClassification
+    tokenizer: Tokenizer
+    train: Encoded
+    validation: Encoded
+    difficulty: list[int] | None
+    evaluate: Evaluate
+    listener: Listener
+    device: torch.device
+
+    def evaluation(self) -> EvalResult:
+        """The validation split, by the recipe's rules, or by `full` while the units are not trained."""
+        rules = self.recipe.evaluation.rules or ["full"]
+        if self.model.config.objective != final_objective(resolve_stages(self.recipe)):
+            rules = ["full"]
+        return self.evaluate(self.model, self.tokenizer, self.validation, rules, self.difficulty)
+
+
+def fit(
+    recipe: Recipe,
+    *,
+    evaluate: Evaluate,
+    listener: Listener,
+    device: torch.device,
+    resume: Path | None = None,
+) -> TrainResult:
+    """Train a model as a recipe says, in a run folder of its own.
+
+    Args:
+        recipe: A complete recipe (`dactcli.data.tasks.complete`).
+        evaluate: Evaluates the validation split.
+        listener: Hears how it goes.
+        device: Where to train.
+        resume: An unfinished run to go on with (`runs.unfinished`).
+
+    Returns:
+        How it ended.
+
+    Raises:
+        RecipeError: The recipe asks for what this machine or encoder does not do.
+        DataError: The data cannot serve.
+        ArtefactError: The encoder cannot be loaded.
+        DivergedError: A loss or weight is not finite.
+        ResourceError: The output folder cannot be written, or memory ran out.
+    """
+    if recipe.model.dtype == "float16" and device.type != "cuda":
+        raise RecipeError(
+            "is float16, which trains on CUDA only", place="model.dtype", remedy="use bfloat16 or float32"
+        )
+    output = Path(recipe.output.dir).expanduser()
+    name = recipe.output.name or recipe.task.name
+    runs.check_writable(output)
+    if resume is not None:
+        _check_same(resume, recipe)
+    splits = load_splits(recipe, only=("train", "validation"))
+    for text in splits.notices:
+        listener.notice(text)
+    set_seed(recipe.training.seed)
+    tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
+    encoded = {split: _encode(splits, split, tokenizer, recipe, listener) for split in ("train", "validation")}
+    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
+    run = resume or runs.new_run(output, name)
+    (run / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    validation = splits.splits["validation"]
+    job = Job(
+        recipe=recipe,
+        run=run,
+        model=model.to(device),
+        tokenizer=tokenizer,
+        train=encoded["train"],
+        validation=encoded["validation"],
+        difficulty=_difficulty(validation),
+        evaluate=evaluate,
+        listener=listener,
+        device=device,
+    )
+    return _train(job, splits, resumed=resume is not None)
+
+
+def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
+    stages = resolve_stages(job.recipe)
+    started, steps = time.perf_counter(), 0
+    try:
+        for stage in stages:
+            steps += _run_stage(job, stage, stages)
+    except torch.OutOfMemoryError:
+        raise ResourceError(
+            "memory ran out",
+            place=str(job.run),
+            remedy="lower training.batch_size (and raise training.accumulate), or data.max_length",
+        ) from None
+    seconds = time.perf_counter() - started
+    _dress(job.model, job.recipe, stages)
+    save_model(job.model, job.tokenizer, job.run)
+    result = job.evaluation()
+    runs.write_json(job.run / "eval.json", result.to_json())
+    trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed)
+    shutil.rmtree(job.run / "checkpoints", ignore_errors=True)
+    runs.finish(job.run, {**trained.to_json(), **_circumstances(job, splits)})
+    return trained
+
+
+def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
+    """Train a stage, or load it when an earlier process finished it; returns its steps."""
+    folder = job.run / "checkpoints" / stage.label
+    done = folder / "done"
+    config = job.model.config
+    config.objective = stage.loss.objective
+    if done.is_dir():
+        job.model.load_state_dict(load_run(done).model.state_dict())
+        return int((done / "steps").read_text())
+    callback = StageCallback(
+        stage,
+        stages=len(stages),
+        listener=job.listener,
+        log=job.run / "metrics.jsonl",
+        evaluate=job.evaluation,
+    )
+    with closing(SummaryWriter(str(job.run / "tensorboard" / stage.label))) as writer:
+        trainer = DactTrainer(
+            job.model,
+            stage,
+            stage_arguments(job.recipe, stage, folder, job.device),
+            job.train,
+            job.tokenizer,
+            [callback, TensorBoardCallback(writer)],
+        )
+        rule = job.model.rule(default_rule(job.model)) if job.model.mixes else None
+        callback.attach(trainer, lambda: trainer.layers_mean(rule))
+        last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        trainer.train(resume_from_checkpoint=last)
+    check_weights(job.model, stage, trainer.state.global_step)
+    job.model.requires_grad_(True)
+    fresh = folder / ".done"
+    shutil.rmtree(fresh, ignore_errors=True)
+    save_model(job.model, job.tokenizer, fresh)
+    (fresh / "steps").write_text(str(trainer.state.global_step))
+    fresh.rename(done)
+    return int(trainer.state.global_step)
+
+
+def default_rule(model: DactForSequenceClassification) -> str:
+    """The sound rule of a model: `exact` for classes, `tolerance` for regression, `full` without the DACT loss."""
+    if not model.mixes:
+        return "full"
+    return "tolerance" if model.regression else "exact"
+
+
+def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[Stage]) -> None:
+    """Write into the configuration what the finished model can do."""
+    config = model.config
+    config.objective = final_objective(stages)
+    config.tau = stages[-1].loss.tau
+    rule = default_rule(model)
+    config.rule = None if rule == "full" else rule
+    model.loss_settings = stages[-1].loss
+
+
+def _check_same(run: Path, recipe: Recipe) -> None:
+    """Refuse to go on with a run under another recipe than it began with."""
+    path = run / "recipe.yaml"
+    if not path.is_file() or path.read_text(encoding="utf-8") != dump_recipe(recipe):
+        raise RecipeError(
+            "the recipe has changed since this run began",
+            place=str(path),
+            remedy="restore it, or leave out --resume to begin a new run",
+        )
+
+
+def _encode(splits: Splits, split: str, tokenizer: Tokenizer, recipe: Recipe, listener: Listener) -> Encoded:
+    encoded = encode_split(splits.splits[split], tokenizer, recipe.data.max_length)
+    if encoded.truncated:
+        listener.notice(
+            f"{split}: {len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
+            f"{recipe.data.max_length} tokens and were cut"
+        )
+    return encoded
+
+
+def _difficulty(dataset: Dataset) -> list[int] | None:
+    return list(dataset["difficulty"]) if "difficulty" in dataset.column_names else None
+
+
+def _circumstances(job: Job, splits: Splits) -> dict[str, Any]:
+    """What is needed to know how a result came about."""
+    import platform
+    from importlib.metadata import version
+
+    weights = hashlib.sha256((job.run / "model.safetensors").read_bytes()).hexdigest()
+    packages = ("dactcli", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors")
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "seed": job.recipe.training.seed,
+        "device": str(job.device),
+        "threads": torch.get_num_threads(),
+        "git_revision": _git_revision(),
+        "data_fingerprint": splits.fingerprint,
+        "weights_sha256": weights,
+        "stages": [asdict(stage.loss) | {"stage": stage.label} for stage in resolve_stages(job.recipe)],
+    }
+
+
+def _git_revision() -> str | None:
+    """The revision that the current folder stands at, when it is under git."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None

@@ -1,0 +1,120 @@
+"""Run folders: `<output.dir>/<output.name>-<n>`, and `latest`, which names the newest finished one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dactcli.errors import ResourceError
+
+SUMMARY = "summary.json"
+
+
+def check_writable(folder: Path) -> None:
+    """Make the output folder and prove that it takes files, before any work is done.
+
+    Args:
+        folder: `output.dir`.
+
+    Raises:
+        ResourceError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResourceError(
+            f"the output folder cannot be written: {error.strerror}",
+            place=str(folder),
+            remedy="choose another one with --set output.dir=FOLDER",
+        ) from None
+
+
+def runs_named(folder: Path, name: str) -> list[Path]:
+    """The runs of a name, oldest first.
+
+    Args:
+        folder: `output.dir`.
+        name: `output.name`.
+    """
+    pattern = re.compile(re.escape(name) + r"-(\d+)")
+    found = {p: m for p in folder.glob("*") if p.is_dir() and not p.is_symlink() and (m := pattern.fullmatch(p.name))}
+    return sorted(found, key=lambda path: int(found[path].group(1)))
+
+
+def unfinished(folder: Path, name: str) -> Path | None:
+    """The newest run of a name that did not come to its end.
+
+    Args:
+        folder: `output.dir`.
+        name: `output.name`.
+    """
+    return next((run for run in reversed(runs_named(folder, name)) if not is_finished(run)), None)
+
+
+def new_run(folder: Path, name: str) -> Path:
+    """Make the next free run folder.
+
+    Args:
+        folder: `output.dir`, which exists.
+        name: `output.name`.
+
+    Returns:
+        The new, empty folder.
+
+    Raises:
+        ResourceError: It cannot be made.
+    """
+    runs = runs_named(folder, name)
+    number = int(runs[-1].name.rpartition("-")[2]) if runs else 0
+    while True:
+        number += 1
+        path = folder / f"{name}-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ResourceError(
+                f"the run folder cannot be made: {error.strerror}",
+                place=str(path),
+                remedy="choose another one with --set output.dir=FOLDER",
+            ) from None
+        return path
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run came to its end: its summary is written last."""
+    return (run / SUMMARY).is_file()
+
+
+def finish(run: Path, summary: dict[str, Any]) -> None:
+    """Write the summary, and make `latest` name this run.
+
+    Args:
+        run: The run folder.
+        summary: The result and how it came about.
+    """
+    write_json(run / SUMMARY, summary)
+    link = run.parent / "latest"
+    fresh = run.parent / f".latest-{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(run.name, target_is_directory=True)
+    fresh.replace(link)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file that is either whole or not there.
+
+    Args:
+        path: Where to.
+        document: Plain values.
+    """
+    fresh = path.with_name(f".{path.name}.part")
+    fresh.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(path)

@@ -1,0 +1,59 @@
+"""The stages of a training, resolved: what each trains, with which keys and which loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dactcli.model.loss import LossSettings, Objective
+from dactcli.recipe.schema import Recipe, TrainingKeys
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        number: From 1.
+        name: `joint`, `units` (the encoder stays as it is) or `encoder` (plain fine-tuning of the last layer).
+        keys: Its training keys.
+        loss: Its loss.
+    """
+
+    number: int
+    name: str
+    keys: TrainingKeys
+    loss: LossSettings
+
+    @property
+    def label(self) -> str:
+        """As folders and screens name it."""
+        return f"{self.number}-{self.name}"
+
+
+def resolve_stages(recipe: Recipe) -> list[Stage]:
+    """What the recipe's stages come to, each with its own keys over those of the whole training.
+
+    Args:
+        recipe: A complete recipe.
+    """
+    common = {name: getattr(recipe.training, name) for name in TrainingKeys.model_fields}
+    base = LossSettings()
+    if recipe.dact is not None:
+        base = LossSettings(**{"tau": 0.0, **recipe.dact.model_dump(exclude={"tau"})})
+    stages = []
+    for number, section in enumerate(recipe.training.stages, start=1):
+        own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}
+        given = {name: value for name, value in own.items() if value is not None or name == "max_steps"}
+        tau = recipe.stage_tau(section)
+        objective: Objective = "dact" if tau is not None else "layers"
+        if recipe.dact is None or section.name == "encoder":
+            objective = "last"
+        loss = replace(base, objective=objective, tau=float(tau or 0.0))
+        stages.append(Stage(number, section.name, TrainingKeys(**{**common, **given}), loss))
+    return stages
+
+
+def final_objective(stages: list[Stage]) -> Objective:
+    """What the finished model can be asked for: the most that any stage trained."""
+    trained = {stage.loss.objective for stage in stages}
+    return "dact" if "dact" in trained else "layers" if "layers" in trained else "last"
