@@ -237,7 +237,12 @@ def _checked(name: str | Path, kind: Any, *, partial: bool = False, **options: A
     """
     try:
         model, info = kind.from_pretrained(
-            str(name), use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
+            str(name),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
+            **options,
         )
     except Exception as error:  # safetensors, json and torch raise their own kinds for damaged files
         raise ArtefactError(

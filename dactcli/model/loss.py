@@ -60,8 +60,10 @@ class LossOutput(NamedTuple):
 
 def layer_weights(layers: int, kind: str, like: Tensor) -> Tensor:
     """v_n [N], summing to 1."""
-    weights = torch.ones(layers) if kind == "equal" else torch.arange(1.0, layers + 1)
-    return (weights / weights.sum()).to(like)
+    weights = torch.arange(1, layers + 1, dtype=like.dtype, device=like.device)
+    if kind == "equal":
+        weights = torch.ones_like(weights)
+    return weights / weights.sum()
 
 
 def full_answer(outputs: Tensor, halting_logits: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ class _Document:
     def __init__(self, path: Path, overrides: Sequence[str]) -> None:
         self.path, self.overrides = path, overrides
         self.lines: dict[Key, int] = {}  # a line of the file, or -n for the n-th override
-        self.values: Any = YamlReader(self._at_line, self.lines).read(read_text(path), empty="the file is empty")
+        reader = YamlReader(self._at_line, self.lines)
+        self.values: Any = reader.read(read_text(path), empty="the file is empty")
         if not isinstance(self.values, dict):
             raise RecipeError(
                 f"a recipe is a mapping of sections, not {shown(self.values)}",
@@ -86,11 +87,12 @@ class _Document:
 
     def _override(self, text: str, mark: int) -> None:
         place = self._at_line(mark)
-        dotted, equals, source = text.partition("=")
-        parts = [part.strip() for part in dotted.split(".")]
+        target, equals, source = text.partition("=")
+        parts = [part.strip() for part in target.split(".")]
         if not (equals and all(parts) and len(parts) <= MAX_DEPTH):
             raise RecipeError("this is not KEY=VALUE", place=place, remedy="write for example dact.tau=0.1")
-        value = YamlReader(lambda line: place, {}).read(source, empty="the value is empty; write null to unset it")
+        reader = YamlReader(lambda line: place, {})
+        value = reader.read(source, empty="the value is empty; write null to unset it")
         key: Key = ()
         holder = self.values
         for part in parts[:-1]:

@@ -26,6 +26,7 @@ MAX_DIGITS = 100
 Key = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
+_TOO_MANY = f"more than {MAX_VALUES} values"
 _SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {  # YAML 1.2 core schema, chapter 10.3.2
     "null": (re.compile(r"(?:~|null|Null|NULL|)\Z"), lambda text: None),
     "bool": (re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), lambda text: text[0] in "tT"),
@@ -47,6 +48,15 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes whose plain scalars are tagged by the YAML 1.2 core schema."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  (PyYAML's name and place for it)
+    composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Stops early in a data file: PyYAML reads only some 20,000 nodes a second."""
+        self.composed += 1
+        if self.composed > 2 * MAX_VALUES:  # each value with its key
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=_TOO_MANY, problem_mark=mark)
+        return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -77,20 +87,14 @@ def read_text(path: Path) -> str:
         reason = getattr(error, "strerror", None) or error
         raise RecipeError(f"the file cannot be read: {reason}", place=repr(str(path))[1:-1]) from None
     if len(raw) > MAX_BYTES:
-        raise RecipeError(
-            f"the file is larger than {MAX_BYTES >> 10} KiB",
-            place=str(path),
-            remedy="name a recipe, not a data file",
-        )
+        fault = f"the file is larger than {MAX_BYTES >> 10} KiB"
+        raise RecipeError(fault, place=str(path), remedy="name a recipe, not a data file")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise RecipeError(
-            f"byte 0x{raw[error.start]:02x} is not UTF-8",
-            place=f"{path}:{line}",
-            remedy="save the file as UTF-8",
-        ) from None
+        fault = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        raise RecipeError(fault, place=f"{path}:{line}", remedy="save the file as UTF-8") from None
 
 
 def _neighbours(path: Path) -> list[str]:
@@ -138,11 +142,8 @@ class YamlReader:
             line = text.count("\n", 0, error.position) + 1
             fault = f"character 0x{error.character:02x} does not belong in a recipe"
             raise RecipeError(fault, place=self.place(line), remedy="remove it") from None
-        except (
-            ValueError,
-            OverflowError,
-            RecursionError,
-        ) as error:  # an escape beyond Unicode; brackets without end
+        except (ValueError, OverflowError, RecursionError) as error:
+            # an escape beyond Unicode; brackets without end
             deep = isinstance(error, RecursionError)
             fault = "this is nested too deeply" if deep else f"this is not valid YAML: {error}"
             raise RecipeError(fault, place=self.place(1)) from None
@@ -155,7 +156,7 @@ class YamlReader:
         line = node.start_mark.line + 1
         self.size += 1
         if self.size > MAX_VALUES or len(key) > MAX_DEPTH:
-            limit = f"over {MAX_DEPTH} levels deep" if len(key) > MAX_DEPTH else f"more than {MAX_VALUES} values"
+            limit = f"over {MAX_DEPTH} levels deep" if len(key) > MAX_DEPTH else _TOO_MANY
             raise RecipeError(f"this is {limit} with its aliases expanded", place=self.place(line))
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, key)
@@ -224,6 +225,8 @@ def value_at(values: Any, key: Key) -> Any:
 
 def _syntax(problem: str) -> tuple[str, str]:
     """Plain words for what PyYAML's scanner, parser or composer says: fault and remedy."""
+    if problem == _TOO_MANY:
+        return f"this is {problem}", "name a recipe, not a data file"
     if "another document" in problem:
         return "a second document begins here", "a recipe is one document: remove the --- line"
     if r"'\t'" in problem:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
-from dactcli.data.batches import pad
+from dactcli.data.batches import BucketSampler, pad
 from dactcli.errors import DivergedError
 from dactcli.model.rules import Rule, decide
 from dactcli.training.stages import Stage
@@ -54,7 +54,6 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         full_determinism=True,
         use_cpu=device.type == "cpu",
         dataloader_pin_memory=device.type == "cuda",
-        train_sampling_strategy="group_by_length",
         logging_steps=recipe.training.log_steps,
         logging_nan_inf_filter=False,
         save_strategy="steps" if every else "epoch",
@@ -89,6 +88,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         model.loss_settings = stage.loss
         model.encoder.requires_grad_(stage.name != "units")
         self.stage = stage
+        self.lengths = encoded.lengths
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=RECENT)
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -105,6 +105,11 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         )
         # forward() averages over its batch, so accumulation has to divide by the number of batches
         self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> BucketSampler:
+        """Batches of like length, in random order."""
+        keys = self.stage.keys
+        return BucketSampler(self.lengths, keys.batch_size * keys.accumulate, self.args.data_seed)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW with a rate of its own for the units; no decay on biases and norms."""

@@ -19,9 +19,7 @@ def subject_and_verb(sentence):
     words = sentence.rpartition(",")[2].split()
     singular = set(agreement.NOUNS)
     subject = next(word for word in words if word in singular or word.removesuffix("s") in singular)
-    verbs = (
-        {verb: True for verb in agreement.VERBS} | {f"{verb}s": False for verb in agreement.VERBS} | PLURAL
-    )
+    verbs = {verb: True for verb in agreement.VERBS} | {f"{verb}s": False for verb in agreement.VERBS} | PLURAL
     verb = next(word for word in words if word in verbs)
     return subject not in singular, verbs[verb]
 
@@ -94,9 +92,7 @@ def test_more_training_sentences_leave_the_other_splits_alone(splits):
 def test_sentences_are_short(splits):
     known = set(vocabulary())
     pieces = [
-        2 - (word in known)
-        for example in chain.from_iterable(splits.values())
-        for word in example.sentence.split()
+        2 - (word in known) for example in chain.from_iterable(splits.values()) for word in example.sentence.split()
     ]
     assert sum(pieces) / sum(map(len, splits.values())) < 14
 

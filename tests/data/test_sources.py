@@ -122,9 +122,7 @@ def test_a_range_that_is_not_given_is_that_of_train():
     write("train.csv", "sentence,label\na,-2\nb,7.5\n")
     write("dev.csv", "sentence,label\na,9\n")
     assert load({"metric": "spearman"}, train="train.csv", validation="dev.csv").range == (-2.0, 7.5)
-    assert load(
-        {"metric": "spearman"}, train="train.csv", validation="dev.csv", only=["validation"]
-    ).range == (-2, 7.5)
+    assert load({"metric": "spearman"}, train="train.csv", validation="dev.csv", only=["validation"]).range == (-2, 7.5)
 
 
 @pytest.mark.parametrize(
@@ -195,9 +193,7 @@ def test_empty_texts_are_counted():
 
 def test_fingerprint_knows_contents_and_nothing_else():
     write("a.csv", GOOD)
-    write_jsonl(
-        "b.jsonl", [{"label": 1, "sentence": "the lamp glows"}, {"label": 0, "sentence": "lamp the glow"}]
-    )
+    write_jsonl("b.jsonl", [{"label": 1, "sentence": "the lamp glows"}, {"label": 0, "sentence": "lamp the glow"}])
     write("c.csv", GOOD.replace("glows", "glow"))
     prints = [load(train=name).fingerprint["train"] for name in ("a.csv", "b.jsonl", "c.csv")]
     assert prints[0] == prints[1] != prints[2]
@@ -287,8 +283,7 @@ CSV_QUOTES = "put double quotes around text that holds a comma or a line break, 
         (
             "a.jsonl",
             '{"sentence": "a", "label": 1}\n{"sentence": "b",\n',
-            "a.jsonl:2: invalid JSON: Expecting property name enclosed in double quotes (column 18); "
-            + JSON_LINE,
+            "a.jsonl:2: invalid JSON: Expecting property name enclosed in double quotes (column 18); " + JSON_LINE,
         ),
         ("a.jsonl", "[1]\n", f"a.jsonl:1: the line is a list, not an object; {JSON_LINE}"),
         (
@@ -369,9 +364,7 @@ def test_missing_files(path, sentence):
 
 
 def test_broken_parquet():
-    with pytest.raises(
-        DataError, match=r"^a\.parquet: not a parquet file \(.*\); write it again, or use jsonl$"
-    ):
+    with pytest.raises(DataError, match=r"^a\.parquet: not a parquet file \(.*\); write it again, or use jsonl$"):
         read_file(write("a.parquet", GOOD), **COLUMNS)
 
 
@@ -393,9 +386,7 @@ def test_parquet_rows_are_named():
 )
 def test_broken_numbers(label, sentence):
     with pytest.raises(DataError) as caught:
-        read_file(
-            write("a.csv", f"sentence,label\na,{label}\n"), text="sentence", label="label", range=(0.0, 5.0)
-        )
+        read_file(write("a.csv", f"sentence,label\na,{label}\n"), text="sentence", label="label", range=(0.0, 5.0))
     assert str(caught.value) == sentence
 
 
@@ -463,9 +454,7 @@ def test_fractions_come_out_of_train():
         row["sentence"] for row in balanced(100)
     )
     assert Counter(read.splits["calibration"]["label"]) == {0: 10, 1: 10}
-    assert (
-        load(train="train.jsonl", validation=0.1).fingerprint["validation"] == read.fingerprint["validation"]
-    )
+    assert load(train="train.jsonl", validation=0.1).fingerprint["validation"] == read.fingerprint["validation"]
     alone = load(train="train.jsonl", validation=0.1, calibration=0.2, only=["calibration"])
     assert alone.fingerprint == {"calibration": read.fingerprint["calibration"]}
 
@@ -526,9 +515,7 @@ def test_a_local_folder_serves_as_a_hub_data_set():
 def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
     import datasets
 
-    features = datasets.Features(
-        sentence=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"])
-    )
+    features = datasets.Features(sentence=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"]))
     part = datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": [0, 1]}, features=features)
     monkeypatch.setattr(datasets, "load_dataset", lambda name, config: {"train": part, "validation": part})
     data = {"source": "hub", "name": "some/data"}
@@ -556,8 +543,7 @@ def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
         (
             GOOD,
             {"text": "text"},
-            "./folder:train: there is no column text among: sentence, label; "
-            "data.text of the recipe names it",
+            "./folder:train: there is no column text among: sentence, label; data.text of the recipe names it",
         ),
         (
             "sentence,label\na,1\nb,0\nc,\n",

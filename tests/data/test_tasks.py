@@ -97,9 +97,7 @@ def test_rules_follow_the_loss(dact, stages, rules):
 
 
 @pytest.mark.parametrize("name", [*TASKS, "other"])
-@pytest.mark.parametrize(
-    "data", [FILES, {"source": "hub"}, {"source": "hub", "name": "a/b"}, {"source": "builtin"}]
-)
+@pytest.mark.parametrize("data", [FILES, {"source": "hub"}, {"source": "hub", "name": "a/b"}, {"source": "builtin"}])
 def test_completing_twice_changes_nothing(name, data):
     task = {} if data["source"] == "builtin" else {"name": name}
     if data == {"source": "hub"} and name in ("agreement", "other"):

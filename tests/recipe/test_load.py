@@ -268,7 +268,14 @@ SYNTAX = "check the indentation, brackets and quotes up to here"
         ("a: " + "1" * 5000, "sst2.yaml:1: a number of 5000 characters is too long"),
         ("a: 1\nb: *c", f"sst2.yaml:2: this is not valid YAML: found undefined alias 'c'; {SYNTAX}"),
         ("a: b: c", f"sst2.yaml:1: this is not valid YAML: mapping values are not allowed here; {SYNTAX}"),
-        (b"x" * ((1 << 20) + 1), "sst2.yaml: the file is larger than 1 MiB; name a recipe, not a data file"),
+        (
+            b"x" * ((256 << 10) + 1),
+            "sst2.yaml: the file is larger than 256 KiB; name a recipe, not a data file",
+        ),
+        (
+            "a:\n" + "- b\n" * 60_000,
+            "sst2.yaml:19999: this is more than 10000 values; name a recipe, not a data file",
+        ),
     ],
 )
 def test_yaml_faults(load: Load, text: str | bytes, expected: str) -> None:
@@ -562,7 +569,8 @@ def test_tricky_text_is_quoted(load: Load, word: str) -> None:
 
 # ---- fuzzing: whatever is written, a recipe or a RecipeError comes out
 
-QUIET = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LONG = settings(QUIET, max_examples=2_000)
 
 
 def survive(load: Load, text: str | bytes, *overrides: str) -> None:
@@ -573,9 +581,19 @@ def survive(load: Load, text: str | bytes, *overrides: str) -> None:
     assert load(dump_recipe(recipe)) == recipe
 
 
+random_texts = given(text=st.one_of(st.binary(max_size=60), st.text("ab:-[]{}&*!|>'\"\\%@#,? \n\t01.~é", max_size=60)))
+
+
 @QUIET
-@given(st.one_of(st.binary(max_size=60), st.text("ab:-[]{}&*!|>'\"\\%@#,? \n\t01.~é", max_size=60)))
+@random_texts
 def test_random_texts(load: Load, text: str | bytes) -> None:
+    survive(load, text)
+
+
+@pytest.mark.slow
+@LONG
+@random_texts
+def test_many_random_texts(load: Load, text: str | bytes) -> None:
     survive(load, text)
 
 
@@ -602,14 +620,28 @@ TOKENS = [
 ]
 
 
-@QUIET
-@given(st.integers(0, 2**32), st.integers(1, 4))
-def test_mutated_recipes(load: Load, seed: int, cuts: int) -> None:
+def mutated(seed: int, cuts: int) -> str:
     draw = random.Random(seed)
     text = draw.choice([BASE, SMALL + "model: &a {encoder: {hidden_size: 8}}\n"])
     for _ in range(cuts):
         start = draw.randrange(len(text) + 1)
         text = text[:start] + draw.choice(TOKENS) + text[start + draw.randrange(8) :]
+    return text
+
+
+mutated_recipes = given(text=st.builds(mutated, st.integers(0, 2**32), st.integers(1, 4)))
+
+
+@QUIET
+@mutated_recipes
+def test_mutated_recipes(load: Load, text: str) -> None:
+    survive(load, text)
+
+
+@pytest.mark.slow
+@LONG
+@mutated_recipes
+def test_many_mutated_recipes(load: Load, text: str) -> None:
     survive(load, text)
 
 
@@ -635,7 +667,21 @@ KEYS = [
 ]
 
 
+def override(key: str, value: Any) -> str:
+    return f"{key}={yaml.safe_dump(value, default_flow_style=True)}"
+
+
+random_overrides = given(overrides=st.lists(st.builds(override, st.sampled_from(KEYS), VALUES), min_size=1, max_size=3))
+
+
 @QUIET
-@given(st.lists(st.tuples(st.sampled_from(KEYS), VALUES), min_size=1, max_size=3))
-def test_random_overrides(load: Load, pairs: list[tuple[str, Any]]) -> None:
-    survive(load, BASE, *(f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in pairs))
+@random_overrides
+def test_random_overrides(load: Load, overrides: list[str]) -> None:
+    survive(load, BASE, *overrides)
+
+
+@pytest.mark.slow
+@LONG
+@random_overrides
+def test_many_random_overrides(load: Load, overrides: list[str]) -> None:
+    survive(load, BASE, *overrides)

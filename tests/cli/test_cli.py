@@ -1,0 +1,187 @@
+"""The command line: every command on a small run, its JSON, its errors and exit codes, and a light `--help`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import TINY
+from typer.testing import CliRunner
+
+from dactcli.cli.app import app
+
+COMMANDS = ("finetune", "eval", "profile", "inspect")
+
+
+def dact(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_a_newcomers_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    trained = dact("finetune", "tiny.yaml", "--json")
+    assert trained.exit_code == 0, trained.stderr
+    assert json.loads(trained.stdout)["run"] == "runs/tiny-1"
+    assert "stage 1/2 joint: 10 steps" in trained.stderr
+
+    judged = dact("eval", "--split", "test", "--json", "--output", "eval-test.json")
+    document = json.loads(judged.stdout)
+    assert document == json.loads(Path("eval-test.json").read_text())
+    assert (document["split"], document["examples"], document["layers"]) == ("test", 3000, 3)
+    assert sum(document["rules"]["exact"]["depths"]) == 3000
+    assert document["rules"]["exact"]["agreement_with_full"] == 1
+
+    looked = json.loads(dact("inspect", "the keys are old .", "", "--json").stdout)
+    assert [entry["text"] for entry in looked] == ["the keys are old .", ""]
+    for entry in looked:
+        ran = entry["exit_layer"]
+        for key in ("layer_probabilities", "halting", "remaining", "halting_weights", "answers"):
+            assert len(entry[key]) == ran
+        assert sum(entry["halting_weights"]) == pytest.approx(1, abs=1e-5)
+        assert entry["label_name"] == ["unacceptable", "acceptable"][entry["label"]]
+    assert looked[1]["notices"] == ["the text is empty: the answer is what the model says of nothing"]
+
+    timed = dact("profile", "--batch-size", "1,8", "--examples", "16", "--repeats", "2", "--warmup", "1", "--json")
+    cases = json.loads(timed.stdout)["cases"]
+    assert [case["batch_size"] for case in cases] == [1, 8]
+    assert all(case["stock"]["latency_ms_p50"] > 0 for case in cases)
+    assert all(sum(case["adaptive"]["depths"]) == 16 for case in cases)
+
+    resumed = dact("finetune", "tiny.yaml", "--resume")
+    assert resumed.exit_code == 0
+    assert "nothing to resume: runs/tiny-1 is finished" in resumed.stderr
+
+
+def test_screens_name_what_matters(tiny_run: Path) -> None:
+    shown = dact("inspect", "--run", tiny_run, "the key of the doctors is rusty .").stdout
+    for part in ("halting weight", "layer says", "answer so far", "of 3 ran", "exact:"):
+        assert part in shown
+    shown = dact("eval", tiny_run).stdout
+    for part in ("rule", "accuracy", "mean layers", "as full depth", "exact", "paper", "difficulty"):
+        assert part in shown
+
+
+def test_files_and_several_runs(tiny_run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "mine.csv"
+    data.write_text("sentence,label\nthe keys are old .,acceptable\nthe keys is old .,0\n")
+    document = json.loads(dact("eval", tiny_run, tiny_run, "--data", data, "--rule", "layer:1", "--json").stdout)
+    assert [one["examples"] for one in document] == [2, 2]
+    assert document[0]["split"] == "mine.csv"
+    assert document[0]["rules"]["layer:1"]["layers_mean"] == 1
+    texts = [entry["text"] for entry in json.loads(dact("inspect", "--run", tiny_run, "--file", data, "--json").stdout)]
+    assert texts == ["the keys are old .", "the keys is old ."]
+    unlabelled = tmp_path / "texts.jsonl"
+    unlabelled.write_text('{"sentence": "the keys are old ."}\n')
+    document = json.loads(dact("eval", tiny_run, "--data", unlabelled, "--json").stdout)
+    assert document["rules"]["exact"]["metric"] is None
+
+
+def test_a_long_text_is_cut_and_said_so(tiny_run: Path) -> None:
+    (entry,) = json.loads(dact("inspect", "--run", tiny_run, "the key " * 60, "--json").stdout)
+    assert entry["tokens"] == 48
+    assert entry["notices"] == ["longer than 48 tokens: only the first 48 were read"]
+
+
+def test_dry_run_prints_a_recipe_that_can_be_run(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(TINY)
+    shown = dact("finetune", recipe, "--dry-run", "--set", "dact.tau=0.2")
+    assert "stage 2 units: trains units" in shown.stderr
+    (tmp_path / "again.yaml").write_text(shown.stdout)
+    assert dact("finetune", tmp_path / "again.yaml", "--dry-run").stdout == shown.stdout
+    assert "tau: 0.2" in shown.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Path) -> None:
+    result = dact(
+        "profile", tiny_run, "--batch-size", "4", "--examples", "8", "--repeats", "2", "--trace", tmp_path / "trace"
+    )
+    assert result.exit_code == 0
+    (written,) = (tmp_path / "trace").glob("*.pt.trace.json")
+    assert f"tensorboard --logdir {tmp_path / 'trace'}" in result.stderr
+    names = {event.get("name") for event in json.loads(written.read_text())["traceEvents"]}
+    assert {"dact.stock", "dact.full", "dact.adaptive", "aten::linear"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["finetune", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["finetune", "RECIPE", "--set", "training.batchsize=3"], 2, "did you mean batch_size?"),
+        (["finetune", "RECIPE", "--resume"], 3, "there is no run to resume; leave out --resume"),
+        (["finetune", "RECIPE", "--device", "cuda", "--set", "training.epochs=1"], 5, "--device cuda: "),
+        (
+            ["eval"],
+            3,
+            "runs/latest: there is no finished run in this folder; name one, or make one with: dact finetune",
+        ),
+        (["eval", "RUN", "--split", "tset"], 2, "--split: split 'tset' is unknown; did you mean test?"),
+        (["eval", "RUN", "--rule", "exakt"], 2, "--rule: rule 'exakt' is unknown; did you mean exact?"),
+        (["eval", "RUN", "--data", "gone.csv"], 2, "gone.csv"),
+        (["eval", "RUN/config.json"], 3, "is a file; give the run's folder"),
+        (["inspect"], 2, 'there is no text to inspect; write dact inspect "some sentence"'),
+        (["inspect", "a", "b", "--pair", "c"], 2, "--pair: goes with exactly one TEXT"),
+        (["profile", "RUN", "--batch-size", "0,x"], 2, "--batch-size: '0,x' is no list of sizes"),
+        (["profile", "RUN", "--device", "cuda"], 5, "--device cuda: "),
+        (["profile", "RUN", "--device", "gpu"], 2, "--device: device 'gpu' is unknown"),
+    ],
+)
+def test_errors_are_one_sentence_with_their_exit_code(
+    arguments: list[str], code: int, sentence: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if code == 5 and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(TINY)
+    result = dact(*(a.replace("RECIPE", str(recipe)).replace("RUN", str(tiny_run)) for a in arguments))
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert sentence in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = dact(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: dact {command}" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["eval", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys\nfrom dactcli.cli.app import app\n"
+        f"try:\n    app({arguments!r})\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'numpy', 'yaml'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "dactcli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("dact 0.1.0")
+
+
+def test_plain_models_explain_why_they_do_not_halt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain.yaml").write_text(TINY[: TINY.index("  stages:")] + "  epochs: 1\ndact: null\noutput: {name: plain}\n")
+    assert dact("finetune", "plain.yaml", "--set", "data.examples=32").exit_code == 0
+    result = dact("eval", "--rule", "exact")
+    assert result.exit_code == 2
+    assert "this model was fine-tuned on its last layer only" in result.stderr
+    (entry,) = json.loads(dact("inspect", "the key is old .", "--json").stdout)
+    assert entry["exit_layer"] == 3
+    assert entry["halting_weights"] == [0, 0, 1]
+    assert entry["scores"] == [None, None, None]

@@ -1,0 +1,74 @@
+"""Batches: what is cut is counted, padding is marked, lengths are bucketed, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertTokenizerFast
+
+from dactcli.data.agreement import vocabulary
+from dactcli.data.batches import BucketSampler, by_length, encode, pad
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> BertTokenizerFast:
+    return BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary())}, do_lower_case=True)
+
+
+def test_long_texts_are_cut_and_counted(tokenizer: BertTokenizerFast) -> None:
+    texts = ["the key", "the key is old .", "", "the keys are old ."]
+    encoded = encode(tokenizer, texts, max_length=7)
+    assert encoded.lengths == [4, 7, 2, 7]
+    assert encoded.truncated == [3]
+    assert tokenizer.convert_ids_to_tokens(encoded.inputs["input_ids"][3]) == [
+        "[CLS]", "the", "key", "##s", "are", "old", "[SEP]",
+    ]  # fmt: skip
+
+
+def test_pairs_have_their_own_token_types(tokenizer: BertTokenizerFast) -> None:
+    encoded = encode(tokenizer, ["the key"], ["is old"], max_length=16)
+    assert encoded.inputs["token_type_ids"] == [[0, 0, 0, 0, 1, 1, 1]]
+
+
+def test_padding_is_marked(tokenizer: BertTokenizerFast) -> None:
+    batch = pad(tokenizer, {"input_ids": [[2, 7, 3], [2, 3]], "token_type_ids": [[0, 0, 0], [0, 0]]})
+    assert batch["input_ids"].tolist() == [[2, 7, 3], [2, 3, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["token_type_ids"].shape == (2, 3)
+
+
+def test_batches_go_from_long_to_short_and_know_their_positions(tokenizer: BertTokenizerFast) -> None:
+    encoded = encode(tokenizer, ["the " * n for n in (3, 9, 1, 5, 7)], max_length=16)
+    seen = list(by_length(tokenizer, encoded, 2))
+    assert [positions for positions, _ in seen] == [[1, 4], [3, 0], [2]]
+    for positions, batch in seen:
+        assert batch["attention_mask"].sum(-1).tolist() == [encoded.lengths[position] for position in positions]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=300), st.integers(1, 9), st.integers(0, 99))
+def test_an_epoch_takes_every_example_once_in_batches_of_like_length(lengths: list[int], size: int, seed: int) -> None:
+    sampler = BucketSampler(lengths, size, seed)
+    order = list(sampler)
+    assert sorted(order) == list(range(len(lengths))) == list(range(len(sampler)))
+    assert order == list(sampler)
+    if len(lengths) <= size * BucketSampler.POOL:  # one pool: its batches, put in order, do not overlap in length
+        batches = sorted([lengths[i] for i in order[at : at + size]] for at in range(0, len(order), size))
+        full = [batch for batch in batches if len(batch) == size]
+        spans = sorted((min(batch), max(batch)) for batch in full)
+        assert all(high <= low for (_, high), (low, _) in pairwise(spans))
+
+
+def test_epochs_differ_and_can_be_repeated() -> None:
+    sampler = BucketSampler(list(range(100)), 4, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert first != second
+    again = BucketSampler(list(range(100)), 4, seed=1)
+    again.set_epoch(1)
+    assert list(again) == second
+    assert torch.utils.data.BatchSampler(again, 4, drop_last=False).__len__() == 25

@@ -1,0 +1,143 @@
+"""Invariants 3 and 4: the engine agrees with the full pass, whatever the batch, its padding and its neighbours."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import FAMILIES, random_batch, small_model
+
+from dactcli.model.engine import run_adaptive
+from dactcli.model.rules import ForcedDepths, Full, Layer, Rule, decide, make_rule
+
+MARGIN = 1e-4
+MODELS = {name: small_model(name, layers=5) for name in FAMILIES}
+RULES = [
+    "exact",
+    "paper",
+    "confidence:0.7",
+    "answer_entropy:0.5",
+    "entropy:0.5",
+    "max_prob:0.7",
+    "patience:1",
+    "layer:2",
+]
+
+
+def near_the_cut(rule: Rule, model: object, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Rows whose score comes so close to the cut at some layer that rounding may move their halt [B]."""
+    full = run_adaptive(model, Full(), **batch, trace=True)  # type: ignore[arg-type]
+    assert full.trace is not None
+    y, h = full.trace.layer_answers, full.trace.halting
+    from dactcli.model.rules import HaltingState
+
+    state = HaltingState.start(len(y), y.shape[-1], layers=y.shape[1], mixes=True, like=y)
+    close = torch.zeros(len(y), dtype=torch.bool)
+    for n in range(y.shape[1] - 1):
+        state.step(y[:, n], h[:, n])
+        close |= (rule.score(state) - rule.cut).abs() < MARGIN
+    return close
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@given(st.lists(st.integers(2, 20), min_size=1, max_size=9), st.integers(0, 10**6), st.sampled_from(RULES))
+@settings(max_examples=60)
+def test_the_engine_equals_the_full_pass_followed_by_the_rule(
+    name: str, lengths: list[int], seed: int, text: str
+) -> None:
+    model, rule = MODELS[name], make_rule(text)
+    batch = random_batch(model, lengths, seed=seed)
+    live = run_adaptive(model, rule, **batch)
+    y, h = model.layer_outputs(**batch)
+    cached = decide(rule, y, h)
+    sure = torch.ones(len(lengths), dtype=torch.bool) if text == "layer:2" else ~near_the_cut(rule, model, batch)
+    if text == "patience:1":
+        sure = (y.topk(2).values.diff(dim=-1).abs() > MARGIN).all(-1).all(-1)
+    assert torch.equal(live.exit_layer[sure], cached.exit_layer[sure])
+    torch.testing.assert_close(live.answer[sure], cached.answer[sure], atol=1e-4, rtol=0)
+    if rule.sound:
+        assert torch.equal(live.answer.argmax(-1), decide(Full(), y, h).answer.argmax(-1))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@given(st.lists(st.integers(2, 20), min_size=2, max_size=6), st.integers(0, 10**6), st.integers(0, 8))
+@settings(max_examples=40)
+def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], seed: int, extra: int) -> None:
+    model, rule = MODELS[name], make_rule("exact")
+    batch = random_batch(model, lengths, seed=seed)
+    together = run_adaptive(model, rule, **batch)
+    close = near_the_cut(rule, model, batch)
+    for row, length in enumerate(lengths):
+        alone = {key: value[row : row + 1, :length] for key, value in batch.items()}
+        padded = {
+            "input_ids": torch.nn.functional.pad(
+                alone["input_ids"], (0, extra), value=model.encoder.config.pad_token_id
+            ),
+            "attention_mask": torch.nn.functional.pad(alone["attention_mask"], (0, extra)),
+        }
+        for variant in (alone, padded):
+            single = run_adaptive(model, rule, **variant)
+            assert single.answer.argmax() == together.answer[row].argmax()
+            if not close[row]:
+                assert single.exit_layer[0] == together.exit_layer[row]
+                torch.testing.assert_close(single.answer[0], together.answer[row], atol=1e-4, rtol=0)
+
+
+def test_rows_come_back_in_the_callers_order_and_the_trace_stops_with_them() -> None:
+    model = MODELS["bert"]
+    batch = random_batch(model, [5, 11, 3, 8])
+    depths = torch.tensor([4, 1, 5, 2])
+    out = run_adaptive(model, ForcedDepths(depths), **batch, trace=True)
+    assert out.exit_layer.tolist() == depths.tolist()
+    assert out.trace is not None
+    ran = ~out.trace.halting.isnan()
+    assert ran.sum(-1).tolist() == depths.tolist()
+    y, h = model.layer_outputs(**batch)
+    for row, depth in enumerate(depths.tolist()):
+        wanted = decide(Layer(depth), y[row : row + 1], h[row : row + 1])
+        torch.testing.assert_close(out.trace.layer_answers[row, depth - 1], wanted.answer[0], atol=1e-4, rtol=0)
+
+
+def test_layers_run_on_live_rows_only() -> None:
+    model = small_model(layers=4)
+    batch = random_batch(model, [4, 12, 9])
+    seen: list[tuple[int, int]] = []
+    for layer in model.encoder.encoder.layer:
+        layer.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[:2])))
+    run_adaptive(model, ForcedDepths(torch.tensor([4, 1, 2])), **batch)
+    assert seen == [(3, 12), (2, 9), (1, 4), (1, 4)]
+
+
+def test_plain_models_compute_the_last_unit_only() -> None:
+    model = small_model(layers=3, objective="last")
+    batch = random_batch(model, [4, 6])
+    out = run_adaptive(model, Full(), **batch)
+    y, _ = model.layer_outputs(**batch)
+    torch.testing.assert_close(out.answer, y[:, -1], atol=1e-5, rtol=0)
+    assert out.exit_layer.tolist() == [3, 3]
+
+
+def test_a_device_is_never_exchanged_for_another() -> None:
+    from dactcli.errors import ResourceError, UsageError
+    from dactcli.model.device import find_device
+
+    assert find_device("cpu").type == "cpu"
+    with pytest.raises(UsageError, match="--device: device 'tpu' is unknown; use auto, cpu, cuda, mps"):
+        find_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ResourceError, match="--device cuda: .*CUDA.*; .*--device cpu") as caught:
+            find_device("cuda")
+        assert caught.value.exit_code == 5
+
+
+@pytest.mark.gpu
+def test_the_engine_on_cuda_agrees_with_the_cpu() -> None:
+    model = small_model(layers=5)
+    batch = random_batch(model, [5, 11, 3, 8, 17])
+    rule = make_rule("exact")
+    close = near_the_cut(rule, model, batch)
+    cpu = run_adaptive(model, rule, **batch)
+    cuda = run_adaptive(model.cuda(), rule, **{key: value.cuda() for key, value in batch.items()})
+    assert torch.equal(cuda.exit_layer.cpu()[~close], cpu.exit_layer[~close])
+    torch.testing.assert_close(cuda.answer.cpu(), cpu.answer, atol=1e-3, rtol=0)

@@ -1,0 +1,222 @@
+"""Invariants 2 and 5: sound rules never change the class, `exact` is never later than `paper`; every rule as defined."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dactcli.errors import UsageError
+from dactcli.model import halting
+from dactcli.model.rules import RULES, Exact, Full, HaltingState, Paper, Tolerance, decide, make_rule
+
+
+def softmax(logits: torch.Tensor) -> torch.Tensor:
+    return logits.softmax(-1)
+
+
+@st.composite
+def adversarial(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    """y [B, N, C] and h [B, N], many of them near the edge at which a sound rule may just halt."""
+    layers, classes = draw(st.integers(1, 24)), draw(st.integers(2, 10))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
+    batch = 64
+    sharpness = draw(st.sampled_from([0.1, 1.0, 10.0, 1000.0]))
+    y = softmax(torch.randn(batch, layers, classes, generator=generator) * sharpness)
+    steepness = draw(st.sampled_from([0.5, 2.0, 10.0]))
+    h = torch.sigmoid(torch.randn(batch, layers, generator=generator) * steepness - draw(st.floats(-3, 8)))
+    kind = draw(st.sampled_from(["random", "runner-up", "edge", "zero-one"]))
+    if kind == "zero-one":
+        h = (h > 0.5).float()
+    if kind in ("runner-up", "edge"):  # from some layer on, the runner-up takes all that is left
+        start = draw(st.integers(0, layers - 1))
+        a, p = halting.answers(y, h)
+        second = a[:, start].topk(2).indices[:, 1]
+        y[:, start + 1 :] = torch.nn.functional.one_hot(second, classes).float().unsqueeze(1)
+        h[:, start + 1 :] = 1.0
+        if kind == "edge":  # p just so that the bound of `exact` is met
+            top = a[:, start].topk(2).values
+            gap = (top[:, 0] - top[:, 1]).double()
+            left = layers - start - 1
+            wanted = 1 - (1 + gap) ** (-1 / max(left, 1))
+            before = p[:, start - 1] if start else torch.ones(batch)
+            h[:, start] = (wanted / before.double()).clamp(0, 1).float()
+    return y, h
+
+
+@given(adversarial())
+@settings(max_examples=300)
+def test_sound_rules_keep_the_class_and_exact_is_never_later(case: tuple[torch.Tensor, torch.Tensor]) -> None:
+    y, h = case
+    full, paper, exact = decide(Full(), y, h), decide(Paper(), y, h), decide(Exact(), y, h)
+    assert (exact.exit_layer <= paper.exit_layer).all()
+    for early in (paper, exact):
+        assert torch.equal(early.answer.argmax(-1), full.answer.argmax(-1))
+    assert (full.exit_layer == y.shape[1]).all()
+
+
+def test_exact_is_tight() -> None:
+    """Just below the bound, the later layers can change the class: no sound rule could have halted."""
+    layers, p = 4, 0.2
+    gap = (1 - p) ** -(layers - 1) - 1
+    for nudge, safe in ((1e-4, True), (-1e-4, False)):
+        top = (1 + gap + nudge) / 2
+        y = torch.tensor([[[top, 1 - top]] + [[0.0, 1.0]] * (layers - 1)], dtype=torch.float64)
+        h = torch.tensor([[p] + [1.0] * (layers - 1)], dtype=torch.float64)
+        halted = decide(Exact(), y, h).exit_layer[0] == 1
+        changed = decide(Full(), y, h).answer.argmax(-1)[0] == 1
+        assert (bool(halted), bool(changed)) == (safe, not safe)
+
+
+def test_the_proof_in_rational_numbers() -> None:
+    """q = 1 - (1 - p)^d is what d layers can take together at most, and is approached."""
+    p = Fraction(1, 3)
+    for left in range(1, 6):
+        kept = Fraction(1)
+        remaining = p
+        for _ in range(left):
+            kept *= 1 - remaining
+            remaining *= 1
+        assert 1 - kept == 1 - (1 - p) ** left
+
+
+def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> bool:
+    """Whether a rule halts after layer n (from 1) of one example, by the formulas as they are written."""
+    layers = len(y)
+    p, a, answer, before, answers = 1.0, np.zeros(y.shape[1]), None, 1.0, []
+    for m in range(n):
+        answer = before * y[m] + (1 - before) * (answer if answer is not None else 0)
+        before *= h[m]
+        answers.append(answer)
+    p, a, d = before, answers[-1], layers - n
+    second, top = np.sort(a)[-2:]
+
+    def entropy(q: np.ndarray) -> float:
+        return -sum(x * math.log(x) for x in q if x > 0) / math.log(len(q))
+
+    streak = 0
+    for m in range(1, n):
+        streak = streak + 1 if y[m].argmax() == y[m - 1].argmax() else 0
+    return {
+        "full": lambda: False,
+        "paper": lambda: top * (1 - p) ** d >= second + p * d + 1e-6,
+        "exact": lambda: (1 - p) ** d * (1 + top - second) >= 1 + 1e-6,
+        "slack": lambda: (1 - p) ** d * (1 + top - second) >= (1 + 1e-6) * math.exp(-value),
+        "confidence": lambda: top >= value,
+        "answer_entropy": lambda: entropy(a) <= value,
+        "entropy": lambda: entropy(y[n - 1]) <= value,
+        "max_prob": lambda: y[n - 1].max() >= value,
+        "patience": lambda: streak >= value,
+        "layer": lambda: n >= value,
+    }[name]()
+
+
+CASES = [("full", 0), ("paper", 0), ("exact", 0), ("slack", 0.1), ("slack", 0.7), ("confidence", 0.6)]
+CASES += [("answer_entropy", 0.7), ("entropy", 0.5), ("max_prob", 0.7), ("patience", 1), ("patience", 2), ("layer", 3)]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_every_rule_as_defined(name: str, value: float) -> None:
+    torch.manual_seed(1)
+    y = softmax(torch.randn(200, 5, 3, dtype=torch.float64) * 2)
+    h = torch.rand(200, 5, dtype=torch.float64) ** 3
+    rule = make_rule(f"{name}:{value}" if RULES[name].threshold_name else name)
+    decided = decide(rule, y, h)
+    a, _ = halting.answers(y, h)
+    for row in range(200):
+        stops = [n for n in range(1, 5) if reference(name, value, y[row].numpy(), h[row].numpy(), n)]
+        wanted = stops[0] if stops else 5
+        assert decided.exit_layer[row] == wanted
+        own = name in ("entropy", "max_prob", "patience", "layer")
+        torch.testing.assert_close(decided.answer[row], (y if own else a)[row, wanted - 1])
+    if name != "full":
+        assert 1 <= decided.exit_layer.min() < 5
+
+
+def test_slack_of_zero_is_exact() -> None:
+    torch.manual_seed(2)
+    y, h = softmax(torch.randn(500, 6, 2) * 3), torch.rand(500, 6) ** 4
+    for a, b in zip(decide(make_rule("slack:0"), y, h), decide(Exact(), y, h), strict=True):
+        assert torch.equal(a, b)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(0.001, 2.0))
+def test_tolerance_bounds_the_change(seed: int, layers: int, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.rand(64, layers, 1, generator=generator) * 5
+    h = torch.rand(64, layers, generator=generator) ** 4
+    rule = Tolerance(tolerance, low=0.0, high=5.0)
+    early, full = decide(rule, y, h), decide(Full(), y, h)
+    assert ((early.answer - full.answer).abs() <= tolerance + 1e-5).all()
+
+
+def test_tolerance_is_one_percent_of_the_range_unless_given() -> None:
+    assert make_rule("tolerance", answer_range=(0.0, 5.0)).threshold == pytest.approx(0.05)
+    assert make_rule("tolerance:0.2", answer_range=(0.0, 5.0)).threshold == 0.2
+
+
+def test_edge_cases_are_defined() -> None:
+    one_layer = decide(Exact(), softmax(torch.randn(3, 1, 2)), torch.rand(3, 1))
+    assert one_layer.exit_layer.tolist() == [1, 1, 1]
+    tie = decide(Exact(), torch.full((1, 4, 2), 0.5), torch.zeros(1, 4))
+    assert tie.exit_layer.tolist() == [4]  # nothing separates the classes, so nothing is certain
+    closed = decide(Exact(), torch.tensor([[[0.6, 0.4], [0.1, 0.9]]]), torch.zeros(1, 2))
+    assert closed.exit_layer.tolist() == [1]
+    opened = decide(Exact(), torch.tensor([[[0.6, 0.4], [0.1, 0.9]]]), torch.ones(1, 2))
+    assert opened.exit_layer.tolist() == [2]
+    assert opened.answer.argmax(-1).tolist() == [1]
+
+
+def test_without_the_dact_loss_every_layer_answers_for_itself() -> None:
+    y, h = softmax(torch.randn(20, 4, 3)), torch.rand(20, 4)
+    torch.testing.assert_close(decide(Full(), y, h, mixes=False).answer, y[:, -1])
+    torch.testing.assert_close(decide(make_rule("layer:2"), y, h, mixes=False).answer, y[:, 1])
+
+
+def test_states_drop_rows() -> None:
+    state = HaltingState.start(4, 2, layers=3, mixes=True, like=torch.zeros(1))
+    y = softmax(torch.randn(4, 2))
+    state.step(y, torch.rand(4))
+    state.select(torch.tensor([1, 3]))
+    assert state.rows.tolist() == [1, 3]
+    torch.testing.assert_close(state.answer, y[[1, 3]])
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [
+        ("exakt", {}, "--rule: rule 'exakt' is unknown; did you mean exact?"),
+        ("exact:1", {}, "--rule: rule exact takes no value; write exact"),
+        ("entropy", {}, "--rule: rule entropy needs a threshold (normalised entropy); write --rule entropy:VALUE"),
+        (
+            "patience:1.5",
+            {},
+            "--rule: '1.5' is no threshold for patience (layers in a row); give a whole number from 1 on",
+        ),
+        ("entropy:nan", {}, "--rule: 'nan' is no threshold for entropy (normalised entropy); give a number from 0 on"),
+        ("max_prob:x", {}, "--rule: 'x' is no threshold for max_prob (probability); give a number from 0 on"),
+        ("tolerance", {}, "--rule: rule tolerance is for regression; use full or exact"),
+        ("exact", {"answer_range": (0, 5)}, "--rule: rule exact is for classes; use full, tolerance or layer"),
+        (
+            "exact",
+            {"objective": "layers"},
+            "--rule: rule exact reads the halting units, and this model was trained without the DACT loss; "
+            "use full, entropy, max_prob, patience or layer, or train it with dact.tau",
+        ),
+        (
+            "entropy:0.1",
+            {"objective": "last"},
+            "--rule: rule entropy needs an answer from every layer, and this model was fine-tuned on its last layer "
+            "only; use full, or train it with a dact section",
+        ),
+    ],
+)
+def test_rules_that_cannot_serve_are_refused(text: str, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_rule(text, **options)  # type: ignore[arg-type]
+    assert caught.value.sentence == sentence

@@ -1,0 +1,92 @@
+"""Small random models, and trainings by a recipe text, shared by the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FAMILIES = ("bert", "roberta")
+
+
+def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed: int = 0, **settings: Any) -> Any:
+    """A random model whose units disagree and halt at different layers."""
+    from transformers import BertConfig, RobertaConfig
+
+    from dactcli.model import DactConfig, DactForSequenceClassification
+
+    torch.manual_seed(seed)
+    kind, extra = (BertConfig, {}) if family == "bert" else (RobertaConfig, {"pad_token_id": 1})
+    encoder = kind(
+        vocab_size=120,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        **extra,
+    )
+    model = DactForSequenceClassification(DactConfig(encoder_config=encoder.to_dict(), num_labels=labels, **settings))
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.3)
+        model.units.dense_weight.normal_(std=0.4)
+        model.units.classifier_weight.normal_(std=0.8)
+        model.units.halting_weight.normal_(std=1.0)
+        model.units.halting_bias.fill_(-1.0)
+    return model.eval()
+
+
+def random_batch(model: Any, lengths: list[int], *, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Token ids of the given lengths, padded on the right."""
+    generator = torch.Generator().manual_seed(seed)
+    padding = model.encoder.config.pad_token_id
+    width = max(lengths)
+    ids = torch.full((len(lengths), width), padding)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = torch.randint(5, 120, (length,), generator=generator)
+    mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+TINY = """
+task: {name: agreement}
+data: {source: builtin, max_length: 48, examples: 320}
+model:
+  encoder: {hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 48, dropout: 0.0}
+  pooling: first
+training:
+  batch_size: 32
+  log_steps: 2
+  learning_rate: 1e-3
+  stages:
+    - {name: joint, tau: null, epochs: 1}
+    - {name: units, epochs: 1, unit_learning_rate: 1e-2}
+output: {name: tiny}
+"""
+
+
+class Silence:
+    """A listener that only remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *values: self.heard.append((name, values[0] if values else None))
+
+
+def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> Any:
+    """Fine-tune by a recipe text, quietly; the output goes into `folder / 'runs'`."""
+    from dactcli.data.tasks import complete
+    from dactcli.evaluation.evaluate import validator
+    from dactcli.recipe.load import load_recipe
+    from dactcli.training.fit import fit
+
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    recipe = complete(load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides]))
+    listener = options.pop("listener", Silence())
+    return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)

@@ -1,0 +1,240 @@
+"""Fine-tuning: run folders, stages, resuming to identical weights, divergence, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support import TINY, Silence, train
+
+from dactcli.data.tasks import complete
+from dactcli.errors import DivergedError, RecipeError, ResourceError
+from dactcli.model.checkpoint import load_run
+from dactcli.recipe.load import load_recipe
+from dactcli.training import runs
+from dactcli.training.stages import final_objective, resolve_stages
+
+
+def weights(run: str | Path) -> dict[str, torch.Tensor]:
+    return load_file(Path(run) / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a | b)
+
+
+def test_a_run_leaves_what_the_interface_promises(tiny_run: Path) -> None:
+    assert (tiny_run.parent / "latest").resolve() == tiny_run
+    assert {path.name for path in tiny_run.iterdir()} == {
+        "config.json",
+        "eval.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "recipe.yaml",
+        "summary.json",
+        "tensorboard",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    summary = json.loads((tiny_run / "summary.json").read_text())
+    assert summary["steps"] == 20
+    assert summary["versions"]["torch"] == torch.__version__
+    assert set(summary["data_fingerprint"]) == {"train", "validation"}
+    assert list(summary["evaluation"]["validation"]["rules"]) == ["full", "paper", "exact"]
+    lines = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8, 10] * 2
+    assert all(math.isfinite(line["loss"]) for line in lines if "loss" in line)
+    assert all("layers_mean" in line for line in lines if line["stage"] == "2-units" and "loss" in line)
+    assert list((tiny_run / "tensorboard").rglob("events*"))
+
+
+def test_the_recipe_of_a_run_can_be_run_again_to_the_same_weights(tiny_run: Path, tmp_path: Path) -> None:
+    again = train(tmp_path, (tiny_run / "recipe.yaml").read_text())
+    assert same(weights(tiny_run), weights(again.run))
+    other = train(tmp_path, (tiny_run / "recipe.yaml").read_text(), "training.seed=1")
+    assert not same(weights(tiny_run), weights(other.run))
+    assert Path(other.run).name == "tiny-2"
+
+
+def test_a_run_loads_with_what_it_was_trained_for(tiny_run: Path) -> None:
+    run = load_run(tiny_run)
+    assert run.model.config.objective == "dact"
+    assert run.model.config.rule == "exact"
+    assert run.model.config.id2label == {0: "unacceptable", 1: "acceptable"}
+    assert run.tokenizer.model_max_length == 48
+    assert run.recipe is not None
+    assert run.recipe.output.name == "tiny"
+
+
+def test_units_are_trained_and_the_encoder_is_not_in_a_units_stage(tmp_path: Path) -> None:
+    class Snapshots(Silence):
+        def evaluated(self, result: Any) -> None:
+            folder = tmp_path / "runs" / "tiny-1" / "checkpoints" / "1-joint" / "done"
+            if folder.is_dir():
+                self.before = weights(folder)
+
+    listener = Snapshots()
+    after = weights(train(tmp_path, TINY, listener=listener).run)
+    changed = {key.split(".")[0] for key in after if not torch.equal(after[key], listener.before[key])}
+    assert changed == {"units"}
+
+
+class Interrupt(Silence):
+    """Stops the run at a step of a stage, as a killed process would."""
+
+    def __init__(self, stage: int, step: int) -> None:
+        super().__init__()
+        self.stage, self.step, self.now = stage, step, 0
+
+    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
+        self.now = number
+
+    def stepped(self, step: int) -> None:
+        if (self.now, step) == (self.stage, self.step):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("stage", "step"), [(1, 2), (1, 7), (2, 1), (2, 9)])
+def test_resuming_gives_the_weights_of_a_run_that_was_never_interrupted(
+    tiny_run: Path, tmp_path: Path, stage: int, step: int
+) -> None:
+    every_five = ["training.save_steps=5"]
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, TINY, *every_five, listener=Interrupt(stage, step))
+    folder = tmp_path / "runs"
+    unfinished = runs.unfinished(folder, "tiny")
+    assert unfinished is not None
+    assert not (folder / "latest").exists()
+    result = train(tmp_path, TINY, *every_five, resume=unfinished)
+    assert result.resumed
+    assert result.run == str(unfinished)
+    assert same(weights(tiny_run), weights(unfinished))
+    assert runs.unfinished(folder, "tiny") is None
+    lines = [json.loads(line) for line in (unfinished / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8, 10] * 2
+
+
+def test_a_changed_recipe_is_not_resumed(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, listener=Interrupt(1, 2))
+    unfinished = runs.unfinished(tmp_path / "runs", "tiny")
+    with pytest.raises(RecipeError, match="the recipe has changed since this run began"):
+        train(tmp_path, TINY, "training.seed=3", resume=unfinished)
+
+
+def test_accumulation_changes_nothing(tmp_path: Path) -> None:
+    """One batch of 32 equals two of 16: the same data in the same order, without dropout."""
+    text = TINY.replace("{name: joint, tau: null, epochs: 1}", "{name: joint, epochs: 1}")
+    text = text.replace("    - {name: units, epochs: 1, unit_learning_rate: 1e-2}\n", "").replace(
+        "examples: 320", "examples: 32"
+    )
+    whole = weights(train(tmp_path, text).run)
+    halves = weights(train(tmp_path, text, "training.batch_size=16", "training.accumulate=2").run)
+    for key, value in whole.items():
+        torch.testing.assert_close(halves[key], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        DivergedError, match=r"stage 1-joint, step \d+: .* became .*; lower training.learning_rate"
+    ) as caught:
+        train(tmp_path, TINY, "training.learning_rate=1e30", "training.warmup=0", "training.clip=1e30")
+    assert caught.value.exit_code == 4
+    run = tmp_path / "runs" / "tiny-1"
+    assert not (run / "model.safetensors").exists()
+    assert not (tmp_path / "runs" / "latest").exists()
+
+
+def test_plain_fine_tuning_trains_the_last_layer_only(tmp_path: Path) -> None:
+    text = TINY[: TINY.index("  stages:")] + "  epochs: 1\noutput: {name: plain}\ndact: null\n"
+    result = train(tmp_path, text)
+    assert list(result.evaluation["validation"].rules) == ["full"]
+    run = load_run(Path(result.run))
+    assert run.model.config.objective == "last"
+    assert run.model.config.rule is None
+    weight = run.model.units.classifier_weight
+    moved = [float(weight[layer].detach().std()) for layer in range(3)]
+    assert moved[2] != pytest.approx(0.02, rel=0.05)
+
+
+def stages_of(tmp_path: Path, text: str) -> list[Any]:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return resolve_stages(complete(load_recipe(path)))
+
+
+def test_stages_inherit_and_override(tmp_path: Path) -> None:
+    first, second = stages_of(tmp_path, TINY)
+    assert (first.loss.objective, second.loss.objective) == ("layers", "dact")
+    assert (first.keys.learning_rate, first.keys.unit_learning_rate) == (1e-3, 5e-4)
+    assert (second.keys.unit_learning_rate, second.loss.tau) == (1e-2, 0.05)
+    assert final_objective([first, second]) == "dact"
+    assert final_objective([first]) == "layers"
+    (encoder,) = stages_of(tmp_path, TINY[: TINY.index("    - {name: joint")] + "    - {name: encoder}\n")
+    assert encoder.loss.objective == "last"
+
+
+def test_outputs_that_cannot_be_written_are_found_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file, not a folder")
+    listener = Silence()
+    with pytest.raises(ResourceError, match="the output folder cannot be written"):
+        train(tmp_path, listener=listener)
+    assert not listener.heard
+
+
+def test_half_precision_needs_cuda(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="model.dtype: is float16, which trains on CUDA only"):
+        train(tmp_path, TINY, "model.dtype=float16")
+
+
+def test_bfloat16_trains_on_the_cpu(tmp_path: Path) -> None:
+    result = train(tmp_path, TINY, "model.dtype=bfloat16", "data.examples=64")
+    assert all(value.dtype == torch.float32 for value in weights(result.run).values())
+    assert not same(weights(result.run), weights(train(tmp_path, TINY, "data.examples=64").run))
+
+
+FILES = """
+task: {name: opinions}
+data: {source: files, train: train.jsonl, validation: 0.25, test: test.jsonl, text: a, text_pair: b, label: verdict}
+model: {encoder: {hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16, vocab_size: 99}}
+training: {epochs: 1, batch_size: 8}
+"""
+
+
+def test_own_files_with_pairs_and_named_labels(tmp_path: Path) -> None:
+    rows = [{"a": f"one {n % 7}", "b": f"two {n % 5}", "verdict": ["no", "maybe", "yes"][n % 3]} for n in range(48)]
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = train(tmp_path, FILES)
+    run = load_run(Path(result.run))
+    assert run.model.config.id2label == {0: "maybe", 1: "no", 2: "yes"}
+    assert result.evaluation["validation"].examples == 12
+
+
+def test_regression_with_its_own_rule(tmp_path: Path) -> None:
+    rows = [{"sentence": f"word {n % 11}", "label": (n % 11) / 2} for n in range(48)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = FILES.replace("opinions}", "scores, metric: pearson, range: [0, 5]}")
+    text = text.replace(", test: test.jsonl, text: a, text_pair: b, label: verdict", "")
+    result = train(tmp_path, text, "training.epochs=8", "training.learning_rate=1e-3")
+    judged = result.evaluation["validation"]
+    assert list(judged.rules) == ["full", "tolerance:0.05"]
+    assert judged.metric == "pearson"
+    assert judged.rules["tolerance:0.05"].agreement_with_full == 1.0
+
+
+def test_a_roberta_from_scratch(tmp_path: Path) -> None:
+    result = train(tmp_path, TINY, "model.encoder.model_type=roberta", "data.examples=64")
+    assert load_run(Path(result.run)).model.config.encoder_config.model_type == "roberta"
+
+
+def test_run_names_count_up_and_ignore_others(tmp_path: Path) -> None:
+    for name in ("cola-1", "cola-9", "cola-x", "cola-plain-12"):
+        (tmp_path / name).mkdir()
+    assert runs.new_run(tmp_path, "cola").name == "cola-10"
+    assert [run.name for run in runs.runs_named(tmp_path, "cola")] == ["cola-1", "cola-9", "cola-10"]
