@@ -10,7 +10,7 @@ from rich.text import Text
 from dactcli.report.console import bar
 from dactcli.results import ExitTrace
 
-BAR = 16
+BAR = 12
 # Rules that stop only when the class is settled, whatever the layers that did not run would say.
 SOUND = ("exact", "paper")
 
@@ -61,7 +61,7 @@ def _headline(trace: ExitTrace) -> Text:
 def _layers(trace: ExitTrace, names: list[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("layer", justify="right")
-    table.add_column("halting weight w")
+    table.add_column("weight w")
     table.add_column("", justify="right")
     table.add_column("later p", justify="right")
     table.add_column("layer says")

@@ -25,29 +25,28 @@ def render_profile(result: ProfileResult) -> Group:
 
 
 def _case(case: ProfileCase) -> Table:
+    """One row per figure, one column per way, so that it fits a narrow terminal."""
     length = "real lengths" if case.sequence_length is None else f"{case.sequence_length} tokens"
     table = Table(
         title=f"batch {case.batch_size}, {length}, rule {case.rule}", title_justify="left", title_style="bold"
     )
     table.add_column("")
-    for heading in ("ms p50", "ms p90", "ms p99", "spread", "examples/s", "layers", "time / stock"):
+    for heading in ("stock", "full depth", "adaptive"):
         table.add_column(heading, justify="right")
-    table.add_column("stops")
-    _row(table, "stock", case.stock, None)
-    _row(table, "full depth", case.full, case.full_ratio_to_stock)
-    _row(table, "adaptive", case.adaptive, case.time_ratio_to_stock)
+    ways = (case.stock, case.full, case.adaptive)
+    table.add_row("time / stock", "1", _interval(case.full_ratio_to_stock), _interval(case.time_ratio_to_stock))
+    table.add_row("examples per second", *(f"{way.examples_per_second:,.0f}" for way in ways))
+    for percent in (50, 90, 99):
+        table.add_row(f"ms per batch, p{percent}", *(f"{_latency(way, percent):.2f}" for way in ways))
+    table.add_row("spread of the rounds", *(f"{way.latency_ms_spread:.0%}" for way in ways))
+    table.add_row("mean layers", *("-" if way.layers_mean is None else f"{way.layers_mean:.2f}" for way in ways))
+    table.add_row("stops by layer", *(Text(histogram(way.depths or []), style="cyan") for way in ways))
     return table
 
 
-def _row(table: Table, name: str, way: Measurement, ratio: Interval | None) -> None:
-    table.add_row(
-        name,
-        f"{way.latency_ms_p50:.2f}",
-        f"{way.latency_ms_p90:.2f}",
-        f"{way.latency_ms_p99:.2f}",
-        f"{way.latency_ms_spread:.0%}",
-        f"{way.examples_per_second:,.0f}",
-        "-" if way.layers_mean is None else f"{way.layers_mean:.2f}",
-        "1" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
-        Text(histogram(way.depths), style="cyan") if way.depths else "",
-    )
+def _latency(way: Measurement, percent: int) -> float:
+    return {50: way.latency_ms_p50, 90: way.latency_ms_p90, 99: way.latency_ms_p99}[percent]
+
+
+def _interval(ratio: Interval) -> str:
+    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"

@@ -98,6 +98,15 @@ def test_regression_stays_inside_its_range() -> None:
     assert (early.logits - out.logits).abs().max() <= 0.5
 
 
+def test_plain_fine_tuning_trains_the_last_unit_only() -> None:
+    model = small_model(objective="last")
+    model(**random_batch(model, [4, 9]), labels=torch.tensor([0, 1])).loss.backward()
+    grad = model.units.classifier_weight.grad
+    assert grad[:-1].abs().sum() == 0
+    assert grad[-1].abs().sum() > 0
+    assert model.units.halting_weight.grad is None
+
+
 def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) -> None:
     config = json.loads((folder / "config.json").read_text())
     (config["encoder_config"] if encoder else config).update(change)
