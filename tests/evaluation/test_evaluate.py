@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
 from dactcli.evaluation.evaluate import evaluate, judge, standard_rules
-from dactcli.evaluation.metrics import classification_metrics, regression_metrics
+from dactcli.evaluation.metrics import CLASSIFICATION, classification_metrics, confusion, regression_metrics
 from dactcli.evaluation.outputs import LayerOutputs, collect
 from dactcli.model.checkpoint import load_run, save_model
 from dactcli.model.rules import Exact, Full, make_rule
@@ -98,3 +100,29 @@ def test_the_order_of_examples_is_kept(tiny_run: Path) -> None:
         alone = collect(run.model, run.tokenizer, one, batch_size=1)
         torch.testing.assert_close(whole.y[position], alone.y[0], atol=1e-5, rtol=0)
         torch.testing.assert_close(whole.h[position], alone.h[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_metrics_equal_scikit_learns(classes: int) -> None:
+    generator = np.random.default_rng(classes)
+    labels, predicted = generator.integers(0, classes, 60), generator.integers(0, classes, (4, 60))
+    predicted[3] = 1  # a constant answer
+    samples = generator.integers(0, 3, (5, 60)).astype(float)
+    matrices = confusion(predicted, labels, samples, classes=classes)
+    for sample, weights in enumerate(samples):
+        for way, guess in enumerate(predicted):
+            average = "binary" if classes == 2 else "macro"
+            wanted = {
+                "accuracy": sklearn.metrics.accuracy_score(labels, guess, sample_weight=weights),
+                "f1": sklearn.metrics.f1_score(
+                    labels,
+                    guess,
+                    sample_weight=weights,
+                    average=average,
+                    labels=None if classes == 2 else range(classes),
+                    zero_division=0,
+                ),
+                "matthews_correlation": sklearn.metrics.matthews_corrcoef(labels, guess, sample_weight=weights),
+            }
+            for name, metric in CLASSIFICATION.items():
+                assert float(metric(matrices)[sample, way]) == pytest.approx(wanted[name], abs=1e-9), name
