@@ -55,6 +55,73 @@ class EvalResult:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """A threshold and what is promised of it; void when anything that it is bound to changes.
+
+    Attributes:
+        kind: `risk` or `budget`.
+        rule: The rule with its threshold, as `--rule` takes it.
+        threshold: The threshold; None when a sound rule stands in because none could be certified.
+        certified: Whether the promise holds.
+        rules_tried: Among how many rules was chosen.
+        examples: Size of the calibration sample.
+        layers_mean: Mean layers on that sample.
+        weights_sha256: Of model.safetensors.
+        dtype: Type that the encoder ran in.
+        max_length: Most tokens per example.
+        split: The split, or the file.
+        data_fingerprint: Digest of its examples.
+        loss: `disagreement` or `harm`, for `risk`.
+        epsilon: The promised risk.
+        delta: The probability with which the promise may fail.
+        observed: Losses in the sample at this threshold.
+        budget: Mean layers wanted, for `budget`.
+    """
+
+    kind: str
+    rule: str
+    threshold: float | None
+    certified: bool
+    rules_tried: list[str]
+    examples: int
+    layers_mean: float | None
+    weights_sha256: str
+    dtype: str
+    max_length: int
+    split: str
+    data_fingerprint: str
+    loss: str | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+    observed: int | None = None
+    budget: float | None = None
+
+    @property
+    def promise(self) -> str:
+        """What may be relied on, in one sentence."""
+        if self.kind == "budget":
+            return (
+                f"{self.rule} runs {self.layers_mean:.2f} layers on the mean of {self.examples:,} calibration examples "
+                f"(budget {self.budget:g}); this is a convenience and promises nothing about the answers"
+            )
+        if not self.certified:
+            return (
+                f"no threshold of {', '.join(self.rules_tried)} can be certified for a risk of {self.epsilon:g} with "
+                f"{self.examples:,} examples; {self.rule} is used instead, which never changes the class"
+            )
+        harm = "answered wrongly where full depth is right"
+        event = harm if self.loss == "harm" else "answered differently from full depth"
+        return (
+            f"with probability at least {1 - (self.delta or 0):g} over the draw of the calibration sample, a fresh "
+            f"example from the same distribution is {event} with probability at most {self.epsilon:g}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of calibration.json."""
+        return {**asdict(self), "promise": self.promise}
+
+
+@dataclass(frozen=True)
 class ExitTrace:
     """One example, layer by layer; the lists have one entry per layer that ran.
 
@@ -131,6 +198,74 @@ class Interval:
     median: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A rule at one threshold: the run (or runs) it belongs to, and what it came to on the split that is drawn."""
+
+    run: str
+    threshold: float | None
+    layers_mean: float
+    metric: float
+
+
+@dataclass(frozen=True)
+class ComparedRule:
+    """A rule over its whole range of thresholds.
+
+    Attributes:
+        area: Normalised area under its curve of metric / reference against layers / N.
+        metric_at: Metric at 0.25, 0.5 and 0.75 of the layers.
+        layers_for_99: Mean layers at which 99 % of the reference is kept; None when it never is.
+        first_layer_metric: Metric of the layer-1 answer.
+        points: The curve, by ascending layers.
+        area_samples: The area in every bootstrap sample, paired between rules.
+    """
+
+    area: Interval
+    metric_at: dict[str, float]
+    layers_for_99: float | None
+    first_layer_metric: float
+    points: list[CurvePoint]
+    area_samples: list[float] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rules on all runs.
+
+    Attributes:
+        reference_kind: `plain fine-tuning` where such a run is given, else `full depth`.
+        reference_runs: The runs whose metric is the reference.
+        rules: By descending area.
+    """
+
+    split: str
+    examples: int
+    metric: str
+    layers: int
+    runs: list[str]
+    reference_kind: str
+    reference_runs: list[str]
+    reference_metric: float
+    rules: dict[str, ComparedRule]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `dact eval --compare --json`, with the difference of each area to the largest."""
+        document = asdict(self)
+        best = next(iter(self.rules))
+        for name, rule in document["rules"].items():
+            rule["area_difference_to_best"] = asdict(self.difference(name, best))
+            del rule["area_samples"]
+        return document
+
+    def difference(self, name: str, other: str) -> Interval:
+        """Area of one rule minus that of another, with its paired 95 % interval."""
+        mine, theirs = self.rules[name], self.rules[other]
+        gaps = sorted(a - b for a, b in zip(mine.area_samples, theirs.area_samples, strict=True))
+        low, high = gaps[round(0.025 * (len(gaps) - 1))], gaps[round(0.975 * (len(gaps) - 1))]
+        return Interval(mine.area.median - theirs.area.median, low, high)
 
 
 @dataclass(frozen=True)

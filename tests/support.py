@@ -90,3 +90,16 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     recipe = complete(load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides]))
     listener = options.pop("listener", Silence())
     return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)
+
+
+def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """a_n [B, N, C] and p_n [B, N], by the steps that rules and engine take."""
+    from dactcli.model.rules import HaltingState
+
+    state = HaltingState.start(len(y), y.shape[-1], layers=y.shape[1], mixes=True, like=y)
+    after, left = [], []
+    for n in range(y.shape[1]):
+        state.step(y[:, n], h[:, n])
+        after.append(state.answer)
+        left.append(state.remaining)
+    return torch.stack(after, 1), torch.stack(left, 1)

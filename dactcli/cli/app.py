@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from dactcli.cli import evaluate, finetune, inspect, profile
-from dactcli.errors import DactError
+from dactcli.errors import DactError, ResourceError
 
 
 class DactGroup(TyperGroup):
@@ -25,6 +26,24 @@ class DactGroup(TyperGroup):
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except (OSError, MemoryError, RuntimeError) as error:
+            scarce = _resource_error(error)
+            if scarce is None:
+                raise
+            from dactcli.report.console import print_error
+
+            print_error(scarce)
+            raise typer.Exit(scarce.exit_code) from None
+
+
+def _resource_error(error: Exception) -> ResourceError | None:
+    """What a library's error says of the machine; None where it says something else."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported for it
+        return ResourceError("memory ran out", remedy="lower the batch size, or data.max_length")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        place = str(error.filename) if error.filename else None
+        return ResourceError(f"cannot be written: {error.strerror}", place=place, remedy="free or change the disk")
+    return None
 
 
 app = typer.Typer(

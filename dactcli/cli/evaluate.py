@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dactcli.cli import options
 
-EXAMPLE = "Example: dact eval runs/sst2-1 --split test --rule full --rule exact"
+if TYPE_CHECKING:
+    from dactcli.model.checkpoint import Run
+    from dactcli.results import EvalResult
+
+EXAMPLE = """Examples: dact eval runs/sst2-1 --split test --rule full --rule exact
+
+dact eval runs/sst2-1 --calibrate risk=0.01,delta=0.05
+
+dact eval runs/sst2-1 runs/sst2-plain-1 --compare --split test --plots curves"""
 SPLITS = ("validation", "calibration", "test", "train")
 
 
@@ -19,16 +27,28 @@ def evaluate(
         typer.Argument(help="Run folders or saved models; runs/latest without any.", metavar="[RUN]..."),
     ] = None,
     split: Annotated[
-        str,
+        str | None,
         typer.Option(help="Which split of the run's data: validation, calibration, test or train.", metavar="NAME"),
-    ] = "validation",
+    ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(help="A csv, tsv, jsonl or parquet file instead of a split.", metavar="FILE"),
+        Path | None, typer.Option(help="A csv, tsv, jsonl or parquet file instead of a split.", metavar="FILE")
     ] = None,
     rules: Annotated[
         list[str] | None,
         typer.Option("--rule", help="Halting rule; may be repeated. The recipe's without.", metavar="NAME[:VALUE]"),
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose a threshold on the calibration split: risk=0.01,delta=0.05[,loss=harm] or budget=3.0.",
+            metavar="WHAT",
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Every rule over its whole range of thresholds, for all runs.")
+    ] = False,
+    plots: Annotated[
+        Path | None, typer.Option(help="With --compare: write curves.png and curves.svg here.", metavar="FOLDER")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples per batch.", metavar="N")] = None,
     device: options.Device = "auto",
@@ -38,30 +58,22 @@ def evaluate(
     """Evaluate runs: the metric, the layers, and the agreement with full depth, by halting rule."""
     from dactcli.errors import UsageError, did_you_mean
 
-    if split not in SPLITS:
+    if split is not None and split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown", place="--split", remedy=did_you_mean(split, SPLITS))
+    if compare and (calibrate or rules):
+        other = "--calibrate" if calibrate else "--rule"
+        raise UsageError(f"does not go with {other}", place="--compare", remedy="leave one of them out")
+    paths: list[Path | None] = [*runs] if runs else [None]
+    if compare:
+        _compare(paths, split or "validation", data, device, batch_size, plots, as_json, output)
+        return
+    if calibrate is not None:
+        _calibrate(paths, calibrate, split, data, rules, batch_size, device, as_json, output)
+        return
     results = []
-    chosen: list[Path | None] = [*runs] if runs else [None]
-    for path in chosen:
+    for path in paths:
         run = options.open_run(path, device)
-        from dactcli.evaluation.evaluate import evaluate as judge_split
-        from dactcli.evaluation.evaluate import standard_rules
-
-        encoded, difficulty = options.run_examples(run, split, data)
-        recipe = run.recipe
-        results.append(
-            judge_split(
-                run.model,
-                run.tokenizer,
-                encoded,
-                rules or (recipe.evaluation.rules if recipe else None) or standard_rules(run.model),
-                metric=(recipe.task.metric if recipe else None) or ("pearson" if run.model.regression else "accuracy"),
-                batch_size=batch_size or (recipe.evaluation.batch_size if recipe else 64),
-                run=str(path or run.folder.name),
-                split=data.name if data is not None else split,
-                difficulty=difficulty,
-            )
-        )
+        results.append(_judge(run, str(path or run.folder.name), split or "validation", data, rules, batch_size))
     documents = [result.to_json() for result in results]
     options.emit(documents if len(documents) > 1 else documents[0], as_json=as_json, output=output)
     if not as_json:
@@ -70,3 +82,85 @@ def evaluate(
 
         for result in results:
             console().print(render_evaluation(result))
+
+
+def _judge(
+    run: Run, name: str, split: str, data: Path | None, rules: list[str] | None, batch_size: int | None
+) -> EvalResult:
+    from dactcli.evaluation.evaluate import judge, standard_rules
+    from dactcli.evaluation.outputs import cached_outputs
+
+    calibration = options.valid_calibration(run)
+    standing = (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
+    chosen = rules or list(dict.fromkeys([*standing, *([calibration.rule] if calibration else [])]))
+    made = [run.model.rule(rule) for rule in chosen]
+    encoded, difficulty = options.run_examples(run, split, data)
+    outputs = cached_outputs(
+        run, encoded, data.stem if data else split, batch_size=batch_size or options.batch_size(run)
+    )
+    bounds = run.model.config.answer_range
+    return judge(
+        outputs,
+        made,
+        labels=encoded.labels,
+        metric=options.metric_name(run),
+        mixes=run.model.mixes,
+        answer_range=(bounds[0], bounds[1]) if bounds else None,
+        run=name,
+        split=data.name if data is not None else split,
+        difficulty=difficulty,
+        calibration=calibration,
+    )
+
+
+def _calibrate(
+    paths: list[Path | None],
+    text: str,
+    split: str | None,
+    data: Path | None,
+    rules: list[str] | None,
+    batch_size: int | None,
+    device: str,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    from dactcli.cli.calibrate import calibrate, parse
+    from dactcli.errors import UsageError
+
+    wanted = parse(text)
+    if len(paths) > 1:
+        raise UsageError("takes one run", place="--calibrate", remedy="calibrate one after the other")
+    run = options.open_run(paths[0], device)
+    size = batch_size or options.batch_size(run)
+    found = calibrate(run, wanted, split=split, data=data, rules=rules, batch_size=size)
+    options.emit(found.to_json(), as_json=as_json, output=output)
+    if not as_json:
+        from dactcli.report.calibration import render_calibration
+        from dactcli.report.console import results as console
+
+        console().print(render_calibration(found, run.model.units.layers))
+
+
+def _compare(
+    paths: list[Path | None],
+    split: str,
+    data: Path | None,
+    device: str,
+    batch_size: int | None,
+    plots: Path | None,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    from dactcli.cli.compare import compare_runs
+    from dactcli.report.comparison import render_comparison
+    from dactcli.report.console import print_notice
+    from dactcli.report.console import results as console
+
+    comparison = compare_runs(paths, split=split, data=data, device=device, batch_size=batch_size)
+    options.emit(comparison.to_json(), as_json=as_json, output=output)
+    if plots is not None:
+        from dactcli.report.plots import write_curves
+
+        print_notice(f"curves written: {', '.join(map(str, write_curves(comparison, plots)))}")
+    if not as_json:
+        console().print(render_comparison(comparison))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ def finetune(
 
     full = complete(load_recipe(recipe, overrides or ()))
     if dry_run:
-        _show_plan(full)
+        _show_plan(full, as_json=as_json, output=output)
         return
     from dactcli.training.runs import runs_named, unfinished
 
@@ -45,7 +45,8 @@ def finetune(
     folder = Path(full.output.dir).expanduser()
     going_on = unfinished(folder, name) if resume else None
     if resume and going_on is None:
-        _say_nothing_to_resume(runs_named(folder, name), folder / name)
+        finished = _nothing_to_resume(runs_named(folder, name), folder / name)
+        options.emit(finished, as_json=as_json, output=output)
         return
     from dactcli.model.device import find_device
     from dactcli.report.training import render_training, screen
@@ -64,22 +65,33 @@ def finetune(
         results().print(render_training(result))
 
 
-def _show_plan(recipe: Recipe) -> None:
+def _show_plan(recipe: Recipe, *, as_json: bool, output: Path | None) -> None:
     import sys
 
     from dactcli.recipe.load import dump_recipe
     from dactcli.report.console import messages
-    from dactcli.training.plan import describe_stages
+    from dactcli.training.plan import check_rules, describe_stages
 
-    sys.stdout.write(dump_recipe(recipe))
-    for line in describe_stages(recipe):
+    check_rules(recipe)
+    stages = describe_stages(recipe)
+    options.emit({"recipe": recipe.model_dump(mode="json"), "stages": stages}, as_json=as_json, output=output)
+    if not as_json:
+        sys.stdout.write(dump_recipe(recipe))
+    for line in stages:
         messages().print(line, markup=False, soft_wrap=True)
 
 
-def _say_nothing_to_resume(finished: list[Path], wanted: Path) -> None:
+def _nothing_to_resume(named: list[Path], wanted: Path) -> dict[str, Any]:
+    """The result of the finished run, which is named; an error where there is none either."""
+    import json
+
     from dactcli.errors import ArtefactError
     from dactcli.report.console import print_notice
+    from dactcli.training.runs import SUMMARY, is_finished
 
+    finished = [run for run in named if is_finished(run)]
     if not finished:
         raise ArtefactError("there is no run to resume", place=f"{wanted}-<n>", remedy="leave out --resume")
     print_notice(f"nothing to resume: {finished[-1]} is finished")
+    summary: dict[str, Any] = json.loads((finished[-1] / SUMMARY).read_text(encoding="utf-8"))
+    return {key: summary[key] for key in ("run", "steps", "seconds", "resumed", "evaluation")}

@@ -34,7 +34,7 @@ def inspect(
     from dactcli.inspection.trace import trace
 
     model = opened.model
-    traces = trace(model, opened.tokenizer, first, second, rule=model.rule(rule or model.config.rule))
+    traces = trace(model, opened.tokenizer, first, second, rule=model.rule(rule or options.default_rule(opened)))
     options.emit([one.to_json() for one in traces], as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.console import results
@@ -62,10 +62,12 @@ def _texts(
     from dactcli.errors import UsageError
 
     if file is not None:
-        dataset = options.read_examples(run, file)
+        dataset = options.read_examples(run, file, labelled=False)
         pairs = dataset["text_pair"][:] if "text_pair" in dataset.column_names else None
         return dataset["text"][:], pairs
     of_pairs = run.recipe is not None and run.recipe.data.text_pair is not None
     if of_pairs and pair is None:
         raise UsageError("this model judges pairs of texts", place=str(run.folder), remedy="give --pair TEXT as well")
+    if pair is not None and run.recipe is not None and not of_pairs:
+        raise UsageError("this model judges single texts", place="--pair", remedy="leave out --pair")
     return list(texts or ()), None if pair is None else [pair]

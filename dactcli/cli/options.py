@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
     from dactcli.model.checkpoint import Run
+    from dactcli.results import Calibration
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
@@ -95,7 +96,47 @@ def run_examples(run: Run, split: str, data: Path | None) -> tuple[Encoded, list
     return encoded, difficulty
 
 
-def read_examples(run: Run, path: Path) -> Any:
+def batch_size(run: Run) -> int:
+    """The batch size that a run is evaluated with."""
+    return run.recipe.evaluation.batch_size if run.recipe is not None else 64
+
+
+def metric_name(run: Run) -> str:
+    """The metric of a run's task."""
+    fallback = "pearson" if run.model.regression else "accuracy"
+    return (run.recipe.task.metric if run.recipe is not None else None) or fallback
+
+
+def valid_calibration(run: Run) -> Calibration | None:
+    """The calibration kept with a run, with a warning where it is void."""
+    from dactcli.evaluation.calibration import load_calibration
+    from dactcli.report.console import print_notice
+
+    found, fault = load_calibration(run)
+    if fault:
+        print_notice(fault)
+    return found
+
+
+def default_rule(run: Run) -> str | None:
+    """The rule to halt by when none is asked for: the calibrated one, else the model's own."""
+    calibration = valid_calibration(run)
+    rule: str | None = calibration.rule if calibration else run.model.config.rule
+    return rule
+
+
+def texts_of(dataset: Any) -> list[tuple[str, ...]]:
+    """The text, or pair of texts, of each example."""
+    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
+    return list(zip(*(dataset[name][:] for name in columns), strict=True))
+
+
+def split_texts(run: Run, names: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """All texts of some splits of a run's own data."""
+    return {text for name in names for text in texts_of(_own_split(run, name))}
+
+
+def read_examples(run: Run, path: Path, *, labelled: bool = True) -> Any:
     """A file's examples with the run's columns: a data set with `text`, and `text_pair`, `label` where there are."""
     from dactcli.data.sources import read_file
 
@@ -106,16 +147,19 @@ def read_examples(run: Run, path: Path) -> Any:
         str(path),
         text=columns.text if columns else "sentence",
         text_pair=columns.text_pair if columns else None,
-        label=columns.label if columns else "label",
+        label=(columns.label if columns else "label") if labelled else None,
         labels=[] if bounds else [config.id2label[index] for index in range(config.num_labels)],
-        range=(bounds[0], bounds[1]) if bounds else None,
     )
 
 
 def _own_split(run: Run, split: str) -> Any:
     from dactcli.data.sources import load_splits
     from dactcli.errors import UsageError
+    from dactcli.report.console import print_notice
 
     if run.recipe is None:
         raise UsageError("this model was saved without a recipe", place=str(run.folder), remedy="give --data FILE")
-    return load_splits(run.recipe, only=(split,)).splits[split]
+    loaded = load_splits(run.recipe, only=(split,))
+    for notice in loaded.notices:
+        print_notice(notice)
+    return loaded.splits[split]

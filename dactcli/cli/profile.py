@@ -38,9 +38,6 @@ def profile(
 ) -> None:
     """Time adaptive inference beside full depth and the stock encoder, on the same examples."""
     sizes = _sizes(batch_size)
-    from dactcli.model.device import find_device
-
-    find_device(device)
     opened = options.open_run(run, device)
     encoded, _ = options.run_examples(opened, split, data)
     from dactcli.profiling.profile import profile_run
@@ -49,7 +46,7 @@ def profile(
         opened.model,
         opened.tokenizer,
         encoded,
-        rule=opened.model.rule(rule or opened.model.config.rule),
+        rule=opened.model.rule(rule or options.default_rule(opened)),
         batch_sizes=sizes,
         examples=examples,
         warmup=warmup,

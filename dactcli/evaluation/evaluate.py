@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dactcli.errors import DataError
 from dactcli.evaluation.metrics import classification_metrics, regression_metrics
 from dactcli.evaluation.outputs import LayerOutputs, collect
-from dactcli.model.rules import Decision, Full, Rule, decide
-from dactcli.results import EvalResult, RuleResult
+from dactcli.model.decide import Decision, decide
+from dactcli.model.rules import Full, Rule
+from dactcli.results import Calibration, EvalResult, RuleResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +81,7 @@ def judge(
     run: str = "",
     split: str = "",
     difficulty: Sequence[int] | None = None,
+    calibration: Calibration | None = None,
 ) -> EvalResult:
     """What each rule makes of the layers' outputs.
 
@@ -93,6 +95,7 @@ def judge(
         run: Name of the run, for the result.
         split: Name of the split, for the result.
         difficulty: A known difficulty of each example, whose correlation with depth is reported.
+        calibration: A valid calibration; it is shown with its rule.
 
     Returns:
         The result, by rule.
@@ -100,6 +103,7 @@ def judge(
     examples, layers, _ = outputs.y.shape
     full = decide(Full(), outputs.y, outputs.h, mixes=mixes)
     judged, by_difficulty = {}, {}
+    calibrated = None if calibration is None else calibration.rule
     for rule in rules:
         decision = full if isinstance(rule, Full) else decide(rule, outputs.y, outputs.h, mixes=mixes)
         metrics = _metrics(decision.answer, labels, answer_range)
@@ -113,6 +117,7 @@ def judge(
             depths=depths,
             agreement_with_full=_agreement(decision.answer, full.answer, answer_range),
             threshold=rule.threshold,
+            certificate=calibration.to_json() if calibration is not None and str(rule) == calibrated else None,
         )
         if difficulty is not None and not isinstance(rule, Full):
             by_difficulty[str(rule)] = _by_difficulty(decision, difficulty)
@@ -162,9 +167,9 @@ def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, f
 
 def standard_rules(model: DactForSequenceClassification) -> list[str]:
     """The rules that a model without a recipe is judged by: full depth, and the sound ones that it can serve."""
-    if not model.mixes:
-        return ["full"]
-    return ["full", "tolerance"] if model.regression else ["full", "paper", "exact"]
+    if model.sound_rule == "exact":
+        return ["full", "paper", "exact"]
+    return ["full"] if model.sound_rule == "full" else ["full", model.sound_rule]
 
 
 def validator(recipe: Recipe) -> Callable[..., EvalResult]:

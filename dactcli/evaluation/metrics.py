@@ -37,15 +37,17 @@ def confusion(predicted: NDArray[np.int64], labels: NDArray[np.int64], weights: 
 
 def accuracy(matrix: Array) -> Array:
     """Share of the examples on the diagonal of [..., C, C]."""
-    return np.trace(matrix, axis1=-2, axis2=-1) / matrix.sum((-2, -1))
+    shares: Array = np.trace(matrix, axis1=-2, axis2=-1) / matrix.sum((-2, -1))
+    return shares
 
 
 def f1(matrix: Array) -> Array:
     """F1 of class 1 for two classes, the macro average for more, of [..., C, C]."""
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
     both = matrix.sum(-1) + matrix.sum(-2)  # true and predicted counts
-    scores = np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0)
-    return scores[..., 1] if matrix.shape[-1] == 2 else scores.mean(-1)
+    scores: Array = np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0)
+    chosen: Array = scores[..., 1] if matrix.shape[-1] == 2 else scores.mean(-1)
+    return chosen
 
 
 def matthews_correlation(matrix: Array) -> Array:
@@ -54,7 +56,8 @@ def matthews_correlation(matrix: Array) -> Array:
     true, guessed = matrix.sum(-1), matrix.sum(-2)
     shared = hits * total - (true * guessed).sum(-1)
     scale = np.sqrt((total**2 - (true**2).sum(-1)) * (total**2 - (guessed**2).sum(-1)))
-    return np.divide(shared, scale, out=np.zeros_like(shared), where=scale > 0)
+    found: Array = np.divide(shared, scale, out=np.zeros_like(shared), where=scale > 0)
+    return found
 
 
 CLASSIFICATION: dict[str, Callable[[Array], Array]] = {

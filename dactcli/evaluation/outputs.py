@@ -1,22 +1,30 @@
-"""What every layer says of a split: computed once, from which any rule is judged.
+"""What every layer says of a split: computed once, kept with the run, and any rule is judged from it.
+
+A kept file is named by its split and by a key: a digest of the weights, the tokenised examples, the type that the
+encoder ran in, and the kind of device. When any of these changes the key does, and the encoder runs again.
 
 E examples, N layers, C classes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length
+from dactcli.model.checkpoint import weights_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+    from dactcli.model.checkpoint import Run
     from dactcli.model.dact import DactForSequenceClassification
 
 
@@ -68,3 +76,70 @@ def collect(
     finally:
         model.train(was_training)
     return LayerOutputs(y, h)
+
+
+def cached_outputs(
+    run: Run,
+    encoded: Encoded,
+    name: str,
+    *,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> LayerOutputs:
+    """The outputs of all layers, from the run's folder where they are kept, else computed and kept there.
+
+    Args:
+        run: The run.
+        encoded: The examples.
+        name: Of the split or file, for the name of what is kept.
+        batch_size: Examples per batch, where they must be computed.
+        progress: Called with the examples done and the examples in all.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
+    shape = (len(encoded.lengths), run.model.units.layers, run.model.classes)
+    if path.is_file():
+        try:
+            kept = load_file(path)
+        except (SafetensorError, OSError):
+            kept = {}
+        if set(kept) == {"y", "h"} and kept["y"].shape == shape and kept["h"].shape == shape[:2]:
+            return LayerOutputs(kept["y"], kept["h"])
+    outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
+    _keep(outputs, path, name)
+    return outputs
+
+
+def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
+    """Write the outputs, whole or not at all, in place of older ones of the same split; a full disk is no fault."""
+    from safetensors.torch import save_file
+
+    fresh = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        save_file({"y": outputs.y.contiguous(), "h": outputs.h.contiguous()}, fresh)
+        fresh.replace(path)
+    except OSError:
+        return
+    digits = "[0-9a-f]" * 16
+    for old in path.parent.glob(f"{name}-{digits}.safetensors"):
+        if old != path:
+            old.unlink(missing_ok=True)
+
+
+def outputs_key(run: Run, encoded: Encoded) -> str:
+    """What kept outputs depend on, as 64 hex digits."""
+    parts = (weights_digest(run.folder), examples_digest(encoded), str(run.model.dtype), run.model.device.type)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def examples_digest(encoded: Encoded) -> str:
+    """SHA-256 of tokenised examples, in order, labels left out."""
+    digest = hashlib.sha256()
+    for name, rows in sorted(encoded.inputs.items()):
+        digest.update(name.encode())
+        digest.update(np.asarray([len(row) for row in rows], dtype="<i8").tobytes())
+        digest.update(np.asarray([token for row in rows for token in row], dtype="<i8").tobytes())
+    return digest.hexdigest()

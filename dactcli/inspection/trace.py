@@ -60,6 +60,8 @@ def trace(
                 notices.append("the text is empty: the answer is what the model says of nothing")
             if position in truncated:
                 notices.append(f"longer than {longest} tokens: only the first {longest} were read")
+            if model.config.objective == "last":
+                notices.append("plain fine-tuning: only the last layer's answer was trained")
             pair = pairs[position] if pairs is not None else None
             tokens = _tokens(encoded, position)
             traces[position] = _example(model, rule, out, row, texts[position], pair, tokens, notices)

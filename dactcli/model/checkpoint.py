@@ -6,16 +6,20 @@ architecture we do not know, a custom attention implementation or a layer count 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
-from dactcli.errors import ArtefactError, did_you_mean
+from dactcli.errors import ArtefactError, RecipeError, UsageError, did_you_mean
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.model.encoders import FAMILIES
+from dactcli.model.heads import Pooling
+from dactcli.model.loss import Objective
+from dactcli.model.rules import make_rule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -158,11 +162,25 @@ def save_model(model: DactForSequenceClassification, tokenizer: Tokenizer, folde
     tokenizer.save_pretrained(folder)
 
 
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a saved model's weights."""
+    digest = hashlib.sha256()
+    with (folder / "model.safetensors").open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _recipe(folder: Path) -> Recipe | None:
     from dactcli.recipe.load import load_recipe
 
     path = folder / "recipe.yaml"
-    return load_recipe(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return load_recipe(path)
+    except RecipeError as error:
+        raise ArtefactError(error.fault, place=error.place, remedy=error.remedy) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -193,10 +211,40 @@ def _screen(folder: Path, *, bare: bool = False) -> None:
             remedy="name it as model.encoder in a recipe and run dact finetune",
         )
     _screen_values(config, path)
+    _screen_dact(config, path)
     encoder = config.get("encoder_config")
     if not isinstance(encoder, dict):
         raise ArtefactError("encoder_config is missing", place=str(path), remedy="save the model again")
     _screen_encoder(encoder, path)
+
+
+def _screen_dact(config: dict[str, Any], path: Path) -> None:
+    """Refuse values of our own keys that no model of ours was saved with."""
+    allowed = {
+        "objective": get_args(Objective),
+        "pooling": get_args(Pooling),
+        "halting_inputs": ("features", "features+answer"),
+    }
+    for key, values in allowed.items():
+        if key in config and config[key] not in values:
+            raise ArtefactError(
+                f"{key} is {config[key]!r}", place=str(path), remedy=f"it must be one of {', '.join(values)}"
+            )
+    names, bounds, rule = config.get("id2label"), config.get("answer_range"), config.get("rule")
+    if names is not None and (not isinstance(names, dict) or set(names) != {str(n) for n in range(len(names))}):
+        raise ArtefactError("id2label does not number the classes from 0", place=str(path), remedy="save it again")
+    if bounds is not None and not (isinstance(bounds, list) and len(bounds) == 2 and bounds[0] < bounds[1]):
+        raise ArtefactError(f"answer_range is {bounds!r}", place=str(path), remedy="it must be [lowest, highest]")
+    if rule is not None:
+        try:
+            make_rule(
+                str(rule),
+                objective=config.get("objective", "dact"),
+                answer_range=tuple(bounds) if bounds else None,
+                place=f"{path}: rule",
+            )
+        except UsageError as error:
+            raise ArtefactError(error.fault, place=error.place, remedy=error.remedy) from None
 
 
 def _screen_encoder(config: dict[str, Any], path: Path) -> None:
@@ -239,6 +287,7 @@ def _checked(name: str | Path, kind: Any, *, partial: bool = False, **options: A
         model, info = kind.from_pretrained(
             str(name),
             use_safetensors=True,
+            dtype=torch.float32,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, by name

@@ -70,7 +70,10 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         if isinstance(encoder_config, dict):
             values = {key: value for key, value in encoder_config.items() if key != "model_type"}
             encoder_config = AutoConfig.for_model(encoder_config["model_type"], **values)
-        self.encoder_config: PreTrainedConfig = encoder_config
+        encoder: PreTrainedConfig = encoder_config
+        self.encoder_config = encoder
+        # transformers hands a configuration's attention on to its parts; without one it would undo the encoder's own
+        kwargs.setdefault("attn_implementation", encoder._attn_implementation)
         self.pooling, self.share_units = pooling, share_units
         self.halting_bias, self.halting_inputs = halting_bias, halting_inputs
         self.rule = rule
@@ -176,6 +179,13 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         """Whether the answer is a value."""
         return self.config.answer_range is not None
 
+    @property
+    def sound_rule(self) -> str:
+        """The rule that keeps full depth's answer: `exact`, `tolerance` (regression), `full` without the DACT loss."""
+        if not self.mixes:
+            return "full"
+        return "tolerance" if self.regression else "exact"
+
     def rule(self, text: str | None, *, place: str = "--rule") -> Rule:
         """The halting rule that a text names, checked against this model.
 
@@ -259,7 +269,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         chosen = self._chosen_rule(rule, labels)
         if not isinstance(chosen, Full):
             out = run_adaptive(self, chosen, input_ids, attention_mask, token_type_ids)
-            return DactOutput(logits=out.answer if self.regression else out.answer.log(), exit_layer=out.exit_layer)
+            return DactOutput(logits=out.answer if self.regression else _log(out.answer), exit_layer=out.exit_layer)
         pooled = self.pooled(input_ids, attention_mask, token_type_ids)
         if self.loss_settings.objective == "last":
             return self._last_layer(pooled[-1], labels)
@@ -282,10 +292,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         )
 
     def _chosen_rule(self, rule: str | Rule | None, labels: Tensor | None) -> Rule:
-        if isinstance(rule, Rule):
-            return rule
         if rule is not None:
-            chosen = self.rule(rule, place="rule")
+            chosen = rule if isinstance(rule, Rule) else self.rule(rule, place="rule")
             if labels is not None and not isinstance(chosen, Full):
                 raise UsageError(f"rule {rule} gives no loss", remedy="leave out labels, or run at full depth")
             return chosen
@@ -302,6 +310,11 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             blank = logits.new_zeros(len(logits), 1)
             loss = dact_loss(outputs.unsqueeze(1), blank, labels, self.loss_settings).loss
         return DactOutput(loss=loss, logits=outputs)
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    """Logarithms that stay finite where a probability has underflowed."""
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def from_encoder(encoder: PreTrainedModel, **settings: Any) -> DactForSequenceClassification:

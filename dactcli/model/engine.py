@@ -43,7 +43,7 @@ class Trace:
         halting: h_n [B, N].
         remaining: p_n [B, N].
         answers: a_n [B, N, C].
-        scores: The rule's score [B, N].
+        scores: The rule's score, on the CPU [B, N].
     """
 
     layer_answers: Tensor
@@ -64,7 +64,7 @@ class Trace:
             halting=blank(batch, layers),
             remaining=blank(batch, layers),
             answers=blank(batch, layers, classes),
-            scores=blank(batch, layers).double(),
+            scores=torch.full((batch, layers), torch.nan, dtype=torch.float64),
         )
 
     def record(self, state: HaltingState, halting: Tensor, rule: Rule) -> None:
@@ -74,7 +74,7 @@ class Trace:
         self.halting[at] = halting
         self.remaining[at] = state.remaining
         self.answers[at] = rule.answer(state)
-        self.scores[at] = rule.score(state)
+        self.scores[state.rows.cpu(), state.layer - 1] = rule.score(state).cpu()
 
 
 class EngineOutput(NamedTuple):

@@ -76,8 +76,13 @@ def log_remaining(halting_logits: Tensor) -> tuple[Tensor, Tensor]:
     # log p_n = sum_{k<=n} log h_k
     log_p = kept.unsqueeze(-2).masked_fill(~prefix, 0.0).sum(-1)
     # 1 - p_n = sum_{k<=n} p_(k-1) * (1 - h_k)
-    shed = (log_p - kept + stopped).unsqueeze(-2)
+    shed = (_before(log_p) + stopped).unsqueeze(-2)
     return log_p, shed.masked_fill(~prefix, -torch.inf).logsumexp(-1)
+
+
+def _before(log_p: Tensor) -> Tensor:
+    """Log p_(n-1) from log p_n [..., N]."""
+    return torch.cat([torch.zeros_like(log_p[..., :1]), log_p[..., :-1]], dim=-1)
 
 
 def log_halting_weights(halting_logits: Tensor) -> Tensor:
@@ -90,11 +95,10 @@ def log_halting_weights(halting_logits: Tensor) -> Tensor:
         log w_n [B, N]; the weights sum to 1.
     """
     log_p, log_not_p = log_remaining(halting_logits)
-    before = torch.cat([torch.zeros_like(log_p[..., :1]), log_p[..., :-1]], dim=-1)  # log p_(n-1)
     # layer k > n multiplies w_n by 1 - p_(k-1): sum log(1 - p_j) over j = n .. N-1
     suffix = _prefixes(halting_logits.shape[-1], halting_logits.device).T.clone()
     suffix[:, -1] = False
-    return before + log_not_p.unsqueeze(-2).masked_fill(~suffix, 0.0).sum(-1)
+    return _before(log_p) + log_not_p.unsqueeze(-2).masked_fill(~suffix, 0.0).sum(-1)
 
 
 def log_answer(layer_logs: Tensor, halting_logits: Tensor) -> Tensor:
@@ -108,25 +112,6 @@ def log_answer(layer_logs: Tensor, halting_logits: Tensor) -> Tensor:
         log a_N [B, C].
     """
     return (log_halting_weights(halting_logits).unsqueeze(-1) + layer_logs).logsumexp(1)
-
-
-def answers(y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """The recursion over all layers.
-
-    Args:
-        y: y_n [B, N, C].
-        h: h_n [B, N].
-
-    Returns:
-        a_n [B, N, C] and p_n [B, N].
-    """
-    remaining, answer = torch.ones_like(h[:, 0]), torch.zeros_like(y[:, 0])
-    after, left = [], []
-    for n in range(h.shape[1]):
-        remaining, answer = advance(remaining, answer, y[:, n], h[:, n])
-        after.append(answer)
-        left.append(remaining)
-    return torch.stack(after, 1), torch.stack(left, 1)
 
 
 def halting_weights(h: Tensor) -> Tensor:

@@ -117,6 +117,10 @@ class Units(nn.Module):
             logits [B, C] and s_n [B].
         """
         u = 0 if self.shared else layer - 1
+        with self._full_precision(pooled):
+            return self._one(u, pooled.to(self.dense_weight.dtype))
+
+    def _one(self, u: int, pooled: Tensor) -> UnitOutput:
         features = torch.tanh(functional.linear(pooled, self.dense_weight[u], self.dense_bias[u]))
         features = self.dropout(features)
         logits = functional.linear(features, self.classifier_weight[u], self.classifier_bias[u]).float()
@@ -137,6 +141,15 @@ class Units(nn.Module):
             layers, batch, _ = pooled.shape
             flat = self.one(1, pooled.flatten(0, 1))
             return UnitOutput(flat.logits.view(layers, batch, -1), flat.halting_logits.view(layers, batch))
+        with self._full_precision(pooled):
+            return self._every(pooled.to(self.dense_weight.dtype))
+
+    @staticmethod
+    def _full_precision(pooled: Tensor) -> torch.autocast:
+        """Keep the units in the type of their weights, whatever type the encoder is cast to in training."""
+        return torch.autocast(pooled.device.type, enabled=False)
+
+    def _every(self, pooled: Tensor) -> UnitOutput:
         features = torch.tanh(torch.baddbmm(self.dense_bias.unsqueeze(1), pooled, self.dense_weight.mT))
         features = self.dropout(features)
         logits = torch.baddbmm(self.classifier_bias.unsqueeze(1), features, self.classifier_weight.mT).float()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dactcli.model.halting import Ponder, log_halting_weights, ponder_cost
+from dactcli.model.halting import Ponder, log_answer, log_halting_weights, ponder_cost
 
 Objective = Literal["dact", "layers", "last"]
 LayerLoss = Literal["equal", "depth", "none"]
@@ -76,10 +76,9 @@ def full_answer(outputs: Tensor, halting_logits: Tensor) -> Tensor:
     Returns:
         log a_N [B, C] or a_N [B, 1].
     """
-    weights = log_halting_weights(halting_logits).unsqueeze(-1)
     if outputs.shape[-1] == 1:
-        return (weights.exp() * outputs).sum(1)
-    return (weights + outputs).logsumexp(1)
+        return (log_halting_weights(halting_logits).exp().unsqueeze(-1) * outputs).sum(1)
+    return log_answer(outputs, halting_logits)
 
 
 def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings: LossSettings) -> LossOutput:

@@ -2,7 +2,7 @@
 
 B batch, N layers, C classes. After layer n < N a rule looks at a `HaltingState` and gives each row a score; the row
 halts when its score reaches the rule's cut. At layer N every rule halts. The same two calls, `HaltingState.step` and
-`Rule.halts`, decide for cached outputs (`decide`) and in live inference (`dactcli.model.engine`).
+`Rule.score`, decide for cached outputs (`dactcli.model.decide`) and in live inference (`dactcli.model.engine`).
 
 Scores are float64 from the float32 a_n and p_n. `paper` and `exact` are sound: the class cannot change any more,
 whatever the layers that did not run would have said. Proof for `exact`, with d = N - n layers left: together they can
@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -96,15 +97,20 @@ class HaltingState:
             setattr(self, name, getattr(self, name).index_select(0, keep))
 
 
+def _wide(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU for devices that lack it (MPS)."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 def _top_two(probabilities: Tensor) -> tuple[Tensor, Tensor]:
     """The two largest entries, float64 [B] each; the second is 0 where there is one class only."""
-    top = probabilities.double().topk(min(2, probabilities.shape[-1]), dim=-1).values
+    top = _wide(probabilities).topk(min(2, probabilities.shape[-1]), dim=-1).values
     return top[:, 0], top[:, 1] if top.shape[1] > 1 else torch.zeros_like(top[:, 0])
 
 
 def _normalised_entropy(probabilities: Tensor) -> Tensor:
     """Entropy divided by that of the uniform distribution, float64 in [0, 1] [B]."""
-    entropy: Tensor = torch.special.entr(probabilities.double()).sum(-1)
+    entropy: Tensor = torch.special.entr(_wide(probabilities)).sum(-1)
     return entropy / math.log(max(probabilities.shape[-1], 2))
 
 
@@ -119,6 +125,7 @@ class Rule(ABC):
         regression: Whether it is for regression (and not for classes).
         threshold_name: What its value means, None when it takes none.
         threshold: That value.
+        text: The rule as a user writes it; names it in results.
     """
 
     name: ClassVar[str]
@@ -131,6 +138,7 @@ class Rule(ABC):
 
     def __init__(self, threshold: float | None = None) -> None:
         self.threshold = threshold
+        self.text = self.name if threshold is None else f"{self.name}:{threshold!r}"
 
     @property
     def cut(self) -> float:
@@ -143,14 +151,20 @@ class Rule(ABC):
 
     def halts(self, state: HaltingState) -> Tensor:
         """Which rows may stop after this layer, n < N: bool [B]."""
-        return self.score(state) >= self.cut
+        return (self.score(state) >= self.cut).to(state.rows.device)
+
+    def at(self, threshold: float) -> Rule:
+        """The same rule at another threshold."""
+        other = copy(self)
+        other.threshold, other.text = threshold, f"{self.name}:{threshold!r}"
+        return other
 
     def answer(self, state: HaltingState) -> Tensor:
         """What a row that stops here answers [B, C]."""
         return state.layer_answer if self.own_answer else state.answer
 
     def __str__(self) -> str:
-        return self.name if self.threshold is None else f"{self.name}:{self.threshold:g}"
+        return self.text
 
 
 class Full(Rule):
@@ -161,7 +175,7 @@ class Full(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """Minus infinity."""
-        return torch.full_like(state.remaining, -torch.inf, dtype=torch.float64)
+        return torch.full_like(_wide(state.remaining), -torch.inf)
 
 
 class Paper(Rule):
@@ -175,7 +189,7 @@ class Paper(Rule):
     def score(self, state: HaltingState) -> Tensor:
         """Left side minus right side."""
         left = state.layers - state.layer
-        p = state.remaining.double()
+        p = _wide(state.remaining)
         top, second = _top_two(state.answer)
         return top * (1 - p) ** left - second - p * left
 
@@ -196,7 +210,7 @@ class Exact(Rule):
         """The left side."""
         left = state.layers - state.layer
         top, second = _top_two(state.answer)
-        kept: Tensor = (1 - state.remaining.double()) ** left
+        kept: Tensor = (1 - _wide(state.remaining)) ** left
         return kept * (1 + top - second)
 
 
@@ -275,7 +289,7 @@ class Patience(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """The streak."""
-        return state.streak.double()
+        return _wide(state.streak)
 
 
 class Layer(Rule):
@@ -287,7 +301,7 @@ class Layer(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """n, for every row."""
-        return torch.full_like(state.remaining, state.layer, dtype=torch.float64)
+        return torch.full_like(_wide(state.remaining), state.layer)
 
 
 class Tolerance(Rule):
@@ -312,8 +326,8 @@ class Tolerance(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """Minus the largest change still possible."""
-        taken = 1 - (1 - state.remaining.double()) ** (state.layers - state.layer)
-        value = state.answer[:, 0].double()
+        taken = 1 - (1 - _wide(state.remaining)) ** (state.layers - state.layer)
+        value = _wide(state.answer[:, 0])
         return -taken * torch.maximum(value - self.low, self.high - value)
 
 
@@ -332,7 +346,7 @@ class ForcedDepths(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """How many layers past its own each row is."""
-        return (state.layer - self.depths[state.rows]).double()
+        return _wide(state.layer - self.depths[state.rows])
 
 
 RULES: dict[str, type[Rule]] = {
@@ -381,15 +395,18 @@ def make_rule(
         raise UsageError(f"rule {name!r} is unknown", place=place, remedy=did_you_mean(name, RULES))
     _check_model(kind, objective, answer_range, place)
     threshold = _threshold(kind, value, place) if colon else None
-    if kind is Tolerance and answer_range is not None:
-        return Tolerance(threshold, low=answer_range[0], high=answer_range[1])
-    if kind.threshold_name and threshold is None:
+    if kind.threshold_name and threshold is None and kind is not Tolerance:
         raise UsageError(
             f"rule {name} needs a threshold ({kind.threshold_name})",
             place=place,
             remedy=f"write --rule {name}:VALUE",
         )
-    return kind(threshold)
+    if kind is Tolerance and answer_range is not None:
+        rule: Rule = Tolerance(threshold, low=answer_range[0], high=answer_range[1])
+    else:
+        rule = kind(threshold)
+    rule.text = text
+    return rule
 
 
 def _check_model(kind: type[Rule], objective: str, answer_range: tuple[float, float] | None, place: str) -> None:
@@ -425,41 +442,3 @@ def _threshold(kind: type[Rule], value: str, place: str) -> float:
             remedy="give a whole number from 1 on" if whole else "give a number from 0 on",
         )
     return threshold
-
-
-class Decision(NamedTuple):
-    """Where each row stops and what it answers.
-
-    Attributes:
-        exit_layer: 1..N [B].
-        answer: Probabilities [B, C], or the value of a regression [B, 1].
-    """
-
-    exit_layer: Tensor
-    answer: Tensor
-
-
-def decide(rule: Rule, y: Tensor, h: Tensor, *, mixes: bool = True) -> Decision:
-    """Apply a rule to the outputs of all layers.
-
-    Args:
-        rule: The rule.
-        y: y_n [B, N, C].
-        h: h_n [B, N].
-        mixes: False for models without the DACT loss.
-
-    Returns:
-        The decision for each row, as live inference would have taken it.
-    """
-    batch, layers, classes = y.shape
-    state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y)
-    exit_layer = torch.full((batch,), layers, dtype=torch.long, device=y.device)
-    final = torch.empty_like(y[:, 0])
-    live = torch.ones(batch, dtype=torch.bool, device=y.device)
-    for n in range(layers):
-        state.step(y[:, n], h[:, n])
-        stops = live if n == layers - 1 else live & rule.halts(state)
-        final = torch.where(stops.unsqueeze(-1), rule.answer(state), final)
-        exit_layer = torch.where(stops, n + 1, exit_layer)
-        live = live & ~stops
-    return Decision(exit_layer, final)

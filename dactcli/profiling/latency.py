@@ -251,17 +251,18 @@ def write_trace(ways: Ways, batches: Sequence[Batch], folder: Path, device: torc
     return max(set(folder.glob("*.pt.trace.json")) - before)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(model: DactForSequenceClassification) -> dict[str, Any]:
     """Where a measurement was taken."""
     import platform
     from importlib.metadata import version
 
     names = ("dactcli", "torch", "transformers")
+    device = model.device
     found: dict[str, Any] = {
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
-        "dtype": "float32",
+        "dtype": str(model.dtype).removeprefix("torch."),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }

@@ -85,7 +85,7 @@ def profile_run(
             f"trace written to {written}; open it with: tensorboard --logdir {trace} (tab PyTorch Profiler), "
             "or drop the file on ui.perfetto.dev"
         )
-    return ProfileResult(environment(device), cases, notices, written)
+    return ProfileResult(environment(model), cases, notices, written)
 
 
 def _sample(encoded: Encoded, examples: int) -> Encoded:

@@ -151,10 +151,6 @@ def contradictions(recipe: Recipe) -> Iterable[Fault]:
                     f"data.{split} is missing",
                     f"name csv, tsv, jsonl or parquet files{share}",
                 )
-    if data.source == "hub" and data.name is None:
-        yield Fault(("data", "name"), "data.name is missing", "name a dataset on the hub, such as glue")
-    if data.source == "builtin" and data.name not in (None, "agreement"):
-        yield Fault(("data", "name"), f"data.name must be agreement or null, not {shown(data.name)}", None)
     shares = {s: getattr(data, s) for s in SPLITS if isinstance(getattr(data, s), float)}
     if sum(shares.values()) >= 1:
         yield Fault(

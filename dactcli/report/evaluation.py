@@ -25,7 +25,7 @@ def render_evaluation(result: EvalResult) -> Group:
         result: What `dact eval` computed.
     """
     title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title, style="bold"), title_justify="left")
     table.add_column("rule")
     table.add_column(result.metric.replace("_", " "), justify="right")
     table.add_column("mean layers", justify="right")
@@ -34,7 +34,7 @@ def render_evaluation(result: EvalResult) -> Group:
     table.add_column(f"stops 1..{result.layers}")
     for name, judged in result.rules.items():
         table.add_row(
-            name,
+            Text(name),
             "-" if judged.metric is None else f"{judged.metric:.4f}",
             f"{judged.layers_mean:.2f}",
             f"{judged.layers_share:.0%}",

@@ -76,8 +76,8 @@ def _layers(trace: ExitTrace, names: list[str]) -> Table:
             Text(bar(weight, BAR), style="cyan"),
             f"{weight:.3f}",
             f"{trace.remaining[index]:.3f}",
-            _answer(trace.layer_probabilities[index], names),
-            _answer(trace.answers[index], names),
+            Text(_answer(trace.layer_probabilities[index], names)),
+            Text(_answer(trace.answers[index], names)),
         )
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -54,16 +55,23 @@ def _check_length(recipe: Recipe, tokenizer: Tokenizer) -> None:
 
 
 def _learn_words(geometry: Geometry, texts: Iterable[str]) -> list[str]:
-    from tokenizers import BertWordPieceTokenizer
+    """The most frequent words, and all letters, so that WordPiece can spell the rest.
 
-    learner = BertWordPieceTokenizer(lowercase=True)
-    learner.train_from_iterator(
-        texts, vocab_size=geometry.vocab_size, min_frequency=2, special_tokens=SPECIAL, show_progress=False
-    )
-    learned = learner.get_vocab()
-    if len(learned) <= len(SPECIAL):
+    (The WordPiece trainer of `tokenizers` gives another vocabulary in every process; a run would not repeat.)
+    """
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    normalise, split = BertNormalizer(lowercase=True), BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(word for word, _ in split.pre_tokenize_str(normalise.normalize_str(text)))
+    if not counts:
         raise DataError("the training texts hold no words", place="data.train", remedy="check data.text")
-    return sorted(learned, key=learned.__getitem__)
+    letters = sorted({letter for word in counts for letter in word})
+    pieces = list(dict.fromkeys([*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]))
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))
+    return list(dict.fromkeys([*pieces, *frequent]))[: max(geometry.vocab_size, len(pieces))]
 
 
 def build_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,8 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         self.listener.evaluated(result)
 
     def _write(self, step: int, values: dict[str, Any]) -> None:
-        line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **values}
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **finite}
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -111,8 +113,14 @@ def keep_lines_until(log: Path, stage: str, step: int) -> None:
     """
     if not log.is_file():
         return
+    kept = []
     lines = log.read_text(encoding="utf-8").splitlines()
-    values = [json.loads(line) for line in lines]
-    kept = [line for line, value in zip(lines, values, strict=True) if value["stage"] != stage or value["step"] <= step]
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue  # torn by a kill
+        if value["stage"] != stage or value["step"] <= step:
+            kept.append(line)
     if len(kept) < len(lines):
         log.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import RecipeError, ResourceError
-from dactcli.model.checkpoint import load_run, save_model
+from dactcli.model.checkpoint import load_run, save_model, weights_digest
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.recipe.load import dump_recipe
 from dactcli.recipe.schema import Recipe
@@ -29,6 +28,7 @@ from dactcli.results import EvalResult, TrainResult
 from dactcli.training import runs
 from dactcli.training.build import build_model, build_tokenizer
 from dactcli.training.callbacks import Listener, StageCallback
+from dactcli.training.plan import check_rules
 from dactcli.training.stages import Stage, final_objective, resolve_stages
 from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
 
@@ -98,9 +98,11 @@ def fit(
     output = Path(recipe.output.dir).expanduser()
     name = recipe.output.name or recipe.task.name
     runs.check_writable(output)
+    splits = load_splits(recipe, only=("train", "validation"))
+    recipe = _settle(recipe, splits)
+    check_rules(recipe)
     if resume is not None:
         _check_same(resume, recipe)
-    splits = load_splits(recipe, only=("train", "validation"))
     for text in splits.notices:
         listener.notice(text)
     set_seed(recipe.training.seed)
@@ -140,11 +142,11 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     seconds = time.perf_counter() - started
     _dress(job.model, job.recipe, stages)
     save_model(job.model, job.tokenizer, job.run)
-    result = job.evaluation()
+    result = replace(job.evaluation(), run=str(job.run))
     runs.write_json(job.run / "eval.json", result.to_json())
     trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed)
-    shutil.rmtree(job.run / "checkpoints", ignore_errors=True)
     runs.finish(job.run, {**trained.to_json(), **_circumstances(job, splits)})
+    shutil.rmtree(job.run / "checkpoints", ignore_errors=True)
     return trained
 
 
@@ -173,7 +175,7 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
             job.tokenizer,
             [callback, TensorBoardCallback(writer)],
         )
-        rule = job.model.rule(default_rule(job.model)) if job.model.mixes else None
+        rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
         callback.attach(trainer, lambda: trainer.layers_mean(rule))
         last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
         trainer.train(resume_from_checkpoint=last)
@@ -187,21 +189,19 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
     return int(trainer.state.global_step)
 
 
-def default_rule(model: DactForSequenceClassification) -> str:
-    """The sound rule of a model: `exact` for classes, `tolerance` for regression, `full` without the DACT loss."""
-    if not model.mixes:
-        return "full"
-    return "tolerance" if model.regression else "exact"
-
-
 def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[Stage]) -> None:
     """Write into the configuration what the finished model can do."""
     config = model.config
     config.objective = final_objective(stages)
     config.tau = stages[-1].loss.tau
-    rule = default_rule(model)
-    config.rule = None if rule == "full" else rule
+    config.rule = None if model.sound_rule == "full" else model.sound_rule
     model.loss_settings = stages[-1].loss
+
+
+def _settle(recipe: Recipe, splits: Splits) -> Recipe:
+    """The recipe with the labels, or the range, that were found in the data: they now belong to the model."""
+    found = {"range": list(splits.range)} if splits.range is not None else {"labels": splits.labels}
+    return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
 
 
 def _check_same(run: Path, recipe: Recipe) -> None:
@@ -234,7 +234,6 @@ def _circumstances(job: Job, splits: Splits) -> dict[str, Any]:
     import platform
     from importlib.metadata import version
 
-    weights = hashlib.sha256((job.run / "model.safetensors").read_bytes()).hexdigest()
     packages = ("dactcli", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors")
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
@@ -243,7 +242,7 @@ def _circumstances(job: Job, splits: Splits) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "git_revision": _git_revision(),
         "data_fingerprint": splits.fingerprint,
-        "weights_sha256": weights,
+        "weights_sha256": weights_digest(job.run),
         "stages": [asdict(stage.loss) | {"stage": stage.label} for stage in resolve_stages(job.recipe)],
     }
 

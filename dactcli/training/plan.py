@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dactcli.data.tasks import is_regression
+from dactcli.model.rules import make_rule
 from dactcli.recipe.schema import Recipe
-from dactcli.training.stages import Stage, resolve_stages
+from dactcli.training.stages import Stage, final_objective, resolve_stages
 
 TRAINS = {
     "joint": "encoder and units",
@@ -19,6 +21,25 @@ def describe_stages(recipe: Recipe) -> list[str]:
         recipe: A complete recipe.
     """
     return [_describe(stage) for stage in resolve_stages(recipe)]
+
+
+def check_rules(recipe: Recipe) -> None:
+    """Refuse rules that the finished model could not serve, before it is trained.
+
+    Args:
+        recipe: A complete recipe.
+
+    Raises:
+        UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
+    """
+    low, high = recipe.task.range or (0.0, 1.0)
+    for rule in recipe.evaluation.rules or ():
+        make_rule(
+            rule,
+            objective=final_objective(resolve_stages(recipe)),
+            answer_range=(low, high) if is_regression(recipe.task) else None,
+            place="evaluation.rules",
+        )
 
 
 def _describe(stage: Stage) -> str:

@@ -48,13 +48,14 @@ def runs_named(folder: Path, name: str) -> list[Path]:
 
 
 def unfinished(folder: Path, name: str) -> Path | None:
-    """The newest run of a name that did not come to its end.
+    """The newest run of a name that began and did not come to its end.
 
     Args:
         folder: `output.dir`.
         name: `output.name`.
     """
-    return next((run for run in reversed(runs_named(folder, name)) if not is_finished(run)), None)
+    begun = [run for run in runs_named(folder, name) if (run / "recipe.yaml").is_file()]
+    return next((run for run in reversed(begun) if not is_finished(run)), None)
 
 
 def new_run(folder: Path, name: str) -> Path:

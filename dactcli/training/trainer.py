@@ -12,7 +12,8 @@ from transformers import Trainer, TrainingArguments
 
 from dactcli.data.batches import BucketSampler, pad
 from dactcli.errors import DivergedError
-from dactcli.model.rules import Rule, decide
+from dactcli.model.decide import decide
+from dactcli.model.rules import Rule
 from dactcli.training.stages import Stage
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         device: Where it runs.
     """
     keys, every = stage.keys, recipe.training.save_steps
+    seed = (recipe.training.seed + stage.number) % 2**32
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=keys.epochs,
@@ -49,8 +51,8 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         max_grad_norm=keys.clip,
         bf16=recipe.model.dtype == "bfloat16",
         fp16=recipe.model.dtype == "float16",
-        seed=recipe.training.seed + stage.number,
-        data_seed=recipe.training.seed + stage.number,
+        seed=seed,
+        data_seed=seed,
         full_determinism=True,
         use_cpu=device.type == "cpu",
         dataloader_pin_memory=device.type == "cuda",

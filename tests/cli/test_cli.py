@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,110 @@ def test_dry_run_prints_a_recipe_that_can_be_run(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_every_recipe_of_the_project_is_complete(tmp_path: Path) -> None:
+    recipes = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+    assert len(recipes) >= 3
+    for recipe in recipes:
+        shown = dact("finetune", recipe, "--dry-run", "--json")
+        assert shown.exit_code == 0, shown.stderr
+        document = json.loads(shown.stdout)
+        assert document["stages"]
+        assert document["recipe"]["task"]["labels"]
+        assert recipe.read_text().startswith("# dact finetune recipes/")
+
+
+def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"sentence": f"word {n}", "label": ["[bug] report", "a[/b]"][n % 2]} for n in range(40)]
+    Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("r.yaml").write_text(
+        "data: {source: files, train: train.jsonl, validation: 0.2}\n"
+        "model: {encoder: {hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16}}\n"
+        "training: {epochs: 1}\n"
+    )
+    assert dact("finetune", "r.yaml").exit_code == 0
+    shown = dact("inspect", "word 3").stdout
+    assert "[bug] report" in shown or "a[/b]" in shown
+
+
+def test_calibration_becomes_the_default_until_the_weights_change(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    found = json.loads(dact("eval", run, "--calibrate", "risk=0.05,delta=0.1", "--json").stdout)
+    assert found["examples"] == 1500
+    assert found["certified"]
+    assert found["rule"].startswith("confidence:")
+    assert "with probability at least 0.9 over the draw" in found["promise"]
+    judged = json.loads(dact("eval", run, "--json").stdout)["rules"]
+    assert judged[found["rule"]]["certificate"]["epsilon"] == 0.05
+    assert judged["exact"]["certificate"] is None
+    (entry,) = json.loads(dact("inspect", "--run", run, "the keys are old .", "--json").stdout)
+    assert entry["rule"] == found["rule"]
+    assert "of 3 layers on the mean" in dact("eval", run, "--calibrate", "budget=2").stdout
+
+    config = json.loads((run / "tokenizer_config.json").read_text())
+    (run / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 40}))
+    result = dact("inspect", "--run", run, "the keys are old .", "--json")
+    assert "the calibration is void, because max_length changed; calibrate again" in result.stderr
+    assert json.loads(result.stdout)[0]["rule"] == "exact"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--calibrate", "risk=2"], "--calibrate: risk is '2'; give a number between 0 and 1"),
+        (["--calibrate", "risk"], "--calibrate: 'risk' is not understood; write risk=0.01,delta=0.05"),
+        (["--calibrate", "budget=2,delta=0.1"], "is not understood"),
+        (["--calibrate", "risk=0.1,loss=harmful"], "--calibrate: loss 'harmful' is unknown; did you mean harm?"),
+        (["--calibrate", "budget=9"], "a budget of 9 layers does not fit a model of 3; give a number from 1 to 3"),
+        (["--calibrate", "risk=0.1", "--split", "train"], "the train split served training"),
+        (["--calibrate", "risk=0.1", "--rule", "exact"], "rule exact has no threshold to choose"),
+        (["--calibrate", "risk=0.1", "--rule", "entropy:0.1"], "entropy:0.1 has a threshold already; write entropy"),
+        (["--compare", "--rule", "exact"], "--compare: does not go with --rule"),
+        (["--calibrate", "risk=0.1", "--data", "TRAIN"], "examples served training or validation"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(
+    arguments: list[str], sentence: str, tiny_run: Path, tmp_path: Path
+) -> None:
+    from dactcli.data.agreement import generate
+
+    seen = tmp_path / "seen.jsonl"
+    rows = generate(train=320)["train"][:50]
+    seen.write_text("".join(json.dumps({"sentence": row.sentence}) + "\n" for row in rows))
+    result = dact("eval", tiny_run, *(a.replace("TRAIN", str(seen)) for a in arguments))
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
+def test_comparing_rules_needs_no_encoder(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    first = dact("eval", run, "--compare", "--split", "test", "--json", "--plots", "curves")
+    document = json.loads(first.stdout)
+    assert {"exact", "paper", "confidence", "slack", "entropy", "max_prob", "patience", "layer"} <= set(
+        document["rules"]
+    )
+    assert document["reference_kind"] == "full depth"
+    best = next(iter(document["rules"].values()))
+    assert best["area_difference_to_best"] == {"median": 0, "low": 0, "high": 0}
+    assert {path.name for path in Path("curves").iterdir()} == {"curves.png", "curves.svg"}
+    assert len(list((run / "outputs").glob("test-*.safetensors"))) == 1
+    from dactcli.model.dact import DactForSequenceClassification
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the encoder ran")
+
+    monkeypatch.setattr(DactForSequenceClassification, "pooled", refuse)
+    again = dact("eval", run, "--compare", "--split", "test")
+    assert "for 99 %" in again.stdout
+    assert "the full depth of" in again.stdout
+
+
 def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Path) -> None:
     result = dact(
         "profile", tiny_run, "--batch-size", "4", "--examples", "8", "--repeats", "2", "--trace", tmp_path / "trace"
@@ -154,7 +259,8 @@ def test_errors_are_one_sentence_with_their_exit_code(
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = dact(command, "--help")
     assert result.exit_code == 0
-    assert f"Example: dact {command}" in result.stdout
+    assert "Example" in result.stdout
+    assert f": dact {command} " in result.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["eval", "--help"], ["--version"]])

@@ -15,7 +15,8 @@ from dactcli.errors import ArtefactError, UsageError
 from dactcli.model import DactConfig, DactForSequenceClassification
 from dactcli.model.checkpoint import find_run, load_encoder, load_run
 from dactcli.model.dact import from_encoder
-from dactcli.model.rules import Full, decide
+from dactcli.model.decide import decide
+from dactcli.model.rules import Full
 
 
 def test_the_interface_as_documented() -> None:
@@ -86,6 +87,31 @@ def test_a_pretrained_encoder_is_used_as_it_is(tmp_path: Path) -> None:
         load_encoder(str(tmp_path), 4)
 
 
+@torch.no_grad()
+def test_a_pretrained_encoder_masks_its_padding_before_and_after_saving(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=120, hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(tmp_path / "encoder")
+    model = from_encoder(load_encoder(str(tmp_path / "encoder"), None), num_labels=2).eval()
+    assert model.encoder.config._attn_implementation == "sdpa"
+    batch = random_batch(model, [4, 16])
+    together = model(**batch).layer_logits
+    alone = model(**{key: value[:1, :4] for key, value in batch.items()}).layer_logits
+    torch.testing.assert_close(together[:1], alone, atol=1e-6, rtol=0)
+    model.save_pretrained(tmp_path / "model")
+    again = DactForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    assert torch.equal(again(**batch).layer_logits, together)
+
+
+def test_an_encoder_saved_in_half_precision_is_trained_in_full(tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    BertModel(config).half().save_pretrained(tmp_path)
+    model = from_encoder(load_encoder(str(tmp_path), None), num_labels=2)
+    assert model.dtype == torch.float32
+
+
 def test_regression_stays_inside_its_range() -> None:
     model = small_model(labels=1, answer_range=[0.0, 5.0])
     batch = random_batch(model, [4, 9, 6])
@@ -126,6 +152,12 @@ def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) ->
         ({"num_hidden_layers": 5}, True, "weights are"),
         ({"num_hidden_layers": 3}, True, "weights"),
         ({"model_type": "gpt2"}, True, "encoders of type 'gpt2' are not supported"),
+        ({"pooling": "max"}, False, "pooling is 'max'; it must be one of mean, first"),
+        ({"objective": "zz"}, False, "objective is 'zz'"),
+        ({"rule": "exakt"}, False, "rule: rule 'exakt' is unknown"),
+        ({"rule": 5}, False, "rule: rule '5' is unknown"),
+        ({"id2label": {"5": "a", "7": "b", "8": "c"}}, False, "id2label does not number the classes from 0"),
+        ({"answer_range": [5, 1]}, False, "answer_range is .5, 1.; it must be"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import FAMILIES, random_batch, small_model
 
+from dactcli.model.decide import decide
 from dactcli.model.engine import run_adaptive
-from dactcli.model.rules import ForcedDepths, Full, Layer, Rule, decide, make_rule
+from dactcli.model.rules import ForcedDepths, Full, Layer, Rule, make_rule
 
 MARGIN = 1e-4
 MODELS = {name: small_model(name, layers=5) for name in FAMILIES}

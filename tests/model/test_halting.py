@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support import recursion
 
 from dactcli.model import halting
 
@@ -44,7 +45,7 @@ def outputs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def test_answers_and_weights_equal_the_definitions(case: tuple[np.ndarray, np.ndarray]) -> None:
     y, h = case
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
-        a, p = halting.answers(torch.tensor(y, dtype=dtype), torch.tensor(h, dtype=dtype))
+        a, p = recursion(torch.tensor(y, dtype=dtype), torch.tensor(h, dtype=dtype))
         for row in range(len(y)):
             wanted_a, wanted_p, wanted_w = plain(y[row], h[row])
             np.testing.assert_allclose(a[row], wanted_a, atol=tolerance, rtol=0)
@@ -59,7 +60,7 @@ def test_answers_and_weights_equal_the_definitions(case: tuple[np.ndarray, np.nd
 @given(outputs())
 def test_the_logarithmic_answer_equals_the_recursion(case: tuple[np.ndarray, np.ndarray]) -> None:
     y, h = torch.tensor(case[0]), torch.tensor(case[1]).clamp(1e-12, 1 - 1e-12)
-    a, p = halting.answers(y, h)
+    a, p = recursion(y, h)
     s = torch.logit(h)
     torch.testing.assert_close(halting.log_answer(y.log(), s).exp(), a[:, -1], atol=1e-9, rtol=0)
     log_p, log_not_p = halting.log_remaining(s)
@@ -87,6 +88,15 @@ def test_gradients_are_finite_and_right_at_the_extremes(layers: int) -> None:
     for value in (answer, extreme.grad, single.grad):
         assert value is not None
         assert torch.isfinite(value).all()
+
+
+@pytest.mark.parametrize("s", [[2.0, -1000.0, 1.0, 0.0], [8.0, -3000.0, -3000.0, 0.0], [-1e4, 1e4, -1e4, 1e4]])
+def test_float32_stays_close_to_float64_for_logits_of_mixed_size(s: list[float]) -> None:
+    single, double = (torch.tensor([s], dtype=dtype) for dtype in (torch.float32, torch.float64))
+    weights = halting.log_halting_weights(single).exp()
+    torch.testing.assert_close(weights.double(), halting.log_halting_weights(double).exp(), atol=1e-5, rtol=0)
+    assert float(weights.sum()) == pytest.approx(1, abs=1e-5)
+    assert (halting.log_remaining(single)[1] <= 1e-6).all()
 
 
 @pytest.mark.parametrize("layers", [1, 3, 12])

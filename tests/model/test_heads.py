@@ -57,6 +57,14 @@ def test_the_answer_that_a_unit_sees_is_detached() -> None:
     assert units.classifier_weight.grad is None
 
 
+def test_units_stay_in_full_precision_where_the_encoder_is_cast() -> None:
+    units, pooled = make(), torch.randn(4, 7, 16)
+    wanted = units.every(pooled).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(units.every(pooled).logits, wanted)
+        assert units.one(2, pooled[1].bfloat16()).logits.dtype == torch.float32
+
+
 def test_pooling_ignores_padding() -> None:
     hidden = torch.randn(2, 5, 8)
     mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
+from support import recursion
 
-from dactcli.model import halting
 from dactcli.model.loss import LossSettings, dact_loss
 
 B, N, C = 5, 4, 3
@@ -62,7 +62,7 @@ def test_the_loss_is_what_the_formula_says(
     logits, s, labels = case
     found = dact_loss(logits.log_softmax(-1), s, labels, settings)
     assert float(found.loss.detach()) == pytest.approx(plain(logits, s, labels, settings), abs=1e-9)
-    a, _ = halting.answers(logits.softmax(-1), torch.sigmoid(s))
+    a, _ = recursion(logits.softmax(-1), torch.sigmoid(s))
     if settings.objective == "dact":
         torch.testing.assert_close(found.answer.exp(), a[:, -1])
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import recursion
 
 from dactcli.errors import UsageError
-from dactcli.model import halting
-from dactcli.model.rules import RULES, Exact, Full, HaltingState, Paper, Tolerance, decide, make_rule
+from dactcli.model.decide import decide
+from dactcli.model.rules import RULES, Exact, Full, HaltingState, Paper, Tolerance, make_rule
 
 
 def softmax(logits: torch.Tensor) -> torch.Tensor:
@@ -35,7 +36,7 @@ def adversarial(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
         h = (h > 0.5).float()
     if kind in ("runner-up", "edge"):  # from some layer on, the runner-up takes all that is left
         start = draw(st.integers(0, layers - 1))
-        a, p = halting.answers(y, h)
+        a, p = recursion(y, h)
         second = a[:, start].topk(2).indices[:, 1]
         y[:, start + 1 :] = torch.nn.functional.one_hot(second, classes).float().unsqueeze(1)
         h[:, start + 1 :] = 1.0
@@ -127,7 +128,7 @@ def test_every_rule_as_defined(name: str, value: float) -> None:
     h = torch.rand(200, 5, dtype=torch.float64) ** 3
     rule = make_rule(f"{name}:{value}" if RULES[name].threshold_name else name)
     decided = decide(rule, y, h)
-    a, _ = halting.answers(y, h)
+    a, _ = recursion(y, h)
     for row in range(200):
         stops = [n for n in range(1, 5) if reference(name, value, y[row].numpy(), h[row].numpy(), n)]
         wanted = stops[0] if stops else 5

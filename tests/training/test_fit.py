@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,11 @@ from safetensors.torch import load_file
 from support import TINY, Silence, train
 
 from dactcli.data.tasks import complete
-from dactcli.errors import DivergedError, RecipeError, ResourceError
+from dactcli.errors import DivergedError, RecipeError, ResourceError, UsageError
 from dactcli.model.checkpoint import load_run
 from dactcli.recipe.load import load_recipe
 from dactcli.training import runs
+from dactcli.training.callbacks import keep_lines_until
 from dactcli.training.stages import final_objective, resolve_stages
 
 
@@ -203,6 +207,40 @@ training: {epochs: 1, batch_size: 8}
 """
 
 
+def test_a_learned_vocabulary_is_the_same_in_every_process(tmp_path: Path) -> None:
+    script = (
+        "from dactcli.training.build import _learn_words\nfrom dactcli.recipe.schema import Geometry\n"
+        "print(_learn_words(Geometry(vocab_size=40), ['the Cats sat', 'the dogs ran , ran', 'a cat']))"
+    )
+    runs_of = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs_of[0] == runs_of[1]
+    assert "'ran', 'the', 'a', 'cat', 'cats'" in runs_of[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("evaluation.rules=[exakt]", "evaluation.rules: rule 'exakt' is unknown; did you mean exact?"),
+        ("evaluation.rules=[entropy]", "evaluation.rules: rule entropy needs a threshold"),
+    ],
+)
+def test_rules_are_checked_before_training(tmp_path: Path, override: str, sentence: str) -> None:
+    listener = Silence()
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        train(tmp_path, TINY, override, listener=listener)
+    assert not [name for name, _ in listener.heard if name == "stage_started"]
+
+
+def test_a_torn_log_line_is_dropped(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"stage": "1-joint", "step": 1}\n{"stage": "1-joint", "step": 2}\n{"stage": "1-jo')
+    keep_lines_until(log, "1-joint", 1)
+    assert log.read_text() == '{"stage": "1-joint", "step": 1}\n'
+
+
 def test_own_files_with_pairs_and_named_labels(tmp_path: Path) -> None:
     rows = [{"a": f"one {n % 7}", "b": f"two {n % 5}", "verdict": ["no", "maybe", "yes"][n % 3]} for n in range(48)]
     for name in ("train.jsonl", "test.jsonl"):
@@ -211,6 +249,8 @@ def test_own_files_with_pairs_and_named_labels(tmp_path: Path) -> None:
     run = load_run(Path(result.run))
     assert run.model.config.id2label == {0: "maybe", 1: "no", 2: "yes"}
     assert result.evaluation["validation"].examples == 12
+    assert run.recipe is not None
+    assert run.recipe.task.labels == ["maybe", "no", "yes"]  # belong to the model, whatever the data become
 
 
 def test_regression_with_its_own_rule(tmp_path: Path) -> None:
@@ -220,9 +260,9 @@ def test_regression_with_its_own_rule(tmp_path: Path) -> None:
     text = text.replace(", test: test.jsonl, text: a, text_pair: b, label: verdict", "")
     result = train(tmp_path, text, "training.epochs=8", "training.learning_rate=1e-3")
     judged = result.evaluation["validation"]
-    assert list(judged.rules) == ["full", "tolerance:0.05"]
+    assert list(judged.rules) == ["full", "tolerance"]
     assert judged.metric == "pearson"
-    assert judged.rules["tolerance:0.05"].agreement_with_full == 1.0
+    assert judged.rules["tolerance"].agreement_with_full == 1.0
 
 
 def test_a_roberta_from_scratch(tmp_path: Path) -> None:

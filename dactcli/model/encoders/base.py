@@ -21,7 +21,7 @@ class EncoderState:
 
     Attributes:
         hidden: [B, T, H].
-        attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+        attention_mask: 1 for real tokens [B, T]; None when none was given.
         mask: The form that the layers take, [B, 1, T, T] or [B, 1, 1, T]; None when nothing is padded.
         per_row: Further tensors whose first axis is B.
         shared: Further tensors without such an axis.
@@ -66,10 +66,10 @@ class Encoder(ABC):
         mask = state.mask if state.mask is None else state.mask.index_select(0, keep)
         per_row = {name: value.index_select(0, keep) for name, value in state.per_row.items()}
         kept = EncoderState(hidden, attention, mask, per_row, state.shared)
-        if attention is None:
+        if attention is None or mask is None:
             return kept
         columns = attention.any(0).nonzero()
-        first, last = int(columns[0]), int(columns[-1]) + 1
+        first, last = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 1)
         return kept if last - first == attention.shape[1] else self.trim(kept, first, last)
 
     def trim(self, state: EncoderState, first: int, last: int) -> EncoderState:

@@ -18,7 +18,7 @@ class BertEncoder(Encoder):
         """Word, position and type embeddings [B, T, H]."""
         hidden = self.model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         mask = padding_mask(self.model.config, hidden, attention_mask)
-        return EncoderState(hidden, attention_mask if mask is not None else None, mask)
+        return EncoderState(hidden, attention_mask, mask)
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         """One transformer layer."""

@@ -1,0 +1,72 @@
+"""`dact eval --compare`: every rule over its whole range of thresholds, for one run or several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dactcli.cli import options
+
+if TYPE_CHECKING:
+    from dactcli.evaluation.comparison import Contender
+    from dactcli.results import Comparison
+
+
+def compare_runs(
+    paths: list[Path | None], *, split: str, data: Path | None, device: str, batch_size: int | None
+) -> Comparison:
+    """Compare all rules on runs of one task.
+
+    Args:
+        paths: The runs.
+        split: The split that is drawn; validation chooses the envelopes.
+        data: A labelled file that is drawn instead.
+        device: Where outputs are computed that are not kept yet.
+        batch_size: Examples per batch, for those.
+    """
+    from dactcli.evaluation.comparison import compare
+
+    contenders = [_contender(path, split=split, data=data, device=device, batch_size=batch_size) for path in paths]
+    return compare([one for one, _ in contenders], metric=contenders[0][1], split=data.name if data else split)
+
+
+def _contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
+    import numpy as np
+
+    from dactcli.errors import UsageError
+    from dactcli.evaluation.comparison import Contender
+    from dactcli.evaluation.outputs import cached_outputs
+
+    run = options.open_run(path, wanted["device"])
+    split, data = wanted["split"], wanted["data"]
+    size = wanted["batch_size"] or options.batch_size(run)
+    if run.model.regression:
+        raise UsageError("compares classifiers only", place="--compare", remedy="use dact eval --rule for regression")
+
+    def outputs(name: str, file: Path | None) -> tuple[Any, Any]:
+        encoded, _ = options.run_examples(run, name, file)
+        if encoded.labels is None:
+            raise UsageError(f"{file or name} has no labels", place="--compare", remedy="give a labelled split")
+        return cached_outputs(run, encoded, file.stem if file else name, batch_size=size), np.asarray(encoded.labels)
+
+    test, test_labels = outputs(split, data)
+    validation, validation_labels = (test, test_labels) if run.recipe is None else outputs("validation", None)
+    contender = Contender(
+        run=str(path or run.folder.name),
+        variant=_variant(run.recipe) if run.recipe is not None else str(path),
+        layers=run.model.units.layers,
+        objective=run.model.config.objective,
+        validation=validation,
+        test=test,
+        validation_labels=validation_labels,
+        test_labels=test_labels,
+    )
+    return contender, options.metric_name(run)
+
+
+def _variant(recipe: Any) -> str:
+    """A recipe without its seed and output: equal for runs that differ in those only."""
+    from dactcli.recipe.load import dump_recipe
+
+    training = recipe.training.model_copy(update={"seed": 0})
+    return dump_recipe(recipe.model_copy(update={"training": training, "output": type(recipe.output)()}))

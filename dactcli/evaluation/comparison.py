@@ -1,0 +1,311 @@
+"""Every rule over its whole range of thresholds, from kept outputs: curves of metric against layers, and their area.
+
+A rule's points are its thresholds on one run, or on several (a sweep of tau, encoders cut to k layers). Which points
+lie on the upper envelope is decided on the validation split; their values on the test split are drawn. Runs that
+differ only in their seed are averaged. Intervals are 95 % bootstrap intervals, paired over examples (and seeds): every
+rule and the reference see the same resampled examples.
+
+    x = mean layers / N, from 1/N to 1          y = metric / metric of the reference
+
+The curve is linear between points, constant beyond the last, and equal to the layer-1 answer before the first; the
+area under it is divided by its width. E examples, N layers, C classes, K points, S bootstrap samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dactcli.errors import UsageError
+from dactcli.evaluation.calibration import Sweep, full_classes, thresholds
+from dactcli.evaluation.metrics import CLASSIFICATION, Array, confusion
+from dactcli.evaluation.outputs import LayerOutputs
+from dactcli.model.rules import RULES, Full, Layer, Rule
+from dactcli.results import ComparedRule, Comparison, CurvePoint, Interval
+
+BOOTSTRAPS = 1000
+SHARES = (0.25, 0.5, 0.75)
+KEPT = 0.99
+POINTS = 40  # most points of an envelope; more add nothing to its area
+STATIC = "cut to k layers"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One run, with what its layers said on both splits.
+
+    Attributes:
+        run: Its name.
+        variant: Equal for runs that differ only in their seed.
+        layers: N of this run.
+        objective: `dact`, `layers` or `last`.
+        validation: Outputs on the split that chooses the envelope.
+        test: Outputs on the split that is drawn.
+        validation_labels: Classes [E].
+        test_labels: Classes [E].
+    """
+
+    run: str
+    variant: str
+    layers: int
+    objective: str
+    validation: LayerOutputs
+    test: LayerOutputs
+    validation_labels: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+
+    @property
+    def mixes(self) -> bool:
+        """Whether answers accumulate."""
+        return self.objective == "dact"
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A rule at one threshold on the runs of a variant: where each example stops and what it answers, by seed."""
+
+    variant: str
+    threshold: float | None
+    exits: list[NDArray[np.int64]]
+    classes: list[NDArray[np.int64]]
+
+
+def compare(contenders: Sequence[Contender], *, metric: str, split: str) -> Comparison:
+    """Compare all rules on all runs.
+
+    Args:
+        contenders: The runs; all on the same examples.
+        metric: Name of the metric.
+        split: Name of the split that is drawn.
+
+    Returns:
+        Curves, areas and their intervals.
+
+    Raises:
+        UsageError: The runs have different examples, or the task is a regression.
+    """
+    _check(contenders, metric)
+    labels = contenders[0].test_labels
+    layers = max(one.layers for one in contenders)
+    classes = contenders[0].test.y.shape[-1]
+    plain = [one for one in contenders if one.objective == "last" and one.layers == layers]
+    references = plain or [one for one in contenders if one.layers == layers]
+    measure = _Measure(metric, labels, classes, layers, seeds=_seeds(contenders))
+    reference = measure.metric([full_classes(one.test, mixes=one.mixes) for one in references[: measure.seeds]])
+    compared = {}
+    for name in (*RULES, STATIC):
+        serving = [one for one in contenders if _serves(one, name)]
+        if serving:
+            compared[name] = _compare_rule(name, serving, measure, reference)
+    kind = "plain fine-tuning" if plain else "full depth"
+    return Comparison(
+        split=split,
+        examples=len(labels),
+        metric=metric,
+        layers=layers,
+        runs=[one.run for one in contenders],
+        reference_kind=kind,
+        reference_runs=[one.run for one in references],
+        reference_metric=float(reference[0]),
+        rules=dict(sorted(compared.items(), key=lambda item: -item[1].area.median)),
+    )
+
+
+def _check(contenders: Sequence[Contender], metric: str) -> None:
+    first = contenders[0]
+    if metric not in CLASSIFICATION:
+        raise UsageError("compares classifiers only", place="--compare", remedy="use dact eval --rule for regression")
+    for one in contenders[1:]:
+        same = np.array_equal(one.test_labels, first.test_labels)
+        if not same or not np.array_equal(one.validation_labels, first.validation_labels):
+            raise UsageError(
+                f"{one.run} and {first.run} have different examples",
+                place="--compare",
+                remedy="compare runs of one task",
+            )
+
+
+def _seeds(contenders: Sequence[Contender]) -> int:
+    counts = {one.variant: sum(other.variant == one.variant for other in contenders) for one in contenders}
+    return max(counts.values())
+
+
+def _serves(one: Contender, name: str) -> bool:
+    """Whether a rule can be drawn for a run; plain runs serve as static encoders only."""
+    if name == STATIC or one.objective == "last":
+        return name == STATIC and one.objective == "last"
+    rule = RULES[name]
+    return not rule.regression and (one.objective == "dact" or not rule.needs_dact)
+
+
+class _Measure:
+    """Metric and layers of points under the bootstrap; sample 0 is the data itself."""
+
+    def __init__(self, metric: str, labels: NDArray[np.int64], classes: int, layers: int, *, seeds: int) -> None:
+        generator = np.random.default_rng(0)
+        examples = len(labels)
+        drawn = generator.multinomial(examples, np.full(examples, 1 / examples), size=BOOTSTRAPS)
+        self.function, self.labels, self.classes, self.layers = CLASSIFICATION[metric], labels, classes, layers
+        self.weights: Array = np.vstack([np.ones(examples), drawn]).astype(float)  # [1 + S, E]
+        self.seeds = seeds
+        picked = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=BOOTSTRAPS)
+        self.seed_weights: Array = np.vstack([np.ones(seeds), picked]) / seeds  # [1 + S, seeds]
+
+    def metric(self, classes: list[NDArray[np.int64]]) -> Array:
+        """The metric [1 + S], from the predicted classes [E] of each seed."""
+        found = self.function(confusion(np.stack(classes), self.labels, self.weights, classes=self.classes))
+        return self._over_seeds(found)
+
+    def share(self, exits: list[NDArray[np.int64]]) -> Array:
+        """Mean layers / N [1 + S], from the exit layers [E] of each seed."""
+        means = self.weights @ np.stack(exits).T.astype(float) / self.weights.sum(1, keepdims=True)
+        return self._over_seeds(means / self.layers)
+
+    def _over_seeds(self, values: Array) -> Array:
+        if values.shape[1] != self.seeds:  # a variant with fewer seeds than the others is not resampled
+            plain: Array = values.mean(1)
+            return plain
+        averaged: Array = (values * self.seed_weights).sum(1)
+        return averaged
+
+
+def _compare_rule(name: str, runs: list[Contender], measure: _Measure, reference: Array) -> ComparedRule:
+    chosen = _envelope(name, runs, measure)
+    exits = [measure.share(point.exits) for point in chosen]
+    values = [measure.metric(point.classes) for point in chosen]
+    first = _first_layer(runs, measure)
+    areas = np.array(
+        [
+            area(
+                np.array([x[s] for x in exits]),
+                np.array([y[s] for y in values]) / reference[s],
+                first[s] / reference[s],
+                layers=measure.layers,
+            )
+            for s in range(len(reference))
+        ]
+    )
+    xs, ys = np.array([x[0] for x in exits]), np.array([y[0] for y in values])
+    line = curve(xs, ys, float(first[0]), layers=measure.layers)
+    return ComparedRule(
+        area=Interval(float(areas[0]), *(float(q) for q in np.quantile(areas[1:], [0.025, 0.975]))),
+        metric_at={f"{share:g}": float(value_at(line, share)) for share in SHARES},
+        layers_for_99=_layers_for(line, KEPT * float(reference[0]), measure.layers),
+        first_layer_metric=float(first[0]),
+        points=[
+            CurvePoint(point.variant, point.threshold, float(x) * measure.layers, float(y))
+            for point, x, y in sorted(zip(chosen, xs, ys, strict=True), key=lambda item: item[1])
+        ],
+        area_samples=[round(float(sample), 6) for sample in areas[1:]],
+    )
+
+
+def _first_layer(runs: list[Contender], measure: _Measure) -> Array:
+    """The metric of the layer-1 answer [1 + S]; of static encoders, that of the shallowest."""
+    shallow = min(one.layers for one in runs)
+    same = [one for one in runs if one.layers == shallow and one.variant == runs[0].variant] or runs[:1]
+    if same[0].objective == "last":
+        return measure.metric([full_classes(one.test, mixes=False) for one in same[: measure.seeds]])
+    return measure.metric([one.test.y[:, 0].argmax(-1).numpy() for one in same[: measure.seeds]])
+
+
+def _envelope(name: str, runs: list[Contender], measure: _Measure) -> list[_Point]:
+    """The points on the upper envelope of the validation split, as they are on the test split."""
+    candidates: list[tuple[float, float, str, float | None]] = []
+    for variant in dict.fromkeys(one.variant for one in runs):
+        group = [one for one in runs if one.variant == variant]
+        grid = _grid(name, group[0])
+        sweeps = [_sweep(name, one, one.validation, grid) for one in group]
+        metrics = np.mean(
+            [_metrics(s, one.validation_labels, measure) for s, one in zip(sweeps, group, strict=True)], 0
+        )
+        depths = np.mean([sweep.layers_mean for sweep in sweeps], 0) / measure.layers
+        candidates += [(float(x), float(y), variant, t) for x, y, t in zip(depths, metrics, grid, strict=True)]
+    candidates.sort(key=lambda point: (point[0], -point[1]))
+    best, front = -np.inf, []
+    for candidate in candidates:
+        if candidate[1] > best:
+            best = candidate[1]
+            front.append(candidate)
+    step = max(1, len(front) // POINTS)
+    kept = sorted({*front[::step], front[-1]}, key=lambda point: point[0])
+    return [_draw(name, [one for one in runs if one.variant == variant], t) for _, _, variant, t in kept]
+
+
+def _draw(name: str, group: list[Contender], threshold: float | None) -> _Point:
+    sweeps = [_sweep(name, one, one.test, [threshold]) for one in group]
+    label = group[0].run if len(group) == 1 else f"{group[0].run} and {len(group) - 1} more seeds"
+    return _Point(label, threshold, [sweep.exits[0] for sweep in sweeps], [sweep.classes[0] for sweep in sweeps])
+
+
+def _grid(name: str, one: Contender) -> list[float | None]:
+    if name == STATIC or RULES[name].threshold_name is None:
+        return [None]
+    return [*thresholds(RULES[name](1), layers=one.layers, classes=one.test.y.shape[-1])]
+
+
+def _sweep(name: str, one: Contender, outputs: LayerOutputs, grid: Sequence[float | None]) -> Sweep:
+    rule: Rule = Full() if name == STATIC else RULES[name]()
+    if isinstance(rule, Layer):
+        rule = Layer(1)
+    return Sweep(rule, grid, outputs, mixes=one.mixes)
+
+
+def _metrics(sweep: Sweep, labels: NDArray[np.int64], measure: _Measure) -> Array:
+    ones = np.ones((1, len(labels)))
+    matrices = confusion(sweep.classes, labels, ones, classes=measure.classes)
+    found: Array = measure.function(matrices)[0]
+    return found
+
+
+def curve(xs: Array, ys: Array, first: float, *, layers: int) -> tuple[Array, Array]:
+    """The corners of a rule's curve.
+
+    Args:
+        xs: Mean layers / N of its points [K].
+        ys: Their values [K].
+        first: Value of the layer-1 answer, which holds before the first point.
+        layers: N.
+
+    Returns:
+        Corners by ascending x from 1/N to 1; two corners at one x make a step.
+    """
+    order = np.argsort(xs, kind="stable")
+    x, y = xs[order], ys[order]
+    return np.concatenate([[1 / layers, x[0]], x, [1.0]]), np.concatenate([[first, first], y, [y[-1]]])
+
+
+def area(xs: Array, ys: Array, first: float, *, layers: int) -> float:
+    """The area under a rule's curve from 1/N to 1, divided by that width; 0 width (N = 1) gives the last value."""
+    if layers == 1:
+        return float(ys[-1])
+    x, y = curve(xs, ys, first, layers=layers)
+    return float(np.trapezoid(y, x) / (1 - 1 / layers))
+
+
+def value_at(line: tuple[Array, Array], x: float) -> float:
+    """The curve's value at x; at a step, the one after it; before its start, the first."""
+    corners, values = line
+    right = int(np.searchsorted(corners, x, side="right"))
+    if right == 0:
+        return float(values[0])
+    if right == len(corners):
+        return float(values[-1])
+    low, high = corners[right - 1], corners[right]
+    return float(values[right - 1] + (values[right] - values[right - 1]) * (x - low) / (high - low))
+
+
+def _layers_for(line: tuple[Array, Array], wanted: float, layers: int) -> float | None:
+    """The fewest mean layers at which the curve reaches a value; None when it never does."""
+    corners, values = line
+    for index, (x, y) in enumerate(zip(corners, values, strict=True)):
+        if y < wanted:
+            continue
+        if index == 0 or corners[index - 1] == x:
+            return float(x) * layers
+        before, below = corners[index - 1], values[index - 1]
+        return float(before + (x - before) * (wanted - below) / (y - below)) * layers
+    return None

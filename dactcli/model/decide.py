@@ -1,0 +1,89 @@
+"""What rules make of the outputs of all layers: the decision that live inference would have taken.
+
+B batch, N layers, C classes, T thresholds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dactcli.model.rules import HaltingState, Rule
+
+
+class Scored(NamedTuple):
+    """A rule's view of every layer, whatever its threshold.
+
+    Attributes:
+        scores: The rule's score after each layer, float64 [B, N]; infinite after the last, where every rule halts.
+        answers: What each row would answer if it stopped there [B, N, C].
+    """
+
+    scores: Tensor
+    answers: Tensor
+
+
+class Decision(NamedTuple):
+    """Where each row stops and what it answers.
+
+    Attributes:
+        exit_layer: 1..N [B].
+        answer: Probabilities [B, C], or the value of a regression [B, 1].
+    """
+
+    exit_layer: Tensor
+    answer: Tensor
+
+
+def score_layers(rule: Rule, y: Tensor, h: Tensor, *, mixes: bool = True) -> Scored:
+    """Score every layer of every row.
+
+    Args:
+        rule: The rule; its threshold plays no part.
+        y: y_n [B, N, C].
+        h: h_n [B, N].
+        mixes: False for models without the DACT loss.
+    """
+    batch, layers, classes = y.shape
+    state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y)
+    scores, answers = [], []
+    for n in range(layers):
+        state.step(y[:, n], h[:, n])
+        scores.append(rule.score(state))
+        answers.append(rule.answer(state))
+    scores[-1] = torch.full_like(scores[-1], torch.inf)
+    return Scored(torch.stack(scores, 1), torch.stack(answers, 1))
+
+
+def exit_layers(scores: Tensor, cuts: Tensor) -> Tensor:
+    """Where each row stops at each of several cuts: the first layer whose score reaches it.
+
+    Args:
+        scores: As in `Scored` [B, N].
+        cuts: Scores from which on a row halts [T].
+
+    Returns:
+        1..N [T, B].
+    """
+    best = scores.cummax(-1).values
+    wanted = cuts.to(best).expand(len(best), -1).contiguous()
+    return torch.searchsorted(best, wanted, side="left").T + 1
+
+
+def decide(rule: Rule, y: Tensor, h: Tensor, *, mixes: bool = True) -> Decision:
+    """Apply a rule to the outputs of all layers.
+
+    Args:
+        rule: The rule.
+        y: y_n [B, N, C].
+        h: h_n [B, N].
+        mixes: False for models without the DACT loss.
+
+    Returns:
+        The decision for each row, as live inference would have taken it.
+    """
+    scored = score_layers(rule, y, h, mixes=mixes)
+    (exits,) = exit_layers(scored.scores, torch.tensor([rule.cut], dtype=torch.float64))
+    return Decision(exits, scored.answers[torch.arange(len(y), device=y.device), exits - 1])

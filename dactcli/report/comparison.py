@@ -1,0 +1,66 @@
+"""A comparison of rules as a table, and its curves in characters."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dactcli.results import ComparedRule, Comparison
+
+WIDTH, HEIGHT = 60, 14
+MARKS = "●○▲△■□◆◇+x*"
+
+
+def render_comparison(comparison: Comparison) -> Group:
+    """Metric at shares of the layers, layers for 99 % of the reference, area; then the curves.
+
+    Args:
+        comparison: What `dact eval --compare` computed.
+    """
+    metric = comparison.metric.replace("_", " ")
+    title = f"{', '.join(comparison.runs)}  {comparison.split}, {comparison.examples:,} examples"
+    table = Table(title=Text(title, style="bold"), title_justify="left")
+    table.add_column("rule")
+    for share in next(iter(comparison.rules.values())).metric_at:
+        table.add_column(f"{float(share) * comparison.layers:g} layers", justify="right")
+    table.add_column("for 99 %", justify="right")
+    table.add_column("area", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
+        table.add_row(f"{mark} {name}", *_figures(rule))
+    note = Text(
+        f"{metric}; 99 % and area against {comparison.reference_metric:.4f}, the {comparison.reference_kind} of "
+        f"{', '.join(comparison.reference_runs)}",
+        style="dim",
+    )
+    return Group(table, note, _curves(comparison))
+
+
+def _figures(rule: ComparedRule) -> list[str]:
+    kept = "never" if rule.layers_for_99 is None else f"{rule.layers_for_99:.2f}"
+    interval = f"{rule.area.low:.4f}-{rule.area.high:.4f}"
+    return [*(f"{value:.4f}" for value in rule.metric_at.values()), kept, f"{rule.area.median:.4f}", interval]
+
+
+def _curves(comparison: Comparison) -> Text:
+    """Every point of every rule, metric upwards, mean layers to the right."""
+    points = [
+        (point.layers_mean, point.metric, mark)
+        for mark, rule in zip(MARKS, comparison.rules.values(), strict=False)
+        for point in rule.points
+    ]
+    low, high = min(y for _, y, _ in points), max(y for _, y, _ in points)
+    span = high - low or 1.0
+    cells = [[" "] * WIDTH for _ in range(HEIGHT)]
+    for x, y, mark in reversed(points):  # the best rule is drawn last, on top
+        column = round((x - 1) / max(comparison.layers - 1, 1) * (WIDTH - 1))
+        cells[HEIGHT - 1 - round((y - low) / span * (HEIGHT - 1))][column] = mark
+    rows = []
+    for number, row in enumerate(cells):
+        label = {0: f"{high:.3f}", HEIGHT - 1: f"{low:.3f}"}.get(number, "")
+        rows.append(f"{label:>6} │{''.join(row)}")
+    rows.append(" " * 7 + "└" + "─" * WIDTH)
+    right = f"{comparison.layers} layers"
+    rows.append(" " * 8 + "1" + right.rjust(WIDTH - 1))
+    return Text("\n".join(rows))
