@@ -10,7 +10,10 @@ import typer
 from dactcli.cli import options
 
 if TYPE_CHECKING:
+    import torch
+
     from dactcli.recipe.schema import Recipe
+    from dactcli.results import TrainResult
 
 EXAMPLE = "Example: dact finetune recipes/sst2.yaml --set training.epochs=1 --set training.batch_size=16"
 
@@ -27,6 +30,10 @@ def finetune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the complete recipe and what would run, and stop.")
     ] = False,
+    sweeps: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", help="Run once for each value; may be repeated.", metavar="KEY=V1,V2"),
+    ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
@@ -35,6 +42,9 @@ def finetune(
     from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
 
+    if sweeps:
+        _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output)
+        return
     full = complete(load_recipe(recipe, overrides or ()))
     if dry_run:
         _show_plan(full, as_json=as_json, output=output)
@@ -48,21 +58,37 @@ def finetune(
         finished = _nothing_to_resume(runs_named(folder, name), folder / name)
         options.emit(finished, as_json=as_json, output=output)
         return
-    from dactcli.model.device import find_device
-    from dactcli.report.training import render_training, screen
-
-    where = find_device(device)
-    options.quieten_libraries()
-    from dactcli.evaluation.evaluate import validator
-    from dactcli.training.fit import fit
-
-    with screen() as listener:
-        result = fit(full, evaluate=validator(full), listener=listener, device=where, resume=going_on)
+    result = run_one(full, device=options.usable_device(device), resume=going_on)
     options.emit(result.to_json(), as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.console import results
+        from dactcli.report.training import render_training
 
         results().print(render_training(result))
+
+
+def run_one(recipe: Recipe, *, device: torch.device, resume: Path | None) -> TrainResult:
+    """Train by a complete recipe, with the screen that this terminal can show."""
+    from dactcli.evaluation.evaluate import validator
+    from dactcli.report.training import screen
+    from dactcli.training.fit import fit
+
+    with screen() as listener:
+        return fit(recipe, evaluate=validator(recipe), listener=listener, device=device, resume=resume)
+
+
+def _sweep(
+    recipe: Path, overrides: list[str], sweeps: list[str], *, device: str, as_json: bool, output: Path | None
+) -> None:
+    from dactcli.cli.sweep import sweep
+
+    document = sweep(recipe, overrides, sweeps, device=device)
+    options.emit(document, as_json=as_json, output=output)
+    if not as_json:
+        from dactcli.report.console import results
+        from dactcli.report.sweeps import render_sweep
+
+        results().print(render_sweep(document))
 
 
 def _show_plan(recipe: Recipe, *, as_json: bool, output: Path | None) -> None:

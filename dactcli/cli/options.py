@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import torch
+
     from dactcli.data.batches import Encoded
     from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
@@ -42,6 +44,15 @@ def quieten_libraries() -> None:
     datasets.utils.logging.set_verbosity_error()
 
 
+def usable_device(name: str) -> torch.device:
+    """The device of a name, checked before the libraries are set to work quietly."""
+    from dactcli.model.device import find_device
+
+    where = find_device(name)
+    quieten_libraries()
+    return where
+
+
 def open_run(path: Path | None, device: str) -> Run:
     """Load a run and put it on a device.
 
@@ -49,10 +60,7 @@ def open_run(path: Path | None, device: str) -> Run:
         path: As RUN is given; None for the newest.
         device: As `--device` is given.
     """
-    from dactcli.model.device import find_device
-
-    where = find_device(device)
-    quieten_libraries()
+    where = usable_device(device)
     from dactcli.model.checkpoint import load_run
 
     run = load_run(path)

@@ -110,6 +110,7 @@ class DactSection(Section):
     layer_loss_weight: NonNegative = 1.0
     detach: bool = True
     distill: NonNegative = 0.0
+    tau_delay: Share = 0.3  # share of a joint stage's steps before tau acts: first the layers must know something
 
     @model_validator(mode="after")
     def _answers_are_trained(self) -> DactSection:

@@ -133,7 +133,7 @@ def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, floa
         "id2label": dict(enumerate(labels)),
         "label2id": {name: index for index, name in enumerate(labels)},
     }
-    dact = recipe.dact.model_dump(exclude={"tau"}) if recipe.dact is not None else {}
+    dact = recipe.dact.model_dump(exclude={"tau", "tau_delay"}) if recipe.dact is not None else {}
     return {
         **(names if labels else {"num_labels": 1}),
         "answer_range": list(answer_range) if answer_range else None,

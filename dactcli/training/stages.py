@@ -17,12 +17,19 @@ class Stage:
         name: `joint`, `units` (the encoder stays as it is) or `encoder` (plain fine-tuning of the last layer).
         keys: Its training keys.
         loss: Its loss.
+        tau_delay: Share of its steps before tau acts. While all layers are at chance nothing speaks against
+            stopping at the first, and under Adam even the smallest price closes its unit for good.
     """
 
     number: int
     name: str
     keys: TrainingKeys
     loss: LossSettings
+    tau_delay: float = 0.0
+
+    def loss_at(self, progress: float) -> LossSettings:
+        """The loss after a share `progress` of the stage's steps."""
+        return replace(self.loss, tau=0.0) if progress < self.tau_delay else self.loss
 
     @property
     def label(self) -> str:
@@ -39,7 +46,7 @@ def resolve_stages(recipe: Recipe) -> list[Stage]:
     common = {name: getattr(recipe.training, name) for name in TrainingKeys.model_fields}
     base = LossSettings()
     if recipe.dact is not None:
-        base = LossSettings(**{"tau": 0.0, **recipe.dact.model_dump(exclude={"tau"})})
+        base = LossSettings(**{"tau": 0.0, **recipe.dact.model_dump(exclude={"tau", "tau_delay"})})
     stages = []
     for number, section in enumerate(recipe.training.stages, start=1):
         own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}
@@ -49,7 +56,8 @@ def resolve_stages(recipe: Recipe) -> list[Stage]:
         if recipe.dact is None or section.name == "encoder":
             objective = "last"
         loss = replace(base, objective=objective, tau=float(tau or 0.0))
-        stages.append(Stage(number, section.name, TrainingKeys(**{**common, **given}), loss))
+        delay = recipe.dact.tau_delay if recipe.dact is not None and section.name == "joint" else 0.0
+        stages.append(Stage(number, section.name, TrainingKeys(**{**common, **given}), loss, delay))
     return stages
 
 

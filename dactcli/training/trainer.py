@@ -87,7 +87,6 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         tokenizer: Tokenizer,
         callbacks: list[TrainerCallback],
     ) -> None:
-        model.loss_settings = stage.loss
         model.encoder.requires_grad_(stage.name != "units")
         self.stage = stage
         self.lengths = encoded.lengths
@@ -152,6 +151,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
         """One step, which ends the run when the loss is not finite."""
+        self.model.loss_settings = self.stage.loss_at(self.state.global_step / self.state.max_steps)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise diverged(self.stage, self.state.global_step + 1, "the loss", loss.item())

@@ -205,6 +205,31 @@ def test_comparing_rules_needs_no_encoder(tiny_run: Path, tmp_path: Path, monkey
     assert "the full depth of" in again.stdout
 
 
+def test_a_sweep_skips_what_is_finished_and_reports_the_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    arguments = ["finetune", "tiny.yaml", "--set", "data.examples=64", "--sweep", "dact.tau=0.01,0.5", "--json"]
+    document = json.loads(dact(*arguments).stdout)
+    assert [run["values"] for run in document["runs"]] == [{"dact.tau": "0.01"}, {"dact.tau": "0.5"}]
+    assert {Path(run["run"]).name for run in document["runs"]} == {"tiny-tau-0.01-1", "tiny-tau-0.5-1"}
+    assert set(document["front"]) <= {run["run"] for run in document["runs"]}
+    assert document["front"]
+    again = dact(*arguments[:-1])
+    assert again.stderr.count("is finished, and skipped") == 2
+    assert "stage" not in again.stderr
+    assert "no run is better at as few layers" in again.stdout
+    assert json.loads(Path("runs/tiny-sweep/sweep.json").read_text()) == document
+
+
+@pytest.mark.parametrize("sweep", ["dact.tau", "dact.tau=", "=1,2", "dact.tau=1,,2"])
+def test_a_sweep_that_is_none_is_refused(sweep: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(TINY)
+    result = dact("finetune", recipe, "--sweep", sweep)
+    assert result.exit_code == 2
+    assert "is not understood; write KEY=V1,V2" in result.stderr
+
+
 def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Path) -> None:
     result = dact(
         "profile", tiny_run, "--batch-size", "4", "--examples", "8", "--repeats", "2", "--trace", tmp_path / "trace"

@@ -176,6 +176,9 @@ def test_stages_inherit_and_override(tmp_path: Path) -> None:
     assert (second.keys.unit_learning_rate, second.loss.tau) == (1e-2, 0.05)
     assert final_objective([first, second]) == "dact"
     assert final_objective([first]) == "layers"
+    (joint,) = stages_of(tmp_path, TINY[: TINY.index("    - {name: joint")] + "    - {name: joint}\n")
+    assert [joint.loss_at(progress).tau for progress in (0.0, 0.29, 0.3, 1.0)] == [0.0, 0.0, 0.05, 0.05]
+    assert second.loss_at(0.0).tau == 0.05  # the layers are trained when the units' own stage begins
     (encoder,) = stages_of(tmp_path, TINY[: TINY.index("    - {name: joint")] + "    - {name: encoder}\n")
     assert encoder.loss.objective == "last"
 

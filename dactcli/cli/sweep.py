@@ -1,0 +1,54 @@
+"""`dact finetune --sweep`: several runs into one folder, what is finished skipped, and their front."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dactcli.cli import options
+
+
+def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str) -> dict[str, Any]:
+    """Run all variants, one after the other; a run that was interrupted goes on.
+
+    Args:
+        recipe: The recipe's file.
+        overrides: `--set` of all runs.
+        sweeps: `--sweep` as given.
+        device: As `--device` is given.
+
+    Returns:
+        The document of sweep.json, which is written after every run.
+    """
+    from dactcli.cli.finetune import run_one
+    from dactcli.data.tasks import complete
+    from dactcli.recipe.load import load_recipe
+    from dactcli.report.console import print_notice
+    from dactcli.training.runs import SUMMARY, check_writable, unfinished, write_json
+    from dactcli.training.sweeps import SWEEP, expand, finished_run, front
+
+    base = complete(load_recipe(recipe, overrides))
+    name = base.output.name or base.task.name
+    folder = Path(base.output.dir).expanduser() / f"{name}-sweep"
+    variants = expand(sweeps, name)
+    recipes = [
+        complete(load_recipe(recipe, [*overrides, *one.overrides, f"output.dir={folder}", f"output.name={one.name}"]))
+        for one in variants
+    ]
+    check_writable(folder)
+    document: dict[str, Any] = {"recipe": str(recipe), "sweep": sweeps, "rule": "", "runs": [], "front": []}
+    for variant, full in zip(variants, recipes, strict=True):
+        run = finished_run(full, folder, variant.name)
+        if run is not None:
+            print_notice(f"{run} is finished, and skipped")
+        else:
+            going_on = unfinished(folder, variant.name)
+            run = Path(run_one(full, device=options.usable_device(device), resume=going_on).run)
+        summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+        rules = summary["evaluation"]["validation"]["rules"]
+        document["runs"].append({"run": str(run), "values": variant.values, "rules": rules})
+        document["rule"] = list(rules)[-1]
+        document["front"] = front(document["runs"], document["rule"])
+        write_json(folder / SWEEP, document)
+    return document

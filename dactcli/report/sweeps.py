@@ -1,0 +1,31 @@
+"""A sweep as a table: metric and layers of every run, and which of them make the front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+
+def render_sweep(document: dict[str, Any]) -> Table:
+    """One row per run, by ascending layers.
+
+    Args:
+        document: As sweep.json holds it.
+    """
+    rule = document["rule"]
+    table = Table(title=Text(f"validation, rule {rule}; * no run is better at as few layers"), title_justify="left")
+    for heading in ("", "run", "set", "metric", "full depth", "mean layers"):
+        table.add_column(heading, justify="right" if heading in ("metric", "full depth", "mean layers") else "left")
+    for run in sorted(document["runs"], key=lambda one: one["rules"][rule]["layers_mean"]):
+        judged, full = run["rules"][rule], run["rules"].get("full", run["rules"][rule])
+        table.add_row(
+            "*" if run["run"] in document["front"] else "",
+            Text(run["run"]),
+            Text(", ".join(f"{key}={value}" for key, value in run["values"].items())),
+            f"{judged['metric']:.4f}",
+            f"{full['metric']:.4f}",
+            f"{judged['layers_mean']:.2f}",
+        )
+    return table

@@ -1,0 +1,112 @@
+"""Sweeps: the runs that `--sweep KEY=V1,V2` stands for, and the front that they make."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dactcli.errors import UsageError
+from dactcli.recipe.load import dump_recipe, load_recipe
+from dactcli.recipe.schema import Recipe
+from dactcli.training.runs import is_finished, runs_named
+
+PLACE = "--sweep"
+SWEEP = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run of a sweep.
+
+    Attributes:
+        values: What it sets, as written, by key.
+        name: The `output.name` of its run.
+    """
+
+    values: dict[str, str]
+    name: str
+
+    @property
+    def overrides(self) -> list[str]:
+        """As `--set` takes them."""
+        return [f"{key}={value}" for key, value in self.values.items()]
+
+
+def expand(sweeps: Sequence[str], base: str) -> list[Variant]:
+    """All combinations of the values of all sweeps.
+
+    Args:
+        sweeps: `KEY=V1,V2` each; a comma inside brackets or braces belongs to a value.
+        base: Name that the runs' names begin with.
+
+    Raises:
+        UsageError: One is not of that form, or names a key twice.
+    """
+    axes: dict[str, list[str]] = {}
+    for sweep in sweeps:
+        key, equals, text = sweep.partition("=")
+        values = _split(text)
+        if not equals or not key or not all(values):
+            raise UsageError(f"{sweep!r} is not understood", place=PLACE, remedy="write KEY=V1,V2")
+        if key in axes:
+            raise UsageError(f"{key} is swept twice", place=PLACE, remedy="write all its values after one --sweep")
+        axes[key] = list(dict.fromkeys(values))
+    combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    return [Variant(values, _name(base, values)) for values in combinations]
+
+
+def _split(text: str) -> list[str]:
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _name(base: str, values: dict[str, str]) -> str:
+    tail = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, value in values.items())
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{base}-{tail}")[:100]
+
+
+def finished_run(recipe: Recipe, folder: Path, name: str) -> Path | None:
+    """The finished run of a recipe in a sweep's folder, if there is one.
+
+    Args:
+        recipe: The complete recipe.
+        folder: The sweep's folder.
+        name: The run's `output.name`.
+    """
+    for run in reversed(runs_named(folder, name)):
+        if is_finished(run) and _without_findings(load_recipe(run / "recipe.yaml")) == _without_findings(recipe):
+            return run
+    return None
+
+
+def _without_findings(recipe: Recipe) -> str:
+    """A recipe without the labels and range that a run found in its data."""
+    return dump_recipe(
+        recipe.model_copy(update={"task": recipe.task.model_copy(update={"labels": None, "range": None})})
+    )
+
+
+def front(runs: Sequence[dict[str, Any]], rule: str) -> list[str]:
+    """The runs that no other beats in metric at as few layers, by ascending layers.
+
+    Args:
+        runs: Entries of sweep.json.
+        rule: The rule that they are judged by.
+    """
+    judged = [(run["rules"][rule]["layers_mean"], -run["rules"][rule]["metric"], run["run"]) for run in runs]
+    best, kept = float("inf"), []
+    for _, loss, name in sorted(judged):
+        if loss < best:
+            best = loss
+            kept.append(name)
+    return kept
