@@ -101,9 +101,7 @@ def main() -> None:
     examples, layers, classes = outputs.y.shape
     rule = run.model.rule(f"{options.rule}:1")
     sweep = Sweep(rule, thresholds(rule, layers=layers, classes=classes), outputs, mixes=run.model.mixes)
-    from dactcli.model.decide import decide
-
-    exact = float(decide(run.model.rule("exact"), outputs.y, outputs.h).exit_layer.double().mean())
+    exact = float(outputs.decide(run.model.rule("exact"), mixes=run.model.mixes).exit_layer.double().mean())
     depths = np.append(sweep.layers_mean, exact)
     print(f"population {examples}, {options.rule}, exact {exact:.3f} layers, allowed {allowed(options.draws):.4f}")
     cells = []

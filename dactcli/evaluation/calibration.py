@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dactcli.errors import UsageError
 from dactcli.evaluation.outputs import LayerOutputs, examples_digest
 from dactcli.model.checkpoint import weights_digest
-from dactcli.model.decide import decide, exit_layers, score_layers
+from dactcli.model.decide import exit_layers
 from dactcli.model.rules import RULES, Full, Rule
 from dactcli.results import Calibration
 
@@ -82,7 +82,7 @@ class Sweep:
     """
 
     def __init__(self, rule: Rule, grid: Sequence[float | None], outputs: LayerOutputs, *, mixes: bool) -> None:
-        scored = score_layers(rule, outputs.y, outputs.h, mixes=mixes)
+        scored = outputs.score(rule, mixes=mixes)
         at = [rule if threshold is None else rule.at(threshold) for threshold in grid]
         cuts = torch.tensor([one.cut for one in at], dtype=torch.float64)
         exits = exit_layers(scored.scores, cuts)
@@ -118,7 +118,7 @@ class Sweep:
 
 def full_classes(outputs: LayerOutputs, *, mixes: bool) -> NDArray[np.int64]:
     """The class at full depth [E]."""
-    found: NDArray[np.int64] = decide(Full(), outputs.y, outputs.h, mixes=mixes).answer.argmax(-1).numpy()
+    found: NDArray[np.int64] = outputs.decide(Full(), mixes=mixes).answer.argmax(-1).numpy()
     return found
 
 

@@ -138,6 +138,8 @@ def _serves(one: Contender, name: str) -> bool:
     if name == STATIC or one.objective == "last":
         return name == STATIC and one.objective == "last"
     rule = RULES[name]
+    if rule.name == "learned" and one.test.certainty is None:
+        return False
     return not rule.regression and (one.objective == "dact" or not rule.needs_dact)
 
 

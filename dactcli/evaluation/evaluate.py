@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dactcli.errors import DataError
 from dactcli.evaluation.metrics import classification_metrics, regression_metrics
 from dactcli.evaluation.outputs import LayerOutputs, collect
-from dactcli.model.decide import Decision, decide
+from dactcli.model.decide import Decision
 from dactcli.model.rules import Full, Rule
 from dactcli.results import Calibration, EvalResult, RuleResult
 
@@ -101,11 +101,11 @@ def judge(
         The result, by rule.
     """
     examples, layers, _ = outputs.y.shape
-    full = decide(Full(), outputs.y, outputs.h, mixes=mixes)
+    full = outputs.decide(Full(), mixes=mixes)
     judged, by_difficulty = {}, {}
     calibrated = None if calibration is None else calibration.rule
     for rule in rules:
-        decision = full if isinstance(rule, Full) else decide(rule, outputs.y, outputs.h, mixes=mixes)
+        decision = full if isinstance(rule, Full) else outputs.decide(rule, mixes=mixes)
         metrics = _metrics(decision.answer, labels, answer_range)
         depths = decision.exit_layer.bincount(minlength=layers + 1)[1:].tolist()
         mean = float(decision.exit_layer.double().mean())

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length
 from dactcli.model.checkpoint import weights_digest
+from dactcli.model.decide import Decision, Scored, decide, score_layers
+from dactcli.model.rules import Rule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -35,10 +37,25 @@ class LayerOutputs:
     Attributes:
         y: y_n [E, N, C], float32, on the CPU.
         h: h_n [E, N].
+        certainty: Probability that y_n is right [E, N]; None without that head.
     """
 
     y: Tensor
     h: Tensor
+    certainty: Tensor | None = None
+
+    def decide(self, rule: Rule, *, mixes: bool) -> Decision:
+        """Where each example stops under a rule, and what it answers."""
+        return decide(rule, self.y, self.h, self.certainty, mixes=mixes)
+
+    def score(self, rule: Rule, *, mixes: bool) -> Scored:
+        """A rule's score of every layer of every example."""
+        return score_layers(rule, self.y, self.h, self.certainty, mixes=mixes)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, those that there are."""
+        named = {"y": self.y, "h": self.h, "certainty": self.certainty}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 def collect(
@@ -65,17 +82,20 @@ def collect(
     model.eval()
     y = torch.empty(examples, model.units.layers, model.classes)
     h = torch.empty(examples, model.units.layers)
+    certainty = torch.empty(examples, model.units.layers) if model.config.certainty else None
     done = 0
     try:
         for positions, batch in by_length(tokenizer, encoded, batch_size, model.device):
-            answers, halting = model.layer_outputs(**batch)
+            answers, halting, sure = model.layer_outputs(**batch)
             y[positions], h[positions] = answers.float().cpu(), halting.float().cpu()
+            if certainty is not None and sure is not None:
+                certainty[positions] = sure.float().cpu()
             done += len(positions)
             if progress is not None:
                 progress(done, examples)
     finally:
         model.train(was_training)
-    return LayerOutputs(y, h)
+    return LayerOutputs(y, h, certainty)
 
 
 def cached_outputs(
@@ -105,8 +125,9 @@ def cached_outputs(
             kept = load_file(path)
         except (SafetensorError, OSError):
             kept = {}
-        if set(kept) == {"y", "h"} and kept["y"].shape == shape and kept["h"].shape == shape[:2]:
-            return LayerOutputs(kept["y"], kept["h"])
+        wanted = {"y": shape, "h": shape[:2]} | ({"certainty": shape[:2]} if run.model.config.certainty else {})
+        if {name: tuple(value.shape) for name, value in kept.items()} == wanted:
+            return LayerOutputs(**kept)
     outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
     _keep(outputs, path, name)
     return outputs
@@ -119,7 +140,7 @@ def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
     fresh = path.with_suffix(".part")
     try:
         path.parent.mkdir(exist_ok=True)
-        save_file({"y": outputs.y.contiguous(), "h": outputs.h.contiguous()}, fresh)
+        save_file({name: value.contiguous() for name, value in outputs.tensors().items()}, fresh)
         fresh.replace(path)
     except OSError:
         return

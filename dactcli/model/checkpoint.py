@@ -241,6 +241,7 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
                 str(rule),
                 objective=config.get("objective", "dact"),
                 answer_range=tuple(bounds) if bounds else None,
+                certainty=bool(config.get("certainty")),
                 place=f"{path}: rule",
             )
         except UsageError as error:

@@ -18,7 +18,7 @@ from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.engine import run_adaptive
 from dactcli.model.halting import Ponder, ponder_cost, start_bias
 from dactcli.model.heads import Pooling, Units, pool
-from dactcli.model.loss import LayerLoss, LossSettings, Objective, dact_loss, full_answer
+from dactcli.model.loss import LayerLoss, LossSettings, Objective, certainty_loss, dact_loss, full_answer
 from dactcli.model.rules import Full, Rule, make_rule
 
 
@@ -31,6 +31,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         share_units: One unit for all layers.
         halting_bias: Start of the halting bias; `auto` makes p_N = 0.5.
         halting_inputs: `features`, or `features+answer`: the unit also sees the confidence and entropy of y_n.
+        certainty: Whether a head predicts whether each layer is right, for the rule `learned`.
         rule: What `forward` halts by outside training; None runs every layer.
         answer_range: Lowest and highest answer of a regression; None for classes.
         objective: What it is trained for: `dact`, `layers` or `last`; rules that it cannot serve are refused.
@@ -54,6 +55,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         share_units: bool = False,
         halting_bias: float | Literal["auto"] = "auto",
         halting_inputs: Literal["features", "features+answer"] = "features",
+        certainty: bool = False,
         rule: str | None = None,
         answer_range: list[float] | tuple[float, float] | None = None,
         objective: Objective = "dact",
@@ -75,7 +77,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         # transformers hands a configuration's attention on to its parts; without one it would undo the encoder's own
         kwargs.setdefault("attn_implementation", encoder._attn_implementation)
         self.pooling, self.share_units = pooling, share_units
-        self.halting_bias, self.halting_inputs = halting_bias, halting_inputs
+        self.halting_bias, self.halting_inputs, self.certainty = halting_bias, halting_inputs, certainty
         self.rule = rule
         self.answer_range = list(answer_range) if answer_range is not None else None
         self.objective = objective
@@ -144,6 +146,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             hidden_size=sizes.hidden_size,
             classes=config.num_labels,
             shared=config.share_units,
+            certainty=config.certainty,
             answer_inputs=config.halting_inputs == "features+answer",
             dropout=getattr(sizes, "hidden_dropout_prob", 0.1),
             halting_bias=bias,
@@ -201,6 +204,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             text or "full",
             objective=self.config.objective,
             answer_range=tuple(bounds) if bounds else None,
+            certainty=self.config.certainty,
             place=place,
         )
 
@@ -233,14 +237,15 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     @torch.no_grad()
     def layer_outputs(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """What every layer says, from which any rule can be decided.
 
         Returns:
-            y_n [B, N, C] and h_n [B, N], float32.
+            y_n [B, N, C], h_n [B, N] and, with that head, the certainty [B, N], float32.
         """
         said = self.units.every(self.pooled(input_ids, attention_mask, token_type_ids))
-        return self.layer_answer(said.logits).transpose(0, 1), torch.sigmoid(said.halting_logits).T
+        certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits).T
+        return self.layer_answer(said.logits).transpose(0, 1), torch.sigmoid(said.halting_logits).T, certainty
 
     def forward(
         self,
@@ -279,6 +284,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         loss = None
         if labels is not None:
             loss, answer = dact_loss(outputs, halting_logits, labels, self.loss_settings)
+            if said.certainty_logits is not None:
+                loss = loss + certainty_loss(said.certainty_logits.T, outputs, labels)
         else:
             answer = full_answer(outputs, halting_logits) if self.mixes else outputs[:, -1]
         halting = torch.sigmoid(halting_logits)

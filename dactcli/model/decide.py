@@ -37,20 +37,21 @@ class Decision(NamedTuple):
     answer: Tensor
 
 
-def score_layers(rule: Rule, y: Tensor, h: Tensor, *, mixes: bool = True) -> Scored:
+def score_layers(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = None, *, mixes: bool = True) -> Scored:
     """Score every layer of every row.
 
     Args:
         rule: The rule; its threshold plays no part.
         y: y_n [B, N, C].
         h: h_n [B, N].
+        certainty: Probability that y_n is right [B, N]; for `learned` only.
         mixes: False for models without the DACT loss.
     """
     batch, layers, classes = y.shape
     state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y)
     scores, answers = [], []
     for n in range(layers):
-        state.step(y[:, n], h[:, n])
+        state.step(y[:, n], h[:, n], None if certainty is None else certainty[:, n])
         scores.append(rule.score(state))
         answers.append(rule.answer(state))
     scores[-1] = torch.full_like(scores[-1], torch.inf)
@@ -72,18 +73,19 @@ def exit_layers(scores: Tensor, cuts: Tensor) -> Tensor:
     return torch.searchsorted(best, wanted, side="left").T + 1
 
 
-def decide(rule: Rule, y: Tensor, h: Tensor, *, mixes: bool = True) -> Decision:
+def decide(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = None, *, mixes: bool = True) -> Decision:
     """Apply a rule to the outputs of all layers.
 
     Args:
         rule: The rule.
         y: y_n [B, N, C].
         h: h_n [B, N].
+        certainty: Probability that y_n is right [B, N]; for `learned` only.
         mixes: False for models without the DACT loss.
 
     Returns:
         The decision for each row, as live inference would have taken it.
     """
-    scored = score_layers(rule, y, h, mixes=mixes)
+    scored = score_layers(rule, y, h, certainty, mixes=mixes)
     (exits,) = exit_layers(scored.scores, torch.tensor([rule.cut], dtype=torch.float64))
     return Decision(exits, scored.answers[torch.arange(len(y), device=y.device), exits - 1])

@@ -128,7 +128,8 @@ def run_adaptive(
             continue
         said: UnitOutput = model.units.one(layer, pool(encoder.output(encoded), encoded.attention_mask, model.pooling))
         halting = torch.sigmoid(said.halting_logits)
-        state.step(model.layer_answer(said.logits), halting)
+        certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits)
+        state.step(model.layer_answer(said.logits), halting, certainty)
         if kept is not None:
             kept.record(state, halting, rule)
         if layer == layers:

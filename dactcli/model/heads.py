@@ -14,6 +14,8 @@ inference runs one layer's unit from a slice of the same tensors.
     classifier_bias     [U, C]     0
     halting_weight      [U, F]     0                                        F = H, or H + 2 with the answer as input
     halting_bias        [U]        so that p_N = 0.5, or as configured
+    certainty_weight    [U, H]     0                                        only with `certainty`: BERxiT's head, which
+    certainty_bias      [U]        0                                        predicts whether y_n is right
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ class UnitOutput(NamedTuple):
     Attributes:
         logits: Of y_n [B, C].
         halting_logits: s_n [B].
+        certainty_logits: Of "y_n is right" [B]; None without that head.
     """
 
     logits: Tensor
     halting_logits: Tensor
+    certainty_logits: Tensor | None = None
 
 
 def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: Pooling) -> Tensor:
@@ -67,6 +71,7 @@ class Units(nn.Module):
         hidden_size: H.
         classes: C.
         shared: One unit for all layers.
+        certainty: Whether there is a head that predicts whether y_n is right (BERxiT, EACL 2021).
         answer_inputs: Whether the halting unit also sees the largest entry and the entropy of y_n (detached).
         dropout: Probability on the features.
         halting_bias: Start of S_n's bias.
@@ -80,6 +85,7 @@ class Units(nn.Module):
         hidden_size: int,
         classes: int,
         shared: bool,
+        certainty: bool = False,
         answer_inputs: bool,
         dropout: float,
         halting_bias: float,
@@ -95,6 +101,8 @@ class Units(nn.Module):
         self.classifier_bias = nn.Parameter(torch.empty(count, classes))
         self.halting_weight = nn.Parameter(torch.empty(count, hidden_size + (2 if answer_inputs else 0)))
         self.halting_bias = nn.Parameter(torch.empty(count))
+        self.certainty_weight = nn.Parameter(torch.empty(count, hidden_size)) if certainty else None
+        self.certainty_bias = nn.Parameter(torch.empty(count)) if certainty else None
         self.dropout = nn.Dropout(dropout)
 
     @torch.no_grad()
@@ -105,6 +113,9 @@ class Units(nn.Module):
         for zero in (self.dense_bias, self.classifier_bias, self.halting_weight):
             nn.init.zeros_(zero)
         nn.init.constant_(self.halting_bias, self.start_bias)
+        if self.certainty_weight is not None and self.certainty_bias is not None:
+            nn.init.zeros_(self.certainty_weight)
+            nn.init.zeros_(self.certainty_bias)
 
     def one(self, layer: int, pooled: Tensor) -> UnitOutput:
         """The unit after one layer.
@@ -126,7 +137,11 @@ class Units(nn.Module):
         logits = functional.linear(features, self.classifier_weight[u], self.classifier_bias[u]).float()
         inputs = self._halting_inputs(features, logits)
         halting = functional.linear(inputs, self.halting_weight[u : u + 1], self.halting_bias[u : u + 1])
-        return UnitOutput(logits, halting.squeeze(-1).float())
+        certainty = None
+        if self.certainty_weight is not None and self.certainty_bias is not None:
+            # the head looks on: it trains nothing but itself
+            certainty = (features.detach() @ self.certainty_weight[u] + self.certainty_bias[u]).float()
+        return UnitOutput(logits, halting.squeeze(-1).float(), certainty)
 
     def every(self, pooled: Tensor) -> UnitOutput:
         """The units of all layers at once.
@@ -140,7 +155,12 @@ class Units(nn.Module):
         if self.shared:
             layers, batch, _ = pooled.shape
             flat = self.one(1, pooled.flatten(0, 1))
-            return UnitOutput(flat.logits.view(layers, batch, -1), flat.halting_logits.view(layers, batch))
+            certainty = flat.certainty_logits
+            return UnitOutput(
+                flat.logits.view(layers, batch, -1),
+                flat.halting_logits.view(layers, batch),
+                None if certainty is None else certainty.view(layers, batch),
+            )
         with self._full_precision(pooled):
             return self._every(pooled.to(self.dense_weight.dtype))
 
@@ -155,7 +175,11 @@ class Units(nn.Module):
         logits = torch.baddbmm(self.classifier_bias.unsqueeze(1), features, self.classifier_weight.mT).float()
         inputs = self._halting_inputs(features, logits)
         halting = torch.baddbmm(self.halting_bias[:, None, None], inputs, self.halting_weight.unsqueeze(-1))
-        return UnitOutput(logits, halting.squeeze(-1).float())
+        certainty = None
+        if self.certainty_weight is not None and self.certainty_bias is not None:
+            weight = self.certainty_weight.unsqueeze(-1)
+            certainty = torch.baddbmm(self.certainty_bias[:, None, None], features.detach(), weight).squeeze(-1).float()
+        return UnitOutput(logits, halting.squeeze(-1).float(), certainty)
 
     def _halting_inputs(self, features: Tensor, logits: Tensor) -> Tensor:
         if not self.answer_inputs:

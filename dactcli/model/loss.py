@@ -3,6 +3,7 @@
     L = NLL(a_N, label) + tau * mean ponder cost
         + layer_loss_weight * sum over n of v_n * NLL(y_n, label)      v_n equal, or growing with depth; sum 1
         + distill * mean over n < N of CE(y_N detached, y_n)
+        + mean over n of BCE(certainty_n, y_n is right)            where there is a certainty head; trains only itself
 
 The first line is DACT's; the rest is this project's. With `detach` the first line does not train the layers' answers,
 only what is made of them. For regression, squared errors stand in for the negative log-likelihoods.
@@ -56,6 +57,21 @@ class LossOutput(NamedTuple):
 
     loss: Tensor
     answer: Tensor
+
+
+def certainty_loss(certainty_logits: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+    """What the certainty head pays for misjudging whether a layer is right (BERxiT's learning to exit).
+
+    Args:
+        certainty_logits: [B, N].
+        outputs: log y_n [B, N, C].
+        labels: Classes [B].
+
+    Returns:
+        Scalar.
+    """
+    right = (outputs.argmax(-1) == labels.unsqueeze(-1)).to(certainty_logits.dtype)
+    return functional.binary_cross_entropy_with_logits(certainty_logits, right)
 
 
 def layer_weights(layers: int, kind: str, like: Tensor) -> Tensor:

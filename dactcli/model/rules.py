@@ -44,6 +44,7 @@ class HaltingState:
         answer: a_n [B, C].
         layer_answer: y_n [B, C].
         streak: how many times in a row y_n kept its class [B].
+        certainty: predicted probability that y_n is right [B]; None without that head.
     """
 
     layers: int
@@ -54,6 +55,7 @@ class HaltingState:
     answer: Tensor
     layer_answer: Tensor
     streak: Tensor
+    certainty: Tensor | None = None
 
     @classmethod
     def start(cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor) -> HaltingState:
@@ -79,8 +81,8 @@ class HaltingState:
             streak=torch.zeros(batch, dtype=torch.long, device=device),
         )
 
-    def step(self, y: Tensor, h: Tensor) -> None:
-        """Take in the outputs of the next layer: y_n [B, C] and h_n [B]."""
+    def step(self, y: Tensor, h: Tensor, certainty: Tensor | None = None) -> None:
+        """Take in the outputs of the next layer: y_n [B, C], h_n [B] and, with that head, the certainty [B]."""
         if self.layer:
             same = y.argmax(-1) == self.layer_answer.argmax(-1)
             self.streak = torch.where(same, self.streak + 1, 0)
@@ -88,11 +90,13 @@ class HaltingState:
             self.remaining, self.answer = advance(self.remaining, self.answer, y, h)
         else:
             self.answer = y
-        self.layer_answer = y
+        self.layer_answer, self.certainty = y, certainty
         self.layer += 1
 
     def select(self, keep: Tensor) -> None:
         """Drop all rows but those at the positions `keep` [B']."""
+        if self.certainty is not None:
+            self.certainty = self.certainty.index_select(0, keep)
         for name in ("rows", "remaining", "answer", "layer_answer", "streak"):
             setattr(self, name, getattr(self, name).index_select(0, keep))
 
@@ -292,6 +296,20 @@ class Patience(Rule):
         return _wide(state.streak)
 
 
+class Learned(Rule):
+    """BERxiT: halt when a small head is that sure that y_n is right."""
+
+    name = "learned"
+    own_answer = True
+    threshold_name = "probability"
+
+    def score(self, state: HaltingState) -> Tensor:
+        """The head's probability."""
+        if state.certainty is None:
+            raise ValueError("the model has no certainty head")  # make_rule refuses such models
+        return _wide(state.certainty)
+
+
 class Layer(Rule):
     """Always stop at the layer that the threshold names."""
 
@@ -361,6 +379,7 @@ RULES: dict[str, type[Rule]] = {
         Entropy,
         MaxProb,
         Patience,
+        Learned,
         Layer,
         Tolerance,
     )
@@ -372,6 +391,7 @@ def make_rule(
     *,
     objective: str = "dact",
     answer_range: tuple[float, float] | None = None,
+    certainty: bool = True,
     place: str = "--rule",
 ) -> Rule:
     """A rule from what a user wrote, checked against the model that it is for.
@@ -381,6 +401,7 @@ def make_rule(
         objective: What the model was trained for: `dact`, `layers` (every layer's answer, no DACT loss) or
             `last` (plain fine-tuning).
         answer_range: Lowest and highest answer of a regression model, None for classes.
+        certainty: Whether the model has a certainty head.
         place: Where the text stands, for the error.
 
     Returns:
@@ -394,6 +415,12 @@ def make_rule(
     if kind is None:
         raise UsageError(f"rule {name!r} is unknown", place=place, remedy=did_you_mean(name, RULES))
     _check_model(kind, objective, answer_range, place)
+    if kind is Learned and not certainty:
+        raise UsageError(
+            "rule learned needs a certainty head, which this model does not have",
+            place=place,
+            remedy="train it with model.certainty: true",
+        )
     threshold = _threshold(kind, value, place) if colon else None
     if kind.threshold_name and threshold is None and kind is not Tolerance:
         raise UsageError(

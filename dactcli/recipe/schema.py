@@ -98,6 +98,7 @@ class ModelSection(Section):
     share_units: bool = False
     halting_bias: Literal["auto"] | float = "auto"
     halting_inputs: Literal["features", "features+answer"] = "features"
+    certainty: bool = False  # a head that predicts whether a layer is right, for the rule `learned`
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 

@@ -141,5 +141,6 @@ def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, floa
         "share_units": recipe.model.share_units,
         "halting_bias": recipe.model.halting_bias,
         "halting_inputs": recipe.model.halting_inputs,
+        "certainty": recipe.model.certainty,
         **dact,
     }

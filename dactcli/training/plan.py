@@ -38,6 +38,7 @@ def check_rules(recipe: Recipe) -> None:
             rule,
             objective=final_objective(resolve_stages(recipe)),
             answer_range=(low, high) if is_regression(recipe.task) else None,
+            certainty=recipe.model.certainty,
             place="evaluation.rules",
         )
 

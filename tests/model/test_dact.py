@@ -41,7 +41,7 @@ def test_forward_halts_by_its_rule_outside_training(name: str) -> None:
     model = small_model(name)
     batch = random_batch(model, [4, 9, 6])
     full = model(**batch)
-    y, h = model.layer_outputs(**batch)
+    y, h, _ = model.layer_outputs(**batch)
     torch.testing.assert_close(full.logits.exp(), decide(Full(), y, h).answer, atol=1e-5, rtol=0)
     torch.testing.assert_close(full.remaining, h.cumprod(-1))
     early = model(**batch, rule="exact")
@@ -131,6 +131,36 @@ def test_plain_fine_tuning_trains_the_last_unit_only() -> None:
     assert grad[:-1].abs().sum() == 0
     assert grad[-1].abs().sum() > 0
     assert model.units.halting_weight.grad is None
+
+
+@torch.no_grad()
+def test_a_certainty_head_serves_the_rule_learned(tmp_path: Path) -> None:
+    model = small_model(certainty=True)
+    model.units.certainty_weight.normal_()
+    batch = random_batch(model, [4, 9, 6, 12])
+    y, h, certainty = model.layer_outputs(**batch)
+    live = model(**batch, rule="learned:0.6")
+    cached = decide(model.rule("learned:0.6"), y, h, certainty)
+    assert torch.equal(live.exit_layer, cached.exit_layer)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(load_run_model(tmp_path)(**batch, rule="learned:0.6").exit_layer, live.exit_layer)
+    with pytest.raises(UsageError, match="needs a certainty head"):
+        small_model().rule("learned:0.6")
+
+
+def test_the_certainty_head_trains_nothing_but_itself() -> None:
+    batch, labels = random_batch(small_model(), [4, 9]), torch.tensor([0, 1])
+    grads = []
+    for certainty in (False, True):
+        model = small_model(certainty=certainty)
+        model(**batch, labels=labels).loss.backward()
+        grads.append(model.units.dense_weight.grad)
+    assert torch.equal(*grads)
+    assert model.units.certainty_weight.grad.abs().sum() > 0
+
+
+def load_run_model(folder: Path) -> DactForSequenceClassification:
+    return DactForSequenceClassification.from_pretrained(folder).eval()
 
 
 def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) -> None:

@@ -50,7 +50,7 @@ def test_the_engine_equals_the_full_pass_followed_by_the_rule(
     model, rule = MODELS[name], make_rule(text)
     batch = random_batch(model, lengths, seed=seed)
     live = run_adaptive(model, rule, **batch)
-    y, h = model.layer_outputs(**batch)
+    y, h, _ = model.layer_outputs(**batch)
     cached = decide(rule, y, h)
     sure = torch.ones(len(lengths), dtype=torch.bool) if text == "layer:2" else ~near_the_cut(rule, model, batch)
     if text == "patience:1":
@@ -94,7 +94,7 @@ def test_rows_come_back_in_the_callers_order_and_the_trace_stops_with_them() -> 
     assert out.trace is not None
     ran = ~out.trace.halting.isnan()
     assert ran.sum(-1).tolist() == depths.tolist()
-    y, h = model.layer_outputs(**batch)
+    y, h, _ = model.layer_outputs(**batch)
     for row, depth in enumerate(depths.tolist()):
         wanted = decide(Layer(depth), y[row : row + 1], h[row : row + 1])
         torch.testing.assert_close(out.trace.layer_answers[row, depth - 1], wanted.answer[0], atol=1e-4, rtol=0)
@@ -114,7 +114,7 @@ def test_plain_models_compute_the_last_unit_only() -> None:
     model = small_model(layers=3, objective="last")
     batch = random_batch(model, [4, 6])
     out = run_adaptive(model, Full(), **batch)
-    y, _ = model.layer_outputs(**batch)
+    y, _, _ = model.layer_outputs(**batch)
     torch.testing.assert_close(out.answer, y[:, -1], atol=1e-5, rtol=0)
     assert out.exit_layer.tolist() == [3, 3]
 

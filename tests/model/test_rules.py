@@ -179,6 +179,16 @@ def test_without_the_dact_loss_every_layer_answers_for_itself() -> None:
     torch.testing.assert_close(decide(make_rule("layer:2"), y, h, mixes=False).answer, y[:, 1])
 
 
+def test_learned_halts_by_the_head_that_judges_the_layers() -> None:
+    y, h, certainty = softmax(torch.randn(50, 4, 3)), torch.rand(50, 4), torch.rand(50, 4)
+    decided = decide(make_rule("learned:0.7"), y, h, certainty)
+    for row in range(50):
+        stops = [n for n in range(1, 4) if certainty[row, n - 1] >= 0.7]
+        wanted = stops[0] if stops else 4
+        assert decided.exit_layer[row] == wanted
+        assert torch.equal(decided.answer[row], y[row, wanted - 1])
+
+
 def test_states_drop_rows() -> None:
     state = HaltingState.start(4, 2, layers=3, mixes=True, like=torch.zeros(1))
     y = softmax(torch.randn(4, 2))
@@ -201,6 +211,12 @@ def test_states_drop_rows() -> None:
         ),
         ("entropy:nan", {}, "--rule: 'nan' is no threshold for entropy (normalised entropy); give a number from 0 on"),
         ("max_prob:x", {}, "--rule: 'x' is no threshold for max_prob (probability); give a number from 0 on"),
+        (
+            "learned:0.9",
+            {"certainty": False},
+            "--rule: rule learned needs a certainty head, which this model does not have; "
+            "train it with model.certainty: true",
+        ),
         ("tolerance", {}, "--rule: rule tolerance is for regression; use full or exact"),
         ("exact", {"answer_range": (0, 5)}, "--rule: rule exact is for classes; use full, tolerance or layer"),
         (
