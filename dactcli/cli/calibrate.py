@@ -55,7 +55,13 @@ def _number(key: str, value: str) -> float:
 
 
 def calibrate(
-    run: Run, wanted: dict[str, Any], *, split: str | None, data: Path | None, rules: list[str] | None, batch_size: int
+    run: Run,
+    wanted: dict[str, Any],
+    *,
+    split: str | None,
+    data: Path | None,
+    rules: list[str] | None,
+    batch_size: int | None,
 ) -> Calibration:
     """Calibrate a run and keep the result in its folder.
 
@@ -72,7 +78,6 @@ def calibrate(
     """
     from dactcli.errors import UsageError
     from dactcli.evaluation.calibration import CALIBRATION, bound_facts, calibrate_budget, calibrate_risk, free_rule
-    from dactcli.evaluation.outputs import cached_outputs
     from dactcli.report.console import write_document
 
     if run.model.regression:
@@ -81,7 +86,7 @@ def calibrate(
     name = split or "calibration"
     _refuse_used(run, name, data)
     encoded, _ = options.run_examples(run, name, data)
-    outputs = cached_outputs(run, encoded, data.stem if data else name, batch_size=batch_size)
+    outputs = options.outputs_of(run, encoded, data.stem if data else name, batch_size)
     facts = bound_facts(run, encoded, str(data) if data else name)
     if "budget" in wanted:
         if len(chosen) > 1:

@@ -35,22 +35,21 @@ def _contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
 
     from dactcli.errors import UsageError
     from dactcli.evaluation.comparison import Contender
-    from dactcli.evaluation.outputs import cached_outputs
 
     run = options.open_run(path, wanted["device"])
     split, data = wanted["split"], wanted["data"]
-    size = wanted["batch_size"] or options.batch_size(run)
     if run.model.regression:
         raise UsageError("compares classifiers only", place="--compare", remedy="use dact eval --rule for regression")
 
-    def outputs(name: str, file: Path | None) -> tuple[Any, Any]:
+    def labelled(name: str, file: Path | None) -> tuple[Any, Any]:
         encoded, _ = options.run_examples(run, name, file)
         if encoded.labels is None:
             raise UsageError(f"{file or name} has no labels", place="--compare", remedy="give a labelled split")
-        return cached_outputs(run, encoded, file.stem if file else name, batch_size=size), np.asarray(encoded.labels)
+        outputs = options.outputs_of(run, encoded, file.stem if file else name, wanted["batch_size"])
+        return outputs, np.asarray(encoded.labels)
 
-    test, test_labels = outputs(split, data)
-    validation, validation_labels = (test, test_labels) if run.recipe is None else outputs("validation", None)
+    test, test_labels = labelled(split, data)
+    validation, validation_labels = (test, test_labels) if run.recipe is None else labelled("validation", None)
     contender = Contender(
         run=str(path or run.folder.name),
         variant=_variant(run.recipe) if run.recipe is not None else str(path),

@@ -88,16 +88,13 @@ def _judge(
     run: Run, name: str, split: str, data: Path | None, rules: list[str] | None, batch_size: int | None
 ) -> EvalResult:
     from dactcli.evaluation.evaluate import judge, standard_rules
-    from dactcli.evaluation.outputs import cached_outputs
 
     calibration = options.valid_calibration(run)
     standing = (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
     chosen = rules or list(dict.fromkeys([*standing, *([calibration.rule] if calibration else [])]))
     made = [run.model.rule(rule) for rule in chosen]
     encoded, difficulty = options.run_examples(run, split, data)
-    outputs = cached_outputs(
-        run, encoded, data.stem if data else split, batch_size=batch_size or options.batch_size(run)
-    )
+    outputs = options.outputs_of(run, encoded, data.stem if data else split, batch_size)
     bounds = run.model.config.answer_range
     return judge(
         outputs,
@@ -131,8 +128,7 @@ def _calibrate(
     if len(paths) > 1:
         raise UsageError("takes one run", place="--calibrate", remedy="calibrate one after the other")
     run = options.open_run(paths[0], device)
-    size = batch_size or options.batch_size(run)
-    found = calibrate(run, wanted, split=split, data=data, rules=rules, batch_size=size)
+    found = calibrate(run, wanted, split=split, data=data, rules=rules, batch_size=batch_size)
     options.emit(found.to_json(), as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.calibration import render_calibration

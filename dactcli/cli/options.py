@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from dactcli.data.batches import Encoded
+    from dactcli.evaluation.outputs import LayerOutputs
     from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
 
@@ -102,6 +103,22 @@ def run_examples(run: Run, split: str, data: Path | None) -> tuple[Encoded, list
             f"{run.tokenizer.model_max_length} tokens and were cut"
         )
     return encoded, difficulty
+
+
+def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -> LayerOutputs:
+    """The outputs of all layers, kept or computed, with a bar while the encoder runs.
+
+    Args:
+        run: The run.
+        encoded: The examples.
+        name: Of the split or file, for what is kept.
+        size: Examples per batch; the run's own without.
+    """
+    from dactcli.evaluation.outputs import cached_outputs
+    from dactcli.report.console import counting
+
+    with counting(f"{name}: {len(encoded.lengths):,} examples") as progress:
+        return cached_outputs(run, encoded, name, batch_size=size or batch_size(run), progress=progress)
 
 
 def batch_size(run: Run) -> int:

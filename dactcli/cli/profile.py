@@ -41,19 +41,21 @@ def profile(
     opened = options.open_run(run, device)
     encoded, _ = options.run_examples(opened, split, data)
     from dactcli.profiling.profile import profile_run
+    from dactcli.report.console import counting, print_notice, results
 
-    result = profile_run(
-        opened.model,
-        opened.tokenizer,
-        encoded,
-        rule=opened.model.rule(rule or options.default_rule(opened)),
-        batch_sizes=sizes,
-        examples=examples,
-        warmup=warmup,
-        repeats=repeats,
-        trace=trace,
-    )
-    from dactcli.report.console import print_notice, results
+    with counting("measuring") as progress:
+        result = profile_run(
+            opened.model,
+            opened.tokenizer,
+            encoded,
+            rule=opened.model.rule(rule or options.default_rule(opened)),
+            batch_sizes=sizes,
+            examples=examples,
+            warmup=warmup,
+            repeats=repeats,
+            trace=trace,
+            progress=progress,
+        )
 
     options.emit(result.to_json(raw=raw), as_json=as_json, output=output)
     if not as_json:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,24 @@ def write_document(document: Any, path: Path) -> None:
         raise ResourceError(
             f"cannot be written: {error.strerror}", place=str(path), remedy="choose another --output"
         ) from None
+
+
+@contextmanager
+def counting(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error that goes when its work is done; nothing where that is no terminal.
+
+    Args:
+        description: What is going on.
+
+    Yields:
+        To be called with what is done and what there is in all.
+    """
+    from rich.progress import Progress
+
+    console = messages()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def bar(share: float, width: int) -> str:
