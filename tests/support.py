@@ -94,7 +94,7 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
 
 def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """a_n [B, N, C] and p_n [B, N], by the steps that rules and engine take."""
-    from dactcli.model.rules import HaltingState
+    from dactcli.model.state import HaltingState
 
     state = HaltingState.start(len(y), y.shape[-1], layers=y.shape[1], mixes=True, like=y)
     after, left = [], []

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dactcli.model.rules import HaltingState, Rule
+from dactcli.model.rules import Rule
+from dactcli.model.state import HaltingState
 
 
 class Scored(NamedTuple):

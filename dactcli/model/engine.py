@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dactcli.model.encoders import Encoder
 from dactcli.model.heads import Pooling, UnitOutput, Units, pool
-from dactcli.model.rules import Full, HaltingState, Rule
+from dactcli.model.rules import Full, Rule
+from dactcli.model.state import HaltingState
 
 
 class Adaptive(Protocol):

@@ -18,87 +18,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from copy import copy
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError, did_you_mean
-from dactcli.model.halting import advance
+from dactcli.model.state import HaltingState
 
 # Rounding guard of the sound rules: with it no adversarial case flipped a class, without it some did.
 GUARD = 1e-6
-
-
-@dataclass
-class HaltingState:
-    """What is known of every live row after a layer.
-
-    Attributes:
-        layers: N.
-        mixes: False for models without the DACT loss: their answer is the layer's own.
-        layer: n, 0 before the first layer.
-        rows: position of each live row in the caller's batch [B].
-        remaining: p_n [B].
-        answer: a_n [B, C].
-        layer_answer: y_n [B, C].
-        streak: how many times in a row y_n kept its class [B].
-        certainty: predicted probability that y_n is right [B]; None without that head.
-    """
-
-    layers: int
-    mixes: bool
-    layer: int
-    rows: Tensor
-    remaining: Tensor
-    answer: Tensor
-    layer_answer: Tensor
-    streak: Tensor
-    certainty: Tensor | None = None
-
-    @classmethod
-    def start(cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor) -> HaltingState:
-        """The state before layer 1: p_0 = 1, a_0 = 0.
-
-        Args:
-            batch: B.
-            classes: C.
-            layers: N.
-            mixes: Whether answers accumulate (DACT) or each layer stands alone.
-            like: A float tensor whose type and device are taken.
-        """
-        empty = like.new_zeros(batch, classes)
-        device = like.device
-        return cls(
-            layers=layers,
-            mixes=mixes,
-            layer=0,
-            rows=torch.arange(batch, device=device),
-            remaining=like.new_ones(batch),
-            answer=empty,
-            layer_answer=empty,
-            streak=torch.zeros(batch, dtype=torch.long, device=device),
-        )
-
-    def step(self, y: Tensor, h: Tensor, certainty: Tensor | None = None) -> None:
-        """Take in the outputs of the next layer: y_n [B, C], h_n [B] and, with that head, the certainty [B]."""
-        if self.layer:
-            same = y.argmax(-1) == self.layer_answer.argmax(-1)
-            self.streak = torch.where(same, self.streak + 1, 0)
-        if self.mixes:
-            self.remaining, self.answer = advance(self.remaining, self.answer, y, h)
-        else:
-            self.answer = y
-        self.layer_answer, self.certainty = y, certainty
-        self.layer += 1
-
-    def select(self, keep: Tensor) -> None:
-        """Drop all rows but those at the positions `keep` [B']."""
-        if self.certainty is not None:
-            self.certainty = self.certainty.index_select(0, keep)
-        for name in ("rows", "remaining", "answer", "layer_answer", "streak"):
-            setattr(self, name, getattr(self, name).index_select(0, keep))
 
 
 def _wide(values: Tensor) -> Tensor:

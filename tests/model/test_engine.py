@@ -31,7 +31,7 @@ def near_the_cut(rule: Rule, model: object, batch: dict[str, torch.Tensor]) -> t
     full = run_adaptive(model, Full(), **batch, trace=True)  # type: ignore[arg-type]
     assert full.trace is not None
     y, h = full.trace.layer_answers, full.trace.halting
-    from dactcli.model.rules import HaltingState
+    from dactcli.model.state import HaltingState
 
     state = HaltingState.start(len(y), y.shape[-1], layers=y.shape[1], mixes=True, like=y)
     close = torch.zeros(len(y), dtype=torch.bool)

@@ -14,7 +14,8 @@ from support import recursion
 
 from dactcli.errors import UsageError
 from dactcli.model.decide import decide
-from dactcli.model.rules import RULES, Exact, Full, HaltingState, Paper, Tolerance, make_rule
+from dactcli.model.rules import RULES, Exact, Full, Paper, Tolerance, make_rule
+from dactcli.model.state import HaltingState
 
 
 def softmax(logits: torch.Tensor) -> torch.Tensor:
