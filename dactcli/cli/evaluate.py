@@ -89,7 +89,7 @@ def _judge(
 ) -> EvalResult:
     from dactcli.evaluation.evaluate import judge, standard_rules
 
-    calibration = options.valid_calibration(run)
+    calibration = options.valid_calibration(run, check_examples=True)
     standing = (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
     chosen = rules or list(dict.fromkeys([*standing, *([calibration.rule] if calibration else [])]))
     made = [run.model.rule(rule) for rule in chosen]

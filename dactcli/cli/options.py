@@ -132,15 +132,36 @@ def metric_name(run: Run) -> str:
     return (run.recipe.task.metric if run.recipe is not None else None) or fallback
 
 
-def valid_calibration(run: Run) -> Calibration | None:
-    """The calibration kept with a run, with a warning where it is void."""
+def valid_calibration(run: Run, *, check_examples: bool = False) -> Calibration | None:
+    """The calibration kept with a run, with a warning where it is void.
+
+    Args:
+        run: The run.
+        check_examples: Whether its examples are read again, to see that they are the same.
+    """
     from dactcli.evaluation.calibration import load_calibration
     from dactcli.report.console import print_notice
 
     found, fault = load_calibration(run)
+    if found is not None and check_examples and not _same_examples(run, found):
+        fault = f"the calibration of {run.folder} is void, because {found.split} changed; calibrate again"
+        found = None
     if fault:
         print_notice(fault)
     return found
+
+
+def _same_examples(run: Run, calibration: Calibration) -> bool:
+    """Whether the examples of a calibration are still there and the same."""
+    from dactcli.errors import DactError
+    from dactcli.evaluation.outputs import examples_digest
+
+    own = calibration.split in ("calibration", "test")
+    try:
+        encoded, _ = run_examples(run, calibration.split, None if own else Path(calibration.split))
+    except DactError:
+        return False
+    return examples_digest(encoded) == calibration.data_fingerprint
 
 
 def default_rule(run: Run) -> str | None:

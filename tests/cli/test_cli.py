@@ -145,6 +145,15 @@ def test_calibration_becomes_the_default_until_the_weights_change(
     assert entry["rule"] == found["rule"]
     assert "of 3 layers on the mean" in dact("eval", run, "--calibrate", "budget=2").stdout
 
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(recipe.replace("examples: 320", "examples: 310"))
+    assert "is void" not in dact("eval", run).stderr  # other training examples, the same calibration split
+    fresh = tmp_path / "fresh.jsonl"
+    fresh.write_text("".join(json.dumps({"sentence": f"the key is {n} ."}) + "\n" for n in range(400)))
+    dact("eval", run, "--calibrate", "risk=0.05", "--data", fresh)
+    fresh.write_text('{"sentence": "the key is old ."}\n')
+    assert "is void, because" in dact("eval", run).stderr
+
     config = json.loads((run / "tokenizer_config.json").read_text())
     (run / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 40}))
     result = dact("inspect", "--run", run, "the keys are old .", "--json")
