@@ -359,14 +359,6 @@ def test_a_file_that_cannot_be_read(load: Load, path: str, expected: str) -> Non
             BASE.replace("0.1", "0.1\n  calibration: 0.4\n  test: .5"),
             "sst2.yaml:8: validation and calibration and test take 1 of train; keep their sum below 1",
         ),
-        (
-            "model: {encoder: x}\ndata:\n  source: hub",
-            "sst2.yaml:2: data.name is missing; name a dataset on the hub, such as glue",
-        ),
-        (
-            "model: {encoder: x}\ndata:\n  source: builtin\n  name: agrement",
-            'sst2.yaml:4: data.name must be agreement or null, not "agrement"',
-        ),
     ],
 )
 def test_faults_in_the_file(load: Load, text: str, expected: str | None) -> None:
