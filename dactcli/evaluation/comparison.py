@@ -96,9 +96,10 @@ def compare(contenders: Sequence[Contender], *, metric: str, split: str) -> Comp
     measure = _Measure(metric, labels, classes, layers, seeds=_seeds(contenders))
     reference = measure.metric([full_classes(one.test, mixes=one.mixes) for one in references[: measure.seeds]])
     compared = {}
-    for name in (*RULES, STATIC):
+    for name in (*(rule for rule in RULES if rule != Full.name), STATIC):
         serving = [one for one in contenders if _serves(one, name)]
-        if serving:
+        # plain runs of full depth alone are the reference, and no way to run fewer layers
+        if serving and (name != STATIC or min(one.layers for one in serving) < layers):
             compared[name] = _compare_rule(name, serving, measure, reference)
     kind = "plain fine-tuning" if plain else "full depth"
     return Comparison(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -20,18 +21,18 @@ def render_comparison(comparison: Comparison) -> Group:
     """
     metric = comparison.metric.replace("_", " ")
     title = f"{', '.join(comparison.runs)}  {comparison.split}, {comparison.examples:,} examples"
-    table = Table(title=Text(title, style="bold"), title_justify="left")
-    table.add_column("rule")
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("rule", no_wrap=True)
     for share in next(iter(comparison.rules.values())).metric_at:
-        table.add_column(f"{float(share) * comparison.layers:g} layers", justify="right")
-    table.add_column("for 99 %", justify="right")
+        table.add_column(f"at {float(share) * comparison.layers:g}", justify="right")
+    table.add_column("99 % at", justify="right")
     table.add_column("area", justify="right")
-    table.add_column("95 % interval", justify="right")
+    table.add_column("95 % ±", justify="right")
     for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
         table.add_row(f"{mark} {name}", *_figures(rule))
     note = Text(
-        f"{metric}; 99 % and area against {comparison.reference_metric:.4f}, the {comparison.reference_kind} of "
-        f"{', '.join(comparison.reference_runs)}",
+        f"{metric} at so many mean layers; 99 % and area against {comparison.reference_metric:.4f}, the "
+        f"{comparison.reference_kind} of {', '.join(comparison.reference_runs)}",
         style="dim",
     )
     return Group(table, note, _curves(comparison))
@@ -39,7 +40,7 @@ def render_comparison(comparison: Comparison) -> Group:
 
 def _figures(rule: ComparedRule) -> list[str]:
     kept = "never" if rule.layers_for_99 is None else f"{rule.layers_for_99:.2f}"
-    interval = f"{rule.area.low:.4f}-{rule.area.high:.4f}"
+    interval = f"{(rule.area.high - rule.area.low) / 2:.4f}"
     return [*(f"{value:.4f}" for value in rule.metric_at.values()), kept, f"{rule.area.median:.4f}", interval]
 
 

@@ -22,7 +22,7 @@ def render_sweep(document: dict[str, Any]) -> Table:
         judged, full = run["rules"][rule], run["rules"].get("full", run["rules"][rule])
         table.add_row(
             "*" if run["run"] in document["front"] else "",
-            Text(run["run"]),
+            Text(run["run"].rpartition("/")[2]),
             Text(", ".join(f"{key}={value}" for key, value in run["values"].items())),
             f"{judged['metric']:.4f}",
             f"{full['metric']:.4f}",

@@ -210,7 +210,7 @@ def test_comparing_rules_needs_no_encoder(tiny_run: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(DactForSequenceClassification, "pooled", refuse)
     again = dact("eval", run, "--compare", "--split", "test")
-    assert "for 99 %" in again.stdout
+    assert "99 % at" in again.stdout
     assert "the full depth of" in again.stdout
 
 

@@ -90,6 +90,7 @@ def test_the_reference_is_plain_fine_tuning_where_it_is_given() -> None:
     assert (both.reference_kind, both.reference_runs) == ("plain fine-tuning", ["plain"])
     full = plain.test.y[:, -1].argmax(-1).numpy() == plain.test_labels
     assert both.reference_metric == pytest.approx(full.mean())
+    assert STATIC not in both.rules  # a reference, and no way to run fewer layers
 
 
 def test_encoders_cut_to_k_layers_make_one_curve() -> None:

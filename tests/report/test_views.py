@@ -9,12 +9,19 @@ import pytest
 from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
+from dactcli.report.calibration import render_calibration
+from dactcli.report.comparison import render_comparison
 from dactcli.report.console import bar
 from dactcli.report.evaluation import histogram, render_evaluation
 from dactcli.report.inspection import reason, render_traces
 from dactcli.report.profiling import render_profile
+from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import PlainScreen, RichScreen, render_training
 from dactcli.results import (
+    Calibration,
+    ComparedRule,
+    Comparison,
+    CurvePoint,
     EvalResult,
     ExitTrace,
     Interval,
@@ -82,6 +89,58 @@ def test_evaluation(width: int, snapshot: SnapshotAssertion) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_profile(width: int, snapshot: SnapshotAssertion) -> None:
     assert drawn(render_profile(PROFILE), width) == snapshot
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_comparison(width: int, snapshot: SnapshotAssertion) -> None:
+    points = [CurvePoint("runs/a-1", 0.5, 1.2, 0.85), CurvePoint("runs/a-1", 0.9, 2.5, 0.93)]
+    rule = ComparedRule(
+        Interval(0.962, 0.951, 0.973), {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}, 2.2, 0.8, points, [0.9]
+    )
+    never = replace(rule, layers_for_99=None, points=points[:1])
+    comparison = Comparison(
+        "test",
+        1000,
+        "accuracy",
+        4,
+        ["runs/a-1"],
+        "full depth",
+        ["runs/a-1"],
+        0.94,
+        {"confidence": rule, "answer_entropy": never},
+    )
+    assert drawn(render_comparison(comparison), width) == snapshot
+
+
+def test_calibration_and_sweep(snapshot: SnapshotAssertion) -> None:
+    facts = {
+        "weights_sha256": "w",
+        "dtype": "float32",
+        "max_length": 48,
+        "split": "calibration",
+        "data_fingerprint": "d",
+    }
+    found = Calibration(
+        "risk",
+        "confidence:0.93",
+        0.93,
+        True,
+        ["confidence"],
+        1000,
+        2.4,
+        **facts,
+        loss="harm",
+        epsilon=0.01,
+        delta=0.05,
+        observed=4,
+    )
+    assert drawn(render_calibration(found, 6), 80) == snapshot
+    rules = {"full": {"metric": 0.9, "layers_mean": 6.0}, "exact": {"metric": 0.9, "layers_mean": 3.2}}
+    runs = [
+        {"run": f"runs/a-sweep/a-tau-{tau}-1", "values": {"dact.tau": tau}, "rules": rules} for tau in ("0.1", "0.2")
+    ]
+    document = {"rule": "exact", "runs": runs, "front": [runs[0]["run"]]}
+    assert drawn(render_sweep(document), 80) == snapshot
 
 
 def test_training(snapshot: SnapshotAssertion) -> None:
