@@ -25,6 +25,10 @@ class DactGroup(TyperGroup):
             print_error(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
+            if ctx.invoked_subcommand == "finetune":
+                from dactcli.report.console import print_notice
+
+                print_notice("interrupted; the same command with --resume goes on from the last checkpoint")
             raise typer.Exit(130) from None
         except (OSError, MemoryError, RuntimeError) as error:
             scarce = _resource_error(error)

@@ -325,3 +325,19 @@ def test_plain_models_explain_why_they_do_not_halt(tmp_path: Path, monkeypatch: 
     assert entry["exit_layer"] == 3
     assert entry["halting_weights"] == [0, 0, 1]
     assert entry["scores"] == [None, None, None]
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    from dactcli.training.trainer import DactTrainer
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DactTrainer, "training_step", interrupt)
+        result = dact("finetune", "tiny.yaml")
+    assert result.exit_code == 130
+    assert "the same command with --resume goes on" in result.stderr
+    assert dact("finetune", "tiny.yaml", "--resume").exit_code == 0
