@@ -18,7 +18,6 @@ EXAMPLE = """Examples: dact eval runs/sst2-1 --split test --rule full --rule exa
 dact eval runs/sst2-1 --calibrate risk=0.01,delta=0.05
 
 dact eval runs/sst2-1 runs/sst2-plain-1 --compare --split test --plots curves"""
-SPLITS = ("validation", "calibration", "test", "train")
 
 
 def evaluate(
@@ -57,6 +56,7 @@ def evaluate(
 ) -> None:
     """Evaluate runs: the metric, the layers, and the agreement with full depth, by halting rule."""
     from dactcli.errors import UsageError, did_you_mean
+    from dactcli.recipe.schema import SPLITS
 
     if split is not None and split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown", place="--split", remedy=did_you_mean(split, SPLITS))
@@ -95,14 +95,13 @@ def _judge(
     made = [run.model.rule(rule) for rule in chosen]
     encoded, difficulty = options.run_examples(run, split, data)
     outputs = options.outputs_of(run, encoded, data.stem if data else split, batch_size)
-    bounds = run.model.config.answer_range
     return judge(
         outputs,
         made,
         labels=encoded.labels,
         metric=options.metric_name(run),
         mixes=run.model.mixes,
-        answer_range=(bounds[0], bounds[1]) if bounds else None,
+        answer_range=run.model.answer_range,
         run=name,
         split=data.name if data is not None else split,
         difficulty=difficulty,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from dactcli.data import agreement
 from dactcli.data.files import Table, describe, read_hub, read_table
-from dactcli.data.tasks import HIDDEN, SPLITS, Scale, class_names, is_regression, label_key
+from dactcli.data.tasks import HIDDEN, Scale, class_names, is_regression, label_key
 from dactcli.errors import DataError, did_you_mean
-from dactcli.recipe.schema import DataSection, Recipe
+from dactcli.recipe.schema import SPLITS, DataSection, Recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

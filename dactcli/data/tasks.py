@@ -17,9 +17,8 @@ from typing import Any, TypeVar
 from dactcli.data import agreement
 from dactcli.data.files import describe
 from dactcli.errors import DataError, RecipeError, did_you_mean
-from dactcli.recipe.schema import REGRESSION_METRICS, DataSection, Metric, Recipe, Section, TaskSection
+from dactcli.recipe.schema import REGRESSION_METRICS, SPLITS, DataSection, Metric, Recipe, Section, TaskSection
 
-SPLITS = ("train", "validation", "calibration", "test")
 BUILTIN = "agreement"
 HIDDEN = "-1"  # what GLUE writes for the labels that it keeps to itself
 _INTEGER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")

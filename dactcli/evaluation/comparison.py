@@ -23,7 +23,7 @@ from dactcli.errors import UsageError
 from dactcli.evaluation.calibration import Sweep, full_classes, thresholds
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, confusion
 from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.rules import RULES, Full, Layer, Rule
+from dactcli.model.rules import RULES, Full, Rule
 from dactcli.results import ComparedRule, Comparison, CurvePoint, Interval
 
 BOOTSTRAPS = 1000
@@ -92,9 +92,10 @@ def compare(contenders: Sequence[Contender], *, metric: str, split: str) -> Comp
     layers = max(one.layers for one in contenders)
     classes = contenders[0].test.y.shape[-1]
     plain = [one for one in contenders if one.objective == "last" and one.layers == layers]
-    references = plain or [one for one in contenders if one.layers == layers]
+    deep = plain or [one for one in contenders if one.layers == layers]
+    references = [one for one in deep if one.variant == deep[0].variant]
     measure = _Measure(metric, labels, classes, layers, seeds=_seeds(contenders))
-    reference = measure.metric([full_classes(one.test, mixes=one.mixes) for one in references[: measure.seeds]])
+    reference = measure.metric([full_classes(one.test, mixes=one.mixes) for one in references])
     compared = {}
     for name in (*(rule for rule in RULES if rule != Full.name), STATIC):
         serving = [one for one in contenders if _serves(one, name)]
@@ -208,11 +209,11 @@ def _compare_rule(name: str, runs: list[Contender], measure: _Measure, reference
 
 def _first_layer(runs: list[Contender], measure: _Measure) -> Array:
     """The metric of the layer-1 answer [1 + S]; of static encoders, that of the shallowest."""
-    shallow = min(one.layers for one in runs)
-    same = [one for one in runs if one.layers == shallow and one.variant == runs[0].variant] or runs[:1]
-    if same[0].objective == "last":
-        return measure.metric([full_classes(one.test, mixes=False) for one in same[: measure.seeds]])
-    return measure.metric([one.test.y[:, 0].argmax(-1).numpy() for one in same[: measure.seeds]])
+    shallowest = min(runs, key=lambda one: one.layers)
+    same = [one for one in runs if one.variant == shallowest.variant]
+    if shallowest.objective == "last":
+        return measure.metric([full_classes(one.test, mixes=False) for one in same])
+    return measure.metric([one.test.y[:, 0].argmax(-1).numpy() for one in same])
 
 
 def _envelope(name: str, runs: list[Contender], measure: _Measure) -> list[_Point]:
@@ -247,13 +248,11 @@ def _draw(name: str, group: list[Contender], threshold: float | None) -> _Point:
 def _grid(name: str, one: Contender) -> list[float | None]:
     if name == STATIC or RULES[name].threshold_name is None:
         return [None]
-    return [*thresholds(RULES[name](1), layers=one.layers, classes=one.test.y.shape[-1])]
+    return [*thresholds(RULES[name](), layers=one.layers, classes=one.test.y.shape[-1])]
 
 
 def _sweep(name: str, one: Contender, outputs: LayerOutputs, grid: Sequence[float | None]) -> Sweep:
     rule: Rule = Full() if name == STATIC else RULES[name]()
-    if isinstance(rule, Layer):
-        rule = Layer(1)
     return Sweep(rule, grid, outputs, mixes=one.mixes)
 
 

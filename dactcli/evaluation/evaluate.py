@@ -32,7 +32,6 @@ def evaluate(
     run: str = "",
     split: str = "",
     difficulty: Sequence[int] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> EvalResult:
     """Run all layers on a split once and judge every rule on what they said.
 
@@ -46,7 +45,6 @@ def evaluate(
         run: Name of the run, for the result.
         split: Name of the split, for the result.
         difficulty: A known difficulty of each example.
-        progress: Called with the examples done and the examples in all.
 
     Raises:
         UsageError: The model cannot serve a rule.
@@ -55,15 +53,14 @@ def evaluate(
     chosen = [model.rule(rule) for rule in rules]
     if not encoded.lengths:
         raise DataError("the split has no examples", place=split or None, remedy="give at least one")
-    outputs = collect(model, tokenizer, encoded, batch_size=batch_size, progress=progress)
-    bounds = model.config.answer_range
+    outputs = collect(model, tokenizer, encoded, batch_size=batch_size)
     return judge(
         outputs,
         chosen,
         labels=encoded.labels,
         metric=metric,
         mixes=model.mixes,
-        answer_range=(bounds[0], bounds[1]) if bounds else None,
+        answer_range=model.answer_range,
         run=run,
         split=split,
         difficulty=difficulty,

@@ -183,6 +183,12 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return self.config.answer_range is not None
 
     @property
+    def answer_range(self) -> tuple[float, float] | None:
+        """Lowest and highest answer of a regression; None for classes."""
+        bounds = self.config.answer_range
+        return (float(bounds[0]), float(bounds[1])) if bounds else None
+
+    @property
     def sound_rule(self) -> str:
         """The rule that keeps full depth's answer: `exact`, `tolerance` (regression), `full` without the DACT loss."""
         if not self.mixes:
@@ -199,11 +205,10 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         Raises:
             UsageError: This model cannot serve it.
         """
-        bounds = self.config.answer_range
         return make_rule(
             text or "full",
             objective=self.config.objective,
-            answer_range=tuple(bounds) if bounds else None,
+            answer_range=self.answer_range,
             certainty=self.config.certainty,
             place=place,
         )

@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from dactcli.errors import did_you_mean
-from dactcli.recipe.schema import Recipe
+from dactcli.recipe.schema import SPLITS, Recipe
 from dactcli.recipe.yaml12 import Key, dotted, is_number, shown, value_at
-
-SPLITS = ("train", "validation", "calibration", "test")
 
 
 class Fault(NamedTuple):

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from dactcli.errors import RecipeError
-from dactcli.recipe.explain import SPLITS, Fault, contradictions, explain
-from dactcli.recipe.schema import Recipe
+from dactcli.recipe.explain import Fault, contradictions, explain
+from dactcli.recipe.schema import SPLITS, Recipe
 from dactcli.recipe.yaml12 import MAX_DEPTH, Key, YamlReader, dotted, dump_yaml, read_text, shown, value_at
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"]
 REGRESSION_METRICS = ("pearson", "spearman")
+SPLITS = ("train", "validation", "calibration", "test")
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed

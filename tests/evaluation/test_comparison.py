@@ -94,8 +94,11 @@ def test_the_reference_is_plain_fine_tuning_where_it_is_given() -> None:
 
 
 def test_encoders_cut_to_k_layers_make_one_curve() -> None:
-    cut = [contender(f"k{k}", layers=k, objective="last", seed=k) for k in (1, 3, 6)]
+    cut = [contender(f"k{k}", layers=k, objective="last", seed=k) for k in (6, 1, 3)]
     result = compare([contender(), *cut], metric="accuracy", split="test")
+    one_layer = cut[1].test.y[:, -1].argmax(-1).numpy() == cut[1].test_labels
+    assert result.rules[STATIC].first_layer_metric == pytest.approx(one_layer.mean())
+    assert result.reference_runs == ["k6"]
     assert {point.layers_mean for point in result.rules[STATIC].points} <= {1.0, 3.0, 6.0}
     assert result.layers == 6
 
