@@ -49,7 +49,7 @@ def score_layers(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = No
         mixes: False for models without the DACT loss.
     """
     batch, layers, classes = y.shape
-    state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y)
+    state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y, streaks=rule.reads_streak)
     scores, answers = [], []
     for n in range(layers):
         state.step(y[:, n], h[:, n], None if certainty is None else certainty[:, n])

@@ -1,19 +1,22 @@
 """Adaptive inference: after each layer finished rows leave, and the next layer runs on live rows only.
 
-B batch, N layers, C classes. One engine serves training's evaluation, eval, inspect, profile and the model's own
-`forward`. Results come back in the caller's order. Nothing is copied while nobody leaves; the one device
-synchronisation per layer is the question whether anybody does.
+B batch, N layers, C classes, E examples. One engine serves single batches (`run_adaptive`: inspect, profile and the
+model's own `forward`) and whole data sets (`run_batches`), where survivors of several batches run on together.
+Results come back in the caller's order. Nothing is copied while nobody leaves; a batch asks the device once where its
+padding is, and once per layer who leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from dactcli.model.encoders import Encoder
+from dactcli.model.encoders import Encoder, EncoderState
+from dactcli.model.encoders.base import spans_of
 from dactcli.model.heads import Pooling, UnitOutput, Units, pool
 from dactcli.model.rules import Full, Rule
 from dactcli.model.state import HaltingState
@@ -92,6 +95,129 @@ class EngineOutput(NamedTuple):
     trace: Trace | None
 
 
+@dataclass
+class Live:
+    """Rows that still run, all after the same layer.
+
+    Attributes:
+        encoded: What the encoder's next layer takes.
+        state: What the rule knows of them; its `rows` are positions in the caller's order.
+    """
+
+    encoded: EncoderState
+    state: HaltingState
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens, padding included, the next layer has to run."""
+        rows, width = self.encoded.hidden.shape[:2]
+        return rows * width
+
+
+class Engine:
+    """Runs rows layer by layer and puts down the results of those that leave.
+
+    Args:
+        model: The model.
+        rule: When a row may stop.
+        examples: How many rows there are in all, E.
+        device: Where they run.
+        trace: Whether to keep what every layer said.
+    """
+
+    def __init__(
+        self, model: Adaptive, rule: Rule, examples: int, *, device: torch.device, trace: bool = False
+    ) -> None:
+        self.model, self.rule, self.encoder, self.layers = model, rule, model.adapter, model.units.layers
+        self.like = torch.empty(0, dtype=torch.float32, device=device)
+        self.exit_layer = torch.full((examples,), self.layers, dtype=torch.long, device=device)
+        self.answer = self.like.new_empty(examples, model.classes)
+        self.trace = Trace.empty(examples, self.layers, model.classes, self.like) if trace else None
+        # nobody reads what the units before the last say when only the last layer's answer counts
+        self.last_only = isinstance(rule, Full) and not model.mixes and not trace
+
+    def start(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        rows: Tensor | None = None,
+    ) -> Live:
+        """A batch before layer 1.
+
+        Args:
+            input_ids: [B, T].
+            attention_mask: [B, T].
+            token_type_ids: [B, T].
+            rows: Positions in the caller's order [B]; None when the batch is all there is.
+        """
+        spans = None
+        if attention_mask is not None:
+            spans = spans_of(attention_mask, keep_first=self.model.pooling == "first")
+            if all(span == (0, input_ids.shape[1], True) for span in spans):
+                attention_mask = None  # nothing is padded
+        encoded = self.encoder.embed(input_ids, attention_mask, token_type_ids)
+        encoded.spans = spans
+        state = HaltingState.start(
+            len(input_ids),
+            self.model.classes,
+            layers=self.layers,
+            mixes=self.model.mixes,
+            like=self.like,
+            streaks=self.rule.reads_streak,
+        )
+        if rows is not None:
+            state.rows = rows.to(state.rows.device)
+        return Live(encoded, state)
+
+    def advance(self, live: Live) -> Live | None:
+        """Run one layer; rows that may stop leave, and the rest, if any, come back."""
+        encoder, state, layer = self.encoder, live.state, live.state.layer + 1
+        live.encoded = encoded = encoder.run(layer, live.encoded)
+        if self.last_only and layer < self.layers:
+            state.layer = layer
+            return live
+        pooled = pool(encoder.output(encoded), encoded.attention_mask, self.model.pooling)
+        said: UnitOutput = self.model.units.one(layer, pooled)
+        halting = torch.sigmoid(said.halting_logits)
+        certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits)
+        state.step(self.model.layer_answer(said.logits), halting, certainty)
+        if self.trace is not None:
+            self.trace.record(state, halting, self.rule)
+        if layer == self.layers:
+            self.answer[state.rows] = self.rule.answer(state)
+            return None
+        return live if isinstance(self.rule, Full) else self._leave(live)
+
+    def _leave(self, live: Live) -> Live | None:
+        """Put down the rows that stop here; the one question to the device per layer is which."""
+        state = live.state
+        stops: list[bool] = self.rule.halts(state).tolist()
+        if not any(stops):
+            return live
+        answer = self.rule.answer(state)
+        if all(stops):
+            self.answer[state.rows], self.exit_layer[state.rows] = answer, state.layer
+            return None
+        staying = [row for row, stop in enumerate(stops) if not stop]
+        leaving = torch.tensor([row for row, stop in enumerate(stops) if stop], device=answer.device)
+        gone = state.rows.index_select(0, leaving)
+        self.answer[gone], self.exit_layer[gone] = answer.index_select(0, leaving), state.layer
+        state.select(torch.tensor(staying, device=answer.device))
+        return Live(self.encoder.select(live.encoded, staying), state)
+
+    def join(self, parts: list[Live]) -> Live:
+        """One batch of several after the same layer."""
+        first, rest = parts[0], parts[1:]
+        if rest:
+            first.state.join([part.state for part in rest])
+        return Live(self.encoder.join([part.encoded for part in parts]), first.state)
+
+    def results(self) -> EngineOutput:
+        """What was put down."""
+        return EngineOutput(self.exit_layer, self.answer, self.trace)
+
+
 @torch.no_grad()
 def run_adaptive(
     model: Adaptive,
@@ -115,39 +241,66 @@ def run_adaptive(
     Returns:
         Where each row stopped and what it answers.
     """
-    encoder, layers, batch = model.adapter, model.units.layers, input_ids.shape[0]
-    encoded = encoder.embed(input_ids, attention_mask, token_type_ids)
-    like = torch.empty(0, dtype=torch.float32, device=input_ids.device)
-    state = HaltingState.start(batch, model.classes, layers=layers, mixes=model.mixes, like=like)
-    exit_layer = torch.full((batch,), layers, dtype=torch.long, device=input_ids.device)
-    answer = like.new_empty(batch, model.classes)
-    kept = Trace.empty(batch, layers, model.classes, like) if trace else None
-    for layer in range(1, layers + 1):
-        encoded = encoder.run(layer, encoded)
-        if isinstance(rule, Full) and not model.mixes and kept is None and layer < layers:
-            state.layer += 1  # nobody reads what this layer's unit would say
-            continue
-        said: UnitOutput = model.units.one(layer, pool(encoder.output(encoded), encoded.attention_mask, model.pooling))
-        halting = torch.sigmoid(said.halting_logits)
-        certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits)
-        state.step(model.layer_answer(said.logits), halting, certainty)
-        if kept is not None:
-            kept.record(state, halting, rule)
-        if layer == layers:
-            answer[state.rows] = rule.answer(state)
-            break
-        if isinstance(rule, Full):
-            continue
-        stops = rule.halts(state)
-        leaving = stops.nonzero().squeeze(-1)
-        if not len(leaving):
-            continue
-        rows = state.rows[leaving]
-        answer[rows] = rule.answer(state)[leaving]
-        exit_layer[rows] = layer
-        staying = (~stops).nonzero().squeeze(-1)
-        if not len(staying):
-            break
-        state.select(staying)
-        encoded = encoder.select(encoded, staying)
-    return EngineOutput(exit_layer, answer, kept)
+    engine = Engine(model, rule, len(input_ids), device=input_ids.device, trace=trace)
+    live: Live | None = engine.start(input_ids, attention_mask, token_type_ids)
+    while live is not None:
+        live = engine.advance(live)
+    return engine.results()
+
+
+@torch.no_grad()
+def run_batches(
+    model: Adaptive,
+    rule: Rule,
+    batches: Iterable[tuple[Sequence[int], Mapping[str, Tensor]]],
+    examples: int,
+    *,
+    regroup: int,
+    trace: bool = False,
+) -> EngineOutput:
+    """Run many batches; survivors of several are pooled by depth, so that deep layers still run on full batches.
+
+    A batch runs on while it has `regroup` tokens. What is left of it then waits, with what is left of others after
+    the same layer, until they have that many together, or no further batch comes. So at most N * `regroup` tokens
+    wait at any time, however many batches there are.
+
+    Args:
+        model: The model.
+        rule: When a row may stop.
+        batches: Positions in the caller's order [B], and `input_ids`, `attention_mask`, `token_type_ids` [B, T].
+            Neighbours should be of like length: joined rows are padded to the longest.
+        examples: How many positions there are, E.
+        regroup: Fewest tokens, padding included, for a layer to run on; 0 never pools.
+        trace: Whether to keep what every layer said.
+
+    Returns:
+        Where each example stopped and what it answers, in the caller's order [E].
+    """
+    device = model.units.dense_weight.device
+    engine = Engine(model, rule, examples, device=device, trace=trace)
+    waiting: list[list[Live]] = [[] for _ in range(engine.layers)]  # by layers run
+
+    def run_on(live: Live | None, fewest: int) -> None:
+        while live is not None:
+            live = engine.advance(live)
+            if live is None or live.tokens >= fewest:
+                continue
+            pool = waiting[live.state.layer]
+            pool.append(live)
+            live = None
+            if sum(part.tokens for part in pool) >= fewest:
+                live = engine.join(pool)
+                waiting[live.state.layer] = []
+
+    for positions, batch in batches:
+        rows = torch.as_tensor(positions, device=device)
+        run_on(
+            engine.start(batch["input_ids"], batch.get("attention_mask"), batch.get("token_type_ids"), rows), regroup
+        )
+    for depth, parts in enumerate(waiting):
+        if parts:
+            # one layer at a time: what is left joins those that wait one layer further on
+            left = engine.advance(engine.join(parts))
+            if left is not None:
+                waiting[depth + 1].append(left)
+    return engine.results()

@@ -56,6 +56,7 @@ class Rule(ABC):
         own_answer: Whether it answers with y_n of the halt layer (the peers' rules) instead of a_n.
         needs_dact: Whether it reads p_n or a_n, which mean nothing without the DACT loss.
         regression: Whether it is for regression (and not for classes).
+        reads_streak: Whether it asks how long y_n has kept its class.
         threshold_name: What its value means, None when it takes none.
         threshold: That value.
         text: The rule as a user writes it; names it in results.
@@ -66,6 +67,7 @@ class Rule(ABC):
     own_answer: ClassVar[bool] = False
     needs_dact: ClassVar[bool] = False
     regression: ClassVar[bool] = False
+    reads_streak: ClassVar[bool] = False
     threshold_name: ClassVar[str | None] = None
     threshold: float | None
 
@@ -218,10 +220,13 @@ class Patience(Rule):
 
     name = "patience"
     own_answer = True
+    reads_streak = True
     threshold_name = "layers in a row"
 
     def score(self, state: HaltingState) -> Tensor:
         """The streak."""
+        if state.streak is None:
+            raise ValueError("the state was started without streaks")
         return _wide(state.streak)
 
 

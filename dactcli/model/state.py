@@ -25,7 +25,7 @@ class HaltingState:
         remaining: p_n [B].
         answer: a_n [B, C].
         layer_answer: y_n [B, C].
-        streak: how many times in a row y_n kept its class [B].
+        streak: how many times in a row y_n kept its class [B]; None where no rule asks.
         certainty: predicted probability that y_n is right [B]; None without that head.
     """
 
@@ -36,11 +36,13 @@ class HaltingState:
     remaining: Tensor
     answer: Tensor
     layer_answer: Tensor
-    streak: Tensor
+    streak: Tensor | None
     certainty: Tensor | None = None
 
     @classmethod
-    def start(cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor) -> HaltingState:
+    def start(
+        cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor, streaks: bool = True
+    ) -> HaltingState:
         """The state before layer 1: p_0 = 1, a_0 = 0.
 
         Args:
@@ -49,6 +51,7 @@ class HaltingState:
             layers: N.
             mixes: Whether answers accumulate (DACT) or each layer stands alone.
             like: A float tensor whose type and device are taken.
+            streaks: Whether a rule asks how long y_n has kept its class.
         """
         empty = like.new_zeros(batch, classes)
         device = like.device
@@ -60,12 +63,12 @@ class HaltingState:
             remaining=like.new_ones(batch),
             answer=empty,
             layer_answer=empty,
-            streak=torch.zeros(batch, dtype=torch.long, device=device),
+            streak=torch.zeros(batch, dtype=torch.long, device=device) if streaks else None,
         )
 
     def step(self, y: Tensor, h: Tensor, certainty: Tensor | None = None) -> None:
         """Take in the outputs of the next layer: y_n [B, C], h_n [B] and, with that head, the certainty [B]."""
-        if self.layer:
+        if self.layer and self.streak is not None:
             same = y.argmax(-1) == self.layer_answer.argmax(-1)
             self.streak = torch.where(same, self.streak + 1, 0)
         if self.mixes:
@@ -77,7 +80,14 @@ class HaltingState:
 
     def select(self, keep: Tensor) -> None:
         """Drop all rows but those at the positions `keep` [B']."""
-        if self.certainty is not None:
-            self.certainty = self.certainty.index_select(0, keep)
-        for name in ("rows", "remaining", "answer", "layer_answer", "streak"):
+        for name in self._per_row():
             setattr(self, name, getattr(self, name).index_select(0, keep))
+
+    def join(self, others: list[HaltingState]) -> None:
+        """Take in the rows of other states after the same layer."""
+        for name in self._per_row():
+            setattr(self, name, torch.cat([getattr(state, name) for state in (self, *others)]))
+
+    def _per_row(self) -> list[str]:
+        names = ("rows", "remaining", "answer", "layer_answer", "streak", "certainty")
+        return [name for name in names if getattr(self, name) is not None]

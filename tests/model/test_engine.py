@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import FAMILIES, random_batch, small_model
 
 from dactcli.model.decide import decide
-from dactcli.model.engine import run_adaptive
+from dactcli.model.engine import run_adaptive, run_batches
 from dactcli.model.rules import ForcedDepths, Full, Layer, Rule, make_rule
 
 MARGIN = 1e-4
@@ -83,6 +83,74 @@ def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], se
             if not close[row]:
                 assert single.exit_layer[0] == together.exit_layer[row]
                 torch.testing.assert_close(single.answer[0], together.answer[row], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@given(
+    st.lists(st.lists(st.integers(2, 20), min_size=1, max_size=5), min_size=1, max_size=5),
+    st.integers(0, 10**6),
+    st.sampled_from(RULES),
+    st.integers(0, 120),
+)
+@settings(max_examples=60)
+def test_pooling_survivors_of_several_batches_changes_nothing(
+    name: str, lengths: list[list[int]], seed: int, text: str, regroup: int
+) -> None:
+    model, rule = MODELS[name], make_rule(text)
+    order = torch.randperm(sum(map(len, lengths)), generator=torch.Generator().manual_seed(seed)).tolist()
+    batches, at = [], 0
+    for number, some in enumerate(lengths):
+        batches.append((order[at : at + len(some)], random_batch(model, some, seed=seed + number)))
+        at += len(some)
+    pooled = run_batches(model, rule, batches, len(order), regroup=regroup)
+    for positions, batch in batches:
+        alone = run_adaptive(model, rule, **batch)
+        sure = ~near_the_cut(rule, model, batch)
+        if text == "patience:1":
+            sure = torch.zeros_like(sure)
+        assert torch.equal(pooled.exit_layer[positions][sure], alone.exit_layer[sure])
+        torch.testing.assert_close(pooled.answer[positions][sure], alone.answer[sure], atol=1e-4, rtol=0)
+        if rule.sound:
+            assert torch.equal(pooled.answer[positions].argmax(-1), alone.answer.argmax(-1))
+
+
+def test_survivors_run_on_together() -> None:
+    model = small_model(layers=4)
+    batches = [([row], random_batch(model, [6], seed=row)) for row in (2, 0, 1)]
+    seen: list[int] = []
+    for layer in model.encoder.encoder.layer:
+        layer.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    out = run_batches(model, ForcedDepths(torch.tensor([4, 1, 3])), batches, 3, regroup=12)
+    assert out.exit_layer.tolist() == [4, 1, 3]
+    # rows 2 and 0 wait for each other after layer 1, run 2 and 3 together; row 1 stops at once; row 0 ends alone
+    assert seen == [1, 1, 2, 2, 1, 1]
+
+
+def test_nothing_waits_without_regrouping_and_memory_is_bounded_with_it() -> None:
+    model = small_model(layers=3)
+    batches = [([row], random_batch(model, [5], seed=row)) for row in range(12)]
+    live: list[int] = []
+
+    def counted() -> object:
+        for number, batch in enumerate(batches):
+            live.append(number)
+            yield batch
+
+    widths: list[int] = []
+    for layer in model.encoder.encoder.layer:
+        layer.register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[0] * args[0].shape[1]))
+    run_batches(model, Full(), counted(), 12, regroup=20)  # type: ignore[arg-type]
+    assert len(live) == 12
+    assert max(widths) <= 3 * 20
+
+
+def test_the_first_token_stays_where_units_pool_it() -> None:
+    model = small_model(layers=3, pooling="first")
+    batch = random_batch(model, [6, 6])
+    batch["attention_mask"][1, :2] = 0  # padded on the left
+    out = run_adaptive(model, ForcedDepths(torch.tensor([1, 3])), **batch)
+    y, h, _ = model.layer_outputs(**batch)
+    torch.testing.assert_close(out.answer[1], decide(Full(), y, h).answer[1], atol=1e-5, rtol=0)
 
 
 def test_rows_come_back_in_the_callers_order_and_the_trace_stops_with_them() -> None:

@@ -9,10 +9,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Span(NamedTuple):
+    """The real tokens of a row: columns `first` to `last` (exclusive), `solid` when none between is padding."""
+
+    first: int
+    last: int
+    solid: bool
+
+
+def spans_of(attention_mask: Tensor, *, keep_first: bool) -> list[Span]:
+    """Where each row's real tokens lie; the one question to the device that trimming needs.
+
+    Args:
+        attention_mask: [B, T].
+        keep_first: Whether column 0 counts as real in every row, because the units pool it.
+    """
+    real = (attention_mask != 0).int()
+    width = real.shape[1]
+    if keep_first:
+        real[:, 0] = 1
+    ends = [real.argmax(1), width - real.flip(1).argmax(1), attention_mask.ne(0).sum(1)]
+    found: list[list[int]] = torch.stack(ends, 1).tolist()
+    # a row without any real token keeps the full width: argmax gives 0 on both sides
+    return [Span(first, last, count == last - first) for first, last, count in found]
 
 
 @dataclass
@@ -23,6 +48,7 @@ class EncoderState:
         hidden: [B, T, H].
         attention_mask: 1 for real tokens [B, T]; None when none was given.
         mask: The form that the layers take, [B, 1, T, T] or [B, 1, 1, T]; None when nothing is padded.
+        spans: Where each row's real tokens lie, known without asking the device; None when none was given.
         per_row: Further tensors whose first axis is B.
         shared: Further tensors without such an axis.
     """
@@ -30,6 +56,7 @@ class EncoderState:
     hidden: Tensor
     attention_mask: Tensor | None
     mask: Tensor | None
+    spans: list[Span] | None = None
     per_row: dict[str, Tensor] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
 
@@ -59,18 +86,28 @@ class Encoder(ABC):
         """The hidden states [B, T, H] that a unit pools; families with a final norm apply it here."""
         return state.hidden
 
-    def select(self, state: EncoderState, keep: Tensor) -> EncoderState:
-        """The state of the rows at the positions `keep` [B'], without padding that none of them needs."""
-        attention = None if state.attention_mask is None else state.attention_mask.index_select(0, keep)
-        hidden = state.hidden.index_select(0, keep)
-        mask = state.mask if state.mask is None else state.mask.index_select(0, keep)
-        per_row = {name: value.index_select(0, keep) for name, value in state.per_row.items()}
-        kept = EncoderState(hidden, attention, mask, per_row, state.shared)
-        if attention is None or mask is None:
-            return kept
-        columns = attention.any(0).nonzero()
-        first, last = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 1)
-        return kept if last - first == attention.shape[1] else self.trim(kept, first, last)
+    def select(self, state: EncoderState, keep: list[int]) -> EncoderState:
+        """The state of the rows at the positions `keep`, without padding that none of them needs."""
+        spans = None if state.spans is None else [state.spans[row] for row in keep]
+        rows = torch.tensor(keep, device=state.hidden.device)
+        first, last = 0, state.hidden.shape[1]
+        if spans is not None:
+            first, last = min(span.first for span in spans), max(span.last for span in spans)
+        trimmed = state if last - first == state.hidden.shape[1] else self.trim(state, first, last)
+        kept = EncoderState(
+            trimmed.hidden.index_select(0, rows),
+            None if trimmed.attention_mask is None else trimmed.attention_mask.index_select(0, rows),
+            None if trimmed.mask is None else trimmed.mask.index_select(0, rows),
+            None if spans is None else [Span(span.first - first, span.last - first, span.solid) for span in spans],
+            {name: value.index_select(0, rows) for name, value in trimmed.per_row.items()},
+            trimmed.shared,
+        )
+        return self.unmask(kept) if spans and all(span == (first, last, True) for span in spans) else kept
+
+    def unmask(self, state: EncoderState) -> EncoderState:
+        """The state without its mask, because no live row is padded; families whose layers need one keep it."""
+        state.attention_mask = state.mask = None
+        return state
 
     def trim(self, state: EncoderState, first: int, last: int) -> EncoderState:
         """The state with the tokens `first` to `last` (exclusive) only; families with more state extend it."""
@@ -79,7 +116,45 @@ class Encoder(ABC):
             queries = slice(first, last) if mask.shape[2] > 1 else slice(None)
             mask = mask[:, :, queries, first:last]
         attention = None if state.attention_mask is None else state.attention_mask[:, first:last]
-        return EncoderState(state.hidden[:, first:last], attention, mask, state.per_row, state.shared)
+        return EncoderState(state.hidden[:, first:last], attention, mask, state.spans, state.per_row, state.shared)
+
+    def join(self, states: list[EncoderState]) -> EncoderState:
+        """One state from several at the same depth, padded on the right to the longest; families with more extend it.
+
+        Raises:
+            NotImplementedError: The family keeps state per row, and does not say how to join it.
+        """
+        if any(state.per_row for state in states):
+            raise NotImplementedError("this encoder family does not say how its rows are joined")
+        if len(states) == 1:
+            return states[0]
+        width = max(state.hidden.shape[1] for state in states)
+        hidden = torch.cat([_widen(state.hidden, width) for state in states])
+        spans = [span for state in states for span in state.spans or _whole(state.hidden)]
+        if all(span == (0, width, True) for span in spans):
+            return EncoderState(hidden, None, None, spans, shared=states[0].shared)
+        masks = [
+            state.hidden.new_ones(state.hidden.shape[:2], dtype=torch.long)
+            if state.attention_mask is None
+            else state.attention_mask.long()
+            for state in states
+        ]
+        attention = torch.cat([_widen(mask, width) for mask in masks])
+        mask = padding_mask(self.model.config, hidden, attention)
+        return EncoderState(hidden, attention, mask, spans, shared=states[0].shared)
+
+
+def _widen(values: Tensor, width: int) -> Tensor:
+    """[B, T, ...] with zeros on the right up to T = width."""
+    missing = width - values.shape[1]
+    if not missing:
+        return values
+    return torch.cat([values, values.new_zeros(values.shape[0], missing, *values.shape[2:])], dim=1)
+
+
+def _whole(hidden: Tensor) -> list[Span]:
+    """The spans of rows without any padding."""
+    return [Span(0, hidden.shape[1], True)] * len(hidden)
 
 
 def padding_mask(config: Any, hidden: Tensor, attention_mask: Tensor | None) -> Tensor | None:
