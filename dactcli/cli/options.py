@@ -36,6 +36,7 @@ def quieten_libraries() -> None:
     import os
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler's own lines about starting and stopping
     import datasets
     import transformers
 

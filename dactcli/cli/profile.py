@@ -3,31 +3,70 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dactcli.cli import options
 
-EXAMPLE = "Example: dact profile runs/sst2-1 --batch-size 1,32 --device cpu --trace runs/sst2-1/tensorboard"
+if TYPE_CHECKING:
+    from dactcli.data.batches import Encoded
+    from dactcli.profiling.ways import Subject
+    from dactcli.results import ProfileResult
+
+EXAMPLE = (
+    "Examples: dact profile runs/sst2-1 --batch-size 1,32 · "
+    "dact profile --random bert-base --depths uniform --sequence-length 128"
+)
+FALLBACK = "bert-base"
+TOKENS = 32
 
 
 def profile(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run folder or saved model; runs/latest without it.", metavar="[RUN]"),
+        typer.Argument(
+            help="Run folder or saved model; without it runs/latest, and without that a random bert-base.",
+            metavar="[RUN]",
+        ),
+    ] = None,
+    random: Annotated[
+        str | None,
+        typer.Option(help="Random weights of a geometry (bert-base, ..., or a config.json).", metavar="GEOMETRY"),
+    ] = None,
+    depths: Annotated[
+        str | None,
+        typer.Option(
+            help="Make examples stop at these layers in equal shares: uniform, a list, or a file.",
+            metavar="uniform|N,N...|FILE",
+        ),
     ] = None,
     batch_size: Annotated[
         str, typer.Option(help="Examples per batch, one or several sizes.", metavar="N[,N...]")
     ] = "1,32",
+    sequence_length: Annotated[
+        int | None, typer.Option(min=2, help="Bring every example to this many tokens.", metavar="N")
+    ] = None,
     split: Annotated[
         str, typer.Option(help="Which split of the run's data to measure on.", metavar="NAME")
     ] = "validation",
     data: Annotated[Path | None, typer.Option(help="A file of texts instead of a split.", metavar="FILE")] = None,
     rule: options.RuleName = None,
     examples: Annotated[int, typer.Option(min=1, help="How many examples to measure on.", metavar="N")] = 128,
+    train: Annotated[bool, typer.Option("--train", help="Time the training step instead of inference.")] = False,
+    dtype: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16; the model's own without.", metavar="NAME")] = (
+        None
+    ),
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", metavar="N")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the encoder's layers first.")] = False,
     warmup: Annotated[int, typer.Option(min=0, help="Rounds that are not counted.", metavar="N")] = 2,
     repeats: Annotated[int, typer.Option(min=2, help="Rounds that are.", metavar="N")] = 10,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="More rounds, until each case took this long.", metavar="S")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Compare with an earlier profile (a file of --output).", metavar="FILE")
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option(help="Write a torch.profiler trace into this folder.", metavar="FOLDER")
     ] = None,
@@ -38,32 +77,161 @@ def profile(
 ) -> None:
     """Time adaptive inference beside full depth and the stock encoder, on the same examples."""
     sizes = _sizes(batch_size)
-    opened = options.open_run(run, device)
-    encoded, _ = options.run_examples(opened, split, data)
-    from dactcli.profiling.profile import profile_run
-    from dactcli.report.console import counting, print_notice, results
+    where = options.usable_device(device)
+    from dactcli.profiling.environment import against, environment, read_baseline
+    from dactcli.profiling.profile import Effort
 
-    with counting("measuring") as progress:
-        result = profile_run(
-            opened.model,
-            opened.tokenizer,
-            encoded,
-            rule=opened.model.rule(rule or options.default_rule(opened)),
-            batch_sizes=sizes,
-            examples=examples,
-            warmup=warmup,
-            repeats=repeats,
-            trace=trace,
-            progress=progress,
+    earlier = read_baseline(baseline) if baseline is not None else None
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    geometry = _geometry(run, random, data)
+    if geometry is not None:
+        subject, encoded, score = _random(
+            geometry, depths or "uniform", rule, where, examples, sequence_length or TOKENS, dtype
         )
-
+    else:
+        subject, encoded, score = _trained(run, rule, depths, where, split, data, examples, sequence_length, dtype)
+    if compiled:
+        subject.compile()
+    fixed = (sequence_length or TOKENS) if geometry is not None else sequence_length
+    effort = Effort(warmup, repeats, seconds)
+    result = _measured(subject, encoded, sizes, fixed, effort, score, environment(subject.model, compiled=compiled),
+                       train=train, trace=trace)  # fmt: skip
+    if earlier is not None:
+        result = against(result, earlier)
     options.emit(result.to_json(raw=raw), as_json=as_json, output=output)
+    from dactcli.report.console import print_notice, results
+
     if not as_json:
         from dactcli.report.profiling import render_profile
 
         results().print(render_profile(result))
     for notice in result.notices:
         print_notice(notice)
+
+
+def _geometry(run: Path | None, random: str | None, data: Path | None) -> str | None:
+    """The geometry to take random weights of, or None where there is a run."""
+    from dactcli.errors import ArtefactError, UsageError
+    from dactcli.model.checkpoint import find_run
+    from dactcli.report.console import print_notice
+
+    if random is not None:
+        if run is not None:
+            raise UsageError("a run and --random exclude each other", place="dact profile", remedy="give one of them")
+        if data is not None:
+            raise UsageError("random weights read no texts", place="--data", remedy="leave it out, or name a run")
+        return random
+    if run is None and data is None:
+        try:
+            find_run(None)
+        except ArtefactError:
+            print_notice(
+                f"there is no finished run in this folder: random {FALLBACK} weights at forced depths are measured; "
+                "name a run, or make one with: dact finetune recipes/quickstart.yaml"
+            )
+            return FALLBACK
+    return None
+
+
+def _random(
+    geometry: str, depths: str, rule: str | None, where: Any, examples: int, tokens: int, dtype: str | None
+) -> tuple[Subject, Encoded, None]:
+    from dactcli.errors import UsageError
+    from dactcli.model.rules import Full
+    from dactcli.profiling.geometry import depth_profile, random_examples, random_model
+
+    if rule is not None:
+        raise UsageError("random weights halt at forced depths", place="--rule", remedy="leave it out, use --depths")
+    model = random_model(geometry)
+    forced = depth_profile(depths, model.units.layers, examples)
+    encoded = random_examples(model, examples, tokens)
+    return _subject(model, where, dtype, Full(), forced), encoded, None
+
+
+def _trained(
+    run: Path | None,
+    rule: str | None,
+    depths: str | None,
+    where: Any,
+    split: str,
+    data: Path | None,
+    examples: int,
+    tokens: int | None,
+    dtype: str | None,
+) -> tuple[Subject, Encoded, Any]:
+    from dactcli.evaluation.evaluate import answer_metrics
+    from dactcli.model.checkpoint import load_run
+    from dactcli.profiling.geometry import depth_profile, stretched
+    from dactcli.profiling.profile import sample
+
+    opened = load_run(run)
+    encoded, _ = options.run_examples(opened, split, data)
+    encoded = sample(encoded, examples)
+    if tokens is not None:
+        encoded = stretched(encoded, min(tokens, opened.tokenizer.model_max_length))
+    model = opened.model
+    forced = None if depths is None else depth_profile(depths, model.units.layers, len(encoded.lengths))
+    chosen = model.rule(rule or options.default_rule(opened))
+    name = options.metric_name(opened)
+
+    def score(answer: Any, labels: Any) -> float:
+        return answer_metrics(answer, labels, model.answer_range)[name]
+
+    return _subject(model, where, dtype, chosen, forced), encoded, (name, score)
+
+
+def _subject(model: Any, where: Any, dtype: str | None, rule: Any, depths: Any) -> Subject:
+    from dactcli.profiling.ways import Subject, find_dtype, stock_classifier
+
+    model = model.to(where).eval()
+    if dtype is not None:
+        model = model.to(find_dtype(dtype))
+    return Subject(model, stock_classifier(model), rule, depths)
+
+
+def _measured(
+    subject: Subject,
+    encoded: Encoded,
+    sizes: list[int],
+    tokens: int | None,
+    effort: Any,
+    score: Any,
+    place: dict[str, Any],
+    *,
+    train: bool,
+    trace: Path | None,
+) -> ProfileResult:
+    from dataclasses import replace
+
+    from dactcli.profiling.profile import profile_latency, profile_throughput, wide_notices, write_trace
+    from dactcli.profiling.training import profile_training
+    from dactcli.report.console import counting
+    from dactcli.results import ProfileResult
+
+    settings: dict[str, Any] = {"sequence_length": tokens, "effort": effort}
+    if train:
+        with counting("training steps") as progress:
+            steps = [profile_training(subject, encoded, batch_size=size, progress=progress, **settings)
+                     for size in sizes]  # fmt: skip
+        result = ProfileResult(place, [], training=steps)
+    else:
+        with counting("latency") as progress:
+            cases = profile_latency(subject, encoded, batch_sizes=sizes, score=score, progress=progress, **settings)
+        with counting("throughput") as progress:
+            whole = profile_throughput(subject, encoded, score=score, progress=progress, **settings)
+        result = ProfileResult(place, cases, [whole])
+    notices = wide_notices(result)
+    if trace is None:
+        return replace(result, notices=notices)
+    written = write_trace(subject, encoded, sizes[-1], trace)
+    notices.append(
+        f"trace written to {written}; open it with: tensorboard --logdir {trace} (tab PyTorch Profiler), "
+        "or drop the file on ui.perfetto.dev"
+    )
+    return replace(result, notices=notices, trace=str(written))
 
 
 def _sizes(text: str) -> list[int]:

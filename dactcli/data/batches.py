@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -68,20 +68,28 @@ def encode(
     Returns:
         The encoded examples, in the given order.
     """
-    kept: dict[str, list[list[int]]] = {"input_ids": [], "token_type_ids": []}
-    truncated: list[int] = []
-    for position, text in enumerate(texts):
-        pair = pairs[position] if pairs is not None else None
-        # One token more than allowed shows which texts are too long.
-        row = tokenizer(text, pair, truncation=True, max_length=max_length + 1, verbose=False)
-        if len(row["input_ids"]) > max_length:
-            truncated.append(position)
-            row = tokenizer(text, pair, truncation=True, max_length=max_length, verbose=False)
-        for name, values in kept.items():
-            if name in row:
-                values.append(row[name])
-    inputs = {name: values for name, values in kept.items() if values}
-    return Encoded(inputs, list(labels) if labels is not None else None, truncated)
+    # One token more than allowed shows which texts are too long; only those are cut anew, with their last token.
+    kept = _tokens(tokenizer, texts, pairs, max_length + 1)
+    truncated = [position for position, row in enumerate(kept["input_ids"]) if len(row) > max_length]
+    if truncated:
+        some = [pairs[position] for position in truncated] if pairs is not None else None
+        cut = _tokens(tokenizer, [texts[position] for position in truncated], some, max_length)
+        for name, rows in kept.items():
+            for position, row in zip(truncated, cut[name], strict=True):
+                rows[position] = row
+    return Encoded(kept, list(labels) if labels is not None else None, truncated)
+
+
+def _tokens(
+    tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, longest: int
+) -> dict[str, list[list[int]]]:
+    """All texts at once: `input_ids`, and `token_type_ids` where the tokenizer gives them."""
+    if not texts:
+        return {"input_ids": []}
+    rows = tokenizer(
+        list(texts), list(pairs) if pairs is not None else None, truncation=True, max_length=longest, verbose=False
+    )
+    return {name: list(rows[name]) for name in ("input_ids", "token_type_ids") if name in rows}
 
 
 def encode_split(dataset: Dataset, tokenizer: Tokenizer, max_length: int) -> Encoded:
@@ -99,13 +107,17 @@ def encode_split(dataset: Dataset, tokenizer: Tokenizer, max_length: int) -> Enc
     return encode(tokenizer, dataset["text"][:], column("text_pair"), column("label"), max_length=max_length)
 
 
-def pad(
-    tokenizer: Tokenizer, inputs: dict[str, list[list[int]]], device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
+class Padding(Protocol):
+    """What knows the id of the padding token: a tokenizer, or an encoder's configuration."""
+
+    pad_token_id: Any
+
+
+def pad(padding: Padding, inputs: dict[str, list[list[int]]], device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Pad examples on the right to the longest of them.
 
     Args:
-        tokenizer: For the padding token's id.
+        padding: For the padding token's id.
         inputs: As in `Encoded`.
         device: Where the tensors go.
 
@@ -114,7 +126,7 @@ def pad(
     """
     rows = inputs["input_ids"]
     longest = max(map(len, rows))
-    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": 0}
+    fill = {"input_ids": padding.pad_token_id or 0, "token_type_ids": 0}
     batch = {
         name: torch.tensor([row + [fill[name]] * (longest - len(row)) for row in values])
         for name, values in inputs.items()
@@ -124,25 +136,34 @@ def pad(
 
 
 def by_length(
-    tokenizer: Tokenizer, encoded: Encoded, batch_size: int, device: torch.device | str = "cpu"
+    padding: Padding,
+    encoded: Encoded,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    tokens: int | None = None,
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """Batches of examples of like length, longest first, so that memory runs out at once or never.
 
     Args:
-        tokenizer: The model's tokenizer.
+        padding: For the padding token's id.
         encoded: The examples.
-        batch_size: Examples per batch.
+        batch_size: Most examples per batch.
         device: Where the tensors go.
+        tokens: Most tokens per batch, padding included; one example may have more.
 
     Yields:
         The positions of the examples, and their padded tensors [B, T].
     """
     lengths = encoded.lengths
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
-    for start in range(0, len(order), batch_size):
-        positions = order[start : start + batch_size]
+    start = 0
+    while start < len(order):
+        size = batch_size if tokens is None else min(batch_size, max(tokens // max(lengths[order[start]], 1), 1))
+        positions = order[start : start + size]
         rows = {name: [values[p] for p in positions] for name, values in encoded.inputs.items()}
-        yield positions, pad(tokenizer, rows, device)
+        yield positions, pad(padding, rows, device)
+        start += size
 
 
 class BucketSampler(Sampler[int]):

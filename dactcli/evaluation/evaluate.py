@@ -103,7 +103,7 @@ def judge(
     calibrated = None if calibration is None else calibration.rule
     for rule in rules:
         decision = full if isinstance(rule, Full) else outputs.decide(rule, mixes=mixes)
-        metrics = _metrics(decision.answer, labels, answer_range)
+        metrics = answer_metrics(decision.answer, labels, answer_range)
         depths = decision.exit_layer.bincount(minlength=layers + 1)[1:].tolist()
         mean = float(decision.exit_layer.double().mean())
         judged[str(rule)] = RuleResult(
@@ -129,9 +129,16 @@ def judge(
     )
 
 
-def _metrics(
+def answer_metrics(
     answer: Tensor, labels: Sequence[Any] | None, answer_range: tuple[float, float] | None
 ) -> dict[str, float]:
+    """All metrics of the answers, by name.
+
+    Args:
+        answer: Probabilities [E, C], or values [E, 1].
+        labels: Classes or values; None gives no metric.
+        answer_range: Lowest and highest answer of a regression, None for classes.
+    """
     if labels is None:
         return {}
     if answer_range is not None:

@@ -20,6 +20,7 @@ inference runs one layer's unit from a slice of the same tensors.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -133,7 +134,7 @@ class Units(nn.Module):
 
     def _one(self, u: int, pooled: Tensor) -> UnitOutput:
         features = torch.tanh(functional.linear(pooled, self.dense_weight[u], self.dense_bias[u]))
-        features = self.dropout(features)
+        features = self.dropout(features) if self.training else features
         logits = functional.linear(features, self.classifier_weight[u], self.classifier_bias[u]).float()
         inputs = self._halting_inputs(features, logits)
         halting = functional.linear(inputs, self.halting_weight[u : u + 1], self.halting_bias[u : u + 1])
@@ -165,13 +166,14 @@ class Units(nn.Module):
             return self._every(pooled.to(self.dense_weight.dtype))
 
     @staticmethod
-    def _full_precision(pooled: Tensor) -> torch.autocast:
+    def _full_precision(pooled: Tensor) -> AbstractContextManager[None]:
         """Keep the units in the type of their weights, whatever type the encoder is cast to in training."""
-        return torch.autocast(pooled.device.type, enabled=False)
+        kind = pooled.device.type
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
     def _every(self, pooled: Tensor) -> UnitOutput:
         features = torch.tanh(torch.baddbmm(self.dense_bias.unsqueeze(1), pooled, self.dense_weight.mT))
-        features = self.dropout(features)
+        features = self.dropout(features) if self.training else features
         logits = torch.baddbmm(self.classifier_bias.unsqueeze(1), features, self.classifier_weight.mT).float()
         inputs = self._halting_inputs(features, logits)
         halting = torch.baddbmm(self.halting_bias[:, None, None], inputs, self.halting_weight.unsqueeze(-1))

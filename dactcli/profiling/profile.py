@@ -1,97 +1,315 @@
-"""Profile a model on examples at several batch sizes."""
+"""Profile a model: latency per batch at several batch sizes, and the throughput of a whole data set."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length
 from dactcli.errors import DataError, ResourceError
-from dactcli.model.rules import Rule
-from dactcli.profiling.latency import environment, is_wide, make_ways, measure, write_trace
-from dactcli.results import ProfileResult
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
-
-    from dactcli.model.dact import DactForSequenceClassification
+from dactcli.model.engine import EngineOutput, run_batches
+from dactcli.model.rules import Full
+from dactcli.profiling.breakdown import break_down
+from dactcli.profiling.flops import LayerFlops, examples_flops, head_flops, layer_flops, share_of_full, unit_flops
+from dactcli.profiling.latency import Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
+from dactcli.profiling.memory import peak_memory_mib
+from dactcli.profiling.ways import Batch, Subject, run_batch
+from dactcli.results import Breakdown, ProfileCase, ProfileResult
 
 TRACED_BATCHES = 3
+# Most tokens of a batch where a whole data set runs, and the fewest that survivors wait for, by kind of device: on
+# a CPU a layer is as fast per token from about 256 tokens on, a GPU wants many more.
+TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 8192}
+
+Positions = list[int]
+Score = Callable[[Tensor, Sequence[Any]], float]
+Progress = Callable[[int, int], None]
 
 
-def profile_run(
-    model: DactForSequenceClassification,
-    tokenizer: Tokenizer,
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        warmup: Rounds that are not counted.
+        repeats: Rounds that are; with `seconds`, the fewest.
+        seconds: Go on until this much time has passed, for every case.
+    """
+
+    warmup: int = 2
+    repeats: int = 10
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Operations of the parts of a model, for one example."""
+
+    layers: list[LayerFlops]
+    unit: float
+    head: float
+
+    @classmethod
+    def of(cls, subject: Subject) -> Operations:
+        """Counted on the model itself."""
+        layers = layer_flops(subject.model)
+        return cls(layers, unit_flops(subject.model), head_flops(subject.stock, layers))
+
+
+def tokens_per_batch(device: torch.device) -> int:
+    """Most tokens of a batch where a whole data set runs on a device."""
+    return TOKENS.get(device.type, TOKENS["cpu"])
+
+
+def profile_latency(
+    subject: Subject,
     encoded: Encoded,
     *,
-    rule: Rule,
     batch_sizes: Sequence[int],
-    examples: int,
-    warmup: int,
-    repeats: int,
-    trace: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> ProfileResult:
-    """Time the stock encoder, full depth and adaptive inference on real examples.
+    sequence_length: int | None,
+    effort: Effort,
+    score: tuple[str, Score] | None = None,
+    progress: Progress | None = None,
+) -> list[ProfileCase]:
+    """Time the three ways batch by batch.
 
     Args:
-        model: The model, on its device.
-        tokenizer: Its tokenizer.
-        encoded: The examples; evenly spaced ones are taken when there are more than `examples`.
-        rule: What adaptive inference halts by.
-        batch_sizes: Batch sizes, each a case of its own.
-        examples: Most examples per case.
-        warmup: Rounds that are not counted.
-        repeats: Rounds that are.
-        trace: Where to write a torch.profiler trace.
+        subject: What is profiled, on its device.
+        encoded: The examples.
+        batch_sizes: Examples per batch; each is a case of its own.
+        sequence_length: Tokens per example where it was fixed.
+        effort: How long to measure.
+        score: Name and function of the metric, where labels are there.
         progress: Called with rounds done and rounds in all, for each case.
 
     Raises:
         DataError: There is no example.
-        ResourceError: Memory ran out, or the trace cannot be written.
+        ResourceError: Memory ran out.
     """
-    device = model.device
-    chosen = _sample(encoded, examples)
-    ways = make_ways(model.eval(), rule)
-    cases, notices, written = [], [], None
+    operations = Operations.of(subject)
+    cases = []
     for size in batch_sizes:
-        batches = [batch for _, batch in by_length(tokenizer, chosen, size, device)]
-        case = measure(
-            ways,
-            batches,
-            device=device,
-            layers=model.units.layers,
-            rule=str(rule),
-            sequence_length=None,
-            warmup=warmup,
-            repeats=repeats,
+        batches = list(by_length(subject.model.config.encoder_config, encoded, size, subject.model.device))
+        with torch.inference_mode():
+            out = _answers(subject, batches, encoded)
+            found = _case(
+                subject,
+                subject.ways(batches),
+                [positions for positions, _ in batches],
+                encoded,
+                out,
+                operations,
+                effort=effort,
+                batch_size=max(len(positions) for positions, _ in batches),
+                sequence_length=sequence_length,
+                score=score,
+                parts=partial(
+                    break_down,
+                    subject.model,
+                    [subject.rule_for(positions) for positions, _ in batches],
+                    [batch for _, batch in batches],
+                ),
+                progress=progress,
+            )
+        cases.append(found)
+    return cases
+
+
+def profile_throughput(
+    subject: Subject,
+    encoded: Encoded,
+    *,
+    sequence_length: int | None,
+    effort: Effort,
+    score: tuple[str, Score] | None = None,
+    progress: Progress | None = None,
+) -> ProfileCase:
+    """Time the three ways on a whole data set, in batches by tokens; adaptive inference pools survivors.
+
+    Padding the batches is part of the time. Arguments as for `profile_latency`.
+    """
+    model, budget = subject.model, tokens_per_batch(subject.model.device)
+    config, examples = model.config.encoder_config, len(encoded.lengths)
+    rule = subject.rule_for(range(examples))
+
+    def batches() -> Any:
+        return by_length(config, encoded, examples, model.device, tokens=budget)
+
+    def stock(_: int) -> None:
+        for _positions, batch in batches():
+            subject.stock(**batch)
+
+    def full(_: int) -> None:
+        for _positions, batch in batches():
+            model(**batch, rule=Full())
+
+    def adaptive(_: int) -> EngineOutput:
+        return run_batches(model, rule, batches(), examples, regroup=budget // 2)
+
+    with torch.inference_mode():
+        return _case(
+            subject,
+            {"stock": stock, "full": full, "adaptive": adaptive},
+            [list(range(examples))],
+            encoded,
+            adaptive(0),
+            Operations.of(subject),
+            effort=effort,
+            batch_size=max(len(positions) for positions, _ in batches()),
+            sequence_length=sequence_length,
+            score=score,
             progress=progress,
         )
-        cases.append(case)
-        if is_wide(case):
-            notices.append(f"batch {size}: the rounds differ widely; close other programs or raise --repeats")
-    if trace is not None:
-        try:
-            trace.mkdir(parents=True, exist_ok=True)
-            written = str(write_trace(ways, batches[:TRACED_BATCHES], trace, device))
-        except OSError as error:
-            raise ResourceError(
-                f"the trace cannot be written: {error.strerror}",
-                place=str(trace),
-                remedy="choose another --trace",
-            ) from None
-        notices.append(
-            f"trace written to {written}; open it with: tensorboard --logdir {trace} (tab PyTorch Profiler), "
-            "or drop the file on ui.perfetto.dev"
+
+
+def _answers(subject: Subject, batches: Sequence[tuple[Positions, Batch]], encoded: Encoded) -> EngineOutput:
+    """Where every example stops and what it answers, in the order of the examples."""
+    exits = torch.empty(len(encoded.lengths), dtype=torch.long)
+    answers = torch.empty(len(encoded.lengths), subject.model.classes)
+    for positions, batch in batches:
+        out = run_batch(subject.model, subject.rule_for(positions), batch)
+        exits[positions], answers[positions] = out.exit_layer.cpu(), out.answer.float().cpu()
+    return EngineOutput(exits, answers, None)
+
+
+def _case(
+    subject: Subject,
+    ways: dict[str, Way],
+    batches: Sequence[Positions],
+    encoded: Encoded,
+    out: EngineOutput,
+    operations: Operations,
+    *,
+    effort: Effort,
+    batch_size: int,
+    sequence_length: int | None,
+    score: tuple[str, Score] | None,
+    parts: Callable[[], Breakdown] | None = None,
+    progress: Progress | None,
+) -> ProfileCase:
+    """Measure the ways and put the figures together."""
+    model, device = subject.model, subject.model.device
+    samples = take_turns(
+        ways,
+        len(batches),
+        device=device,
+        warmup=effort.warmup,
+        repeats=effort.repeats,
+        seconds=effort.seconds,
+        progress=progress,
+    )
+    totals = {name: round_totals(rounds) for name, rounds in samples.items()}
+    lengths, depths = torch.tensor(encoded.lengths), out.exit_layer.cpu()
+    share = share_of_full(operations.layers, lengths, depths)
+    modules = {"stock": subject.stock, "full": model, "adaptive": model}
+    peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in ways.items()}
+    whole = float(examples_flops(operations.layers, lengths).mean())
+    ran = float(examples_flops(operations.layers, lengths, depths).mean())
+    flops = {
+        "stock": whole + operations.head,
+        "full": whole + model.units.layers * operations.unit,
+        "adaptive": ran + float(depths.double().mean()) * operations.unit,
+    }
+
+    def way(name: str, **known: Any) -> Any:
+        return measurement(
+            samples[name], len(encoded.lengths), flops_per_example=flops[name], peak_memory_mib=peaks[name], **known
         )
-    return ProfileResult(environment(model), cases, notices, written)
+
+    counts = depths.bincount(minlength=model.units.layers + 1)[1:].tolist()
+    return ProfileCase(
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        rule=subject.rule_name,
+        stock=way("stock"),
+        full=way("full"),
+        adaptive=way("adaptive", layers_mean=float(depths.double().mean()), depths=counts),
+        time_ratio_to_stock=ratio(totals["adaptive"], totals["stock"]),
+        full_ratio_to_stock=ratio(totals["full"], totals["stock"]),
+        ideal_ms=share * statistics.median(totals["stock"]),
+        realised_share=ratio(totals["stock"], totals["adaptive"], share),
+        breakdown=parts() if parts is not None else None,
+        metric=score[1](out.answer.cpu(), encoded.labels) if score is not None and encoded.labels is not None else None,
+        metric_name=score[0] if score is not None and encoded.labels is not None else None,
+    )
 
 
-def _sample(encoded: Encoded, examples: int) -> Encoded:
+def sample(encoded: Encoded, examples: int) -> Encoded:
+    """Evenly spaced examples, when there are more than wanted.
+
+    Raises:
+        DataError: There is none.
+    """
     total = len(encoded.lengths)
     if not total:
         raise DataError("there is no example to measure on", remedy="give a split or file with texts")
     step = max(total / examples, 1.0)
     positions = sorted({int(index * step) for index in range(min(examples, total))})
-    return Encoded({name: [rows[p] for p in positions] for name, rows in encoded.inputs.items()}, None, [])
+    labels = None if encoded.labels is None else [encoded.labels[p] for p in positions]
+    return Encoded({name: [rows[p] for p in positions] for name, rows in encoded.inputs.items()}, labels, [])
+
+
+def wide_notices(result: ProfileResult) -> list[str]:
+    """A sentence for every case whose rounds differ so much that its numbers should not be trusted."""
+    remedy = "close other programs or raise --repeats"
+    named = [(f"batch {case.batch_size}", (case.stock, case.full, case.adaptive)) for case in result.cases]
+    named += [("the whole data set", (case.stock, case.full, case.adaptive)) for case in result.throughput]
+    found = [f"{name}: the rounds differ widely; {remedy}" for name, ways in named if is_wide(*ways)]
+    wide = [case for case in result.training if is_wide(case.plain, case.dact)]
+    return found + [f"training, batch {case.batch_size}: the rounds differ widely; {remedy}" for case in wide]
+
+
+def write_trace(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -> Path:
+    """A torch.profiler trace of each way, in the form that TensorBoard's plugin and Perfetto open.
+
+    Args:
+        subject: What is profiled.
+        encoded: The examples; a few batches of them run.
+        batch_size: Examples per batch.
+        folder: Where the trace goes: a log folder of TensorBoard.
+
+    Returns:
+        The trace file.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _record(subject, encoded, batch_size, folder)
+    except OSError as error:
+        raise ResourceError(
+            f"the trace cannot be written: {error.strerror}", place=str(folder), remedy="choose another --trace"
+        ) from None
+
+
+def _record(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -> Path:
+    from torch.profiler import ProfilerActivity, profile, record_function, tensorboard_trace_handler
+
+    device = subject.model.device
+    config = subject.model.config.encoder_config
+    batches = list(by_length(config, encoded, batch_size, device))[:TRACED_BATCHES]
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    before = set(folder.glob("*.pt.trace.json"))
+    with (
+        torch.inference_mode(),
+        profile(
+            activities=activities,
+            record_shapes=True,
+            profile_memory=True,
+            on_trace_ready=tensorboard_trace_handler(str(folder)),
+        ),
+    ):
+        for name, run in subject.ways(batches).items():
+            for number in range(len(batches)):
+                with record_function(f"dact.{name}"):
+                    run(number)
+        synchronise(device)
+    return max(set(folder.glob("*.pt.trace.json")) - before)

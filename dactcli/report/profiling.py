@@ -1,17 +1,20 @@
-"""A profile as a table."""
+"""A profile as tables: latency per batch, throughput of the whole data set, the training step."""
 
 from __future__ import annotations
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.console import bar
 from dactcli.report.evaluation import histogram
-from dactcli.results import Interval, Measurement, ProfileCase, ProfileResult
+from dactcli.results import Breakdown, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
+
+BAR = 20  # cells
 
 
 def render_profile(result: ProfileResult) -> Group:
-    """Latency of the stock encoder, full depth and adaptive inference, and their ratios.
+    """Every measurement of a profile, and where it was taken.
 
     Args:
         result: What `dact profile` measured.
@@ -21,31 +24,89 @@ def render_profile(result: ProfileResult) -> Group:
         f"{place['device']} ({place['device_name']}), {place['threads']} threads, torch {place['torch']}, "
         f"transformers {place['transformers']}, {place['dtype']}"
     )
-    return Group(head, *(_case(case) for case in result.cases))
+    views: list[RenderableType] = [head]
+    for case in result.cases:
+        views.append(_case(case, f"latency, batch {case.batch_size}"))
+        if case.breakdown is not None:
+            views.append(_breakdown(case.breakdown))
+    views += [_case(case, "throughput, whole data set", whole=True) for case in result.throughput]
+    views += [_training(case) for case in result.training]
+    return Group(*views)
 
 
-def _case(case: ProfileCase) -> Table:
-    """One row per figure, one column per way, so that it fits a narrow terminal."""
-    length = "real lengths" if case.sequence_length is None else f"{case.sequence_length} tokens"
-    table = Table(
-        title=f"batch {case.batch_size}, {length}, rule {case.rule}", title_justify="left", title_style="bold"
-    )
+def _length(tokens: int | None) -> str:
+    return "real lengths" if tokens is None else f"{tokens} tokens"
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
-    for heading in ("stock", "full depth", "adaptive"):
+    for heading in headings:
         table.add_column(heading, justify="right")
+    return table
+
+
+def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Table:
+    """One row per figure, one column per way, so that it fits a narrow terminal."""
+    table = _table(f"{title}, {_length(case.sequence_length)}, rule {case.rule}", "stock", "full depth", "adaptive")
     ways = (case.stock, case.full, case.adaptive)
     table.add_row("time / stock", "1", _interval(case.full_ratio_to_stock), _interval(case.time_ratio_to_stock))
+    table.add_row("ideal time / time", "", "", _interval(case.realised_share))
+    _speed(table, ways, "pass" if whole else "batch")
+    table.add_row("GFLOP per example", *(_number(way.flops_per_example, 1e-9, 2) for way in ways))
+    table.add_row("peak memory, MiB", *(_number(way.peak_memory_mib, 1, 0) for way in ways))
+    table.add_row("mean layers", *(_number(way.layers_mean, 1, 2) for way in ways))
+    table.add_row("stops by layer", *(Text(histogram(way.depths or []), style="cyan") for way in ways))
+    if case.metric is not None:
+        table.add_row(str(case.metric_name), "", "", f"{case.metric:.4f}")
+    if case.baseline is not None:
+        table.add_row("time / stock, to baseline", "", "", f"{case.baseline['time_ratio_to_stock']:.2f} x")
+        table.add_row("ms, to baseline", "", "", f"{case.baseline['latency_ms_p50']:.2f} x")
+    return table
+
+
+def _speed(table: Table, ways: tuple[Measurement, ...], unit: str) -> None:
     table.add_row("examples per second", *(f"{way.examples_per_second:,.0f}" for way in ways))
     for percent in (50, 90, 99):
-        table.add_row(f"ms per batch, p{percent}", *(f"{_latency(way, percent):.2f}" for way in ways))
+        table.add_row(f"ms per {unit}, p{percent}", *(f"{_latency(way, percent):,.2f}" for way in ways))
     table.add_row("spread of the rounds", *(f"{way.latency_ms_spread:.0%}" for way in ways))
-    table.add_row("mean layers", *("-" if way.layers_mean is None else f"{way.layers_mean:.2f}" for way in ways))
-    table.add_row("stops by layer", *(Text(histogram(way.depths or []), style="cyan") for way in ways))
+
+
+def _breakdown(parts: Breakdown) -> Table:
+    """Where the adaptive time went, with bars."""
+    named = [("embeddings", parts.embeddings_ms)]
+    named += [(f"layer {number}", spent) for number, spent in enumerate(parts.layers_ms, 1)]
+    named += [
+        ("units", parts.units_ms),
+        ("rule", parts.rule_ms),
+        ("regrouping", parts.regrouping_ms),
+        ("other", parts.other_ms),
+    ]
+    total = sum(spent for _, spent in named) or 1.0
+    table = _table("where the adaptive time goes", "ms", "share", "")
+    table.columns[-1].justify = "left"
+    for name, spent in named:
+        table.add_row(name, f"{spent:,.2f}", f"{spent / total:.1%}", Text(bar(spent / total, BAR), style="cyan"))
+    return table
+
+
+def _training(case: TrainingCase) -> Table:
+    table = _table(f"training step, batch {case.batch_size}, {_length(case.sequence_length)}", "plain", "DACT")
+    ways = (case.plain, case.dact)
+    table.add_row("time / plain", "1", _interval(case.time_ratio_to_plain))
+    _speed(table, ways, "step")
+    for phase in case.phases_ms["plain"]:
+        table.add_row(f"ms, {phase}", *(f"{case.phases_ms[name][phase]:,.2f}" for name in ("plain", "dact")))
+    table.add_row("peak memory, MiB", *(_number(way.peak_memory_mib, 1, 0) for way in ways))
     return table
 
 
 def _latency(way: Measurement, percent: int) -> float:
     return {50: way.latency_ms_p50, 90: way.latency_ms_p90, 99: way.latency_ms_p99}[percent]
+
+
+def _number(value: float | None, factor: float, digits: int) -> str:
+    return "-" if value is None else f"{value * factor:,.{digits}f}"
 
 
 def _interval(ratio: Interval) -> str:

@@ -54,6 +54,12 @@ def test_a_newcomers_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [case["batch_size"] for case in cases] == [1, 8]
     assert all(case["stock"]["latency_ms_p50"] > 0 for case in cases)
     assert all(sum(case["adaptive"]["depths"]) == 16 for case in cases)
+    for case in cases:
+        assert set(case["time_ratio_to_stock"]) == set(case["realised_share"]) == {"median", "low", "high"}
+        assert all(case[way]["flops_per_example"] > 0 for way in ("stock", "full", "adaptive"))
+        assert case["metric_name"] == "accuracy"
+    (whole,) = json.loads(timed.stdout)["throughput"]
+    assert whole["adaptive"]["depths"] == cases[0]["adaptive"]["depths"]
 
     resumed = dact("finetune", "tiny.yaml", "--resume")
     assert resumed.exit_code == 0
@@ -239,6 +245,34 @@ def test_a_sweep_that_is_none_is_refused(sweep: str, tmp_path: Path) -> None:
     assert "is not understood; write KEY=V1,V2" in result.stderr
 
 
+QUICK = ("--batch-size", "2", "--examples", "4", "--repeats", "2", "--warmup", "0")
+
+
+def test_random_weights_are_profiled_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = dact("profile", "--random", "bert-tiny", "--depths", "1,2,2", "--sequence-length", "8", *QUICK)
+    assert shown.exit_code == 0
+    for part in ("8 tokens, rule depths", "ideal time / time", "where the adaptive time goes", "throughput, whole"):
+        assert part in shown.stdout
+    monkeypatch.setattr("dactcli.cli.profile.FALLBACK", "bert-tiny")
+    fallen = dact("profile", "--json", *QUICK)
+    assert "random bert-tiny weights at forced depths" in fallen.stderr
+    assert json.loads(fallen.stdout)["cases"][0]["adaptive"]["depths"] == [2, 2]
+
+
+def test_training_steps_and_earlier_profiles(tiny_run: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "earlier.json"
+    assert dact("profile", tiny_run, *QUICK, "--output", kept, "--json").exit_code == 0
+    shown = dact("profile", tiny_run, *QUICK, "--baseline", kept, "--dtype", "bf16", "--threads", "1")
+    assert shown.exit_code == 0
+    assert "time / stock, to baseline" in shown.stdout
+    assert "the baseline was taken elsewhere (" in shown.stderr
+    trained = dact("profile", tiny_run, "--train", *QUICK, "--sequence-length", "12")
+    assert trained.exit_code == 0
+    for part in ("training step, batch 2, 12 tokens", "time / plain", "ms, backward", "peak memory, MiB"):
+        assert part in trained.stdout
+
+
 def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Path) -> None:
     result = dact(
         "profile", tiny_run, "--batch-size", "4", "--examples", "8", "--repeats", "2", "--trace", tmp_path / "trace"
@@ -269,6 +303,13 @@ def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Pa
         (["inspect"], 2, 'there is no text to inspect; write dact inspect "some sentence"'),
         (["inspect", "a", "b", "--pair", "c"], 2, "--pair: goes with exactly one TEXT"),
         (["profile", "RUN", "--batch-size", "0,x"], 2, "--batch-size: '0,x' is no list of sizes"),
+        (["profile", "RUN", "--random", "bert-base"], 2, "a run and --random exclude each other; give one of them"),
+        (["profile", "--random", "bert-huge"], 2, "--random: geometry 'bert-huge' is unknown"),
+        (["profile", "--random", "bert-tiny", "--rule", "exact"], 2, "--rule: random weights halt at forced depths"),
+        (["profile", "--random", "bert-tiny", "--data", "x.csv"], 2, "--data: random weights read no texts"),
+        (["profile", "RUN", "--depths", "9"], 2, "--depths: '9' is no list of depths from 1 to 3"),
+        (["profile", "RUN", "--dtype", "int8"], 2, "--dtype: type 'int8' is unknown"),
+        (["profile", "RUN", "--baseline", "none.json"], 2, "--baseline none.json: cannot be read"),
         (["profile", "RUN", "--device", "cuda"], 5, "--device cuda: "),
         (["profile", "RUN", "--device", "gpu"], 2, "--device: device 'gpu' is unknown"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -18,6 +19,7 @@ from dactcli.report.profiling import render_profile
 from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import PlainScreen, RichScreen, render_training
 from dactcli.results import (
+    Breakdown,
     Calibration,
     ComparedRule,
     Comparison,
@@ -29,6 +31,7 @@ from dactcli.results import (
     ProfileCase,
     ProfileResult,
     RuleResult,
+    TrainingCase,
     TrainResult,
 )
 
@@ -59,12 +62,30 @@ EVALUATION = EvalResult(
 
 def way(p50: float, layers: float | None = None) -> Measurement:
     depths = [8, 16, 4, 4] if layers else None
-    return Measurement(p50, p50 * 1.1, p50 * 1.3, 32000 / p50, 0.02, layers, depths)
+    return Measurement(p50, p50 * 1.1, p50 * 1.3, 32000 / p50, 0.02, 1.5e9, 90.0, layers, depths)
+
+
+def case(**known: Any) -> ProfileCase:
+    return ProfileCase(
+        32,
+        None,
+        "exact",
+        way(100),
+        way(101),
+        way(58, 2.125),
+        Interval(0.58, 0.57, 0.6),
+        Interval(1.01, 1, 1.02),
+        ideal_ms=53.1,
+        realised_share=Interval(0.916, 0.9, 0.93),
+        **known,
+    )
 
 
 PROFILE = ProfileResult(
     {"device": "cpu", "device_name": "Example CPU", "threads": 2, "torch": "2.13.0", "transformers": "5.23.0", "dtype": "float32"},
-    [ProfileCase(32, None, "exact", way(100), way(101), way(58, 2.125), Interval(0.58, 0.57, 0.6), Interval(1.01, 1, 1.02))],
+    [case(breakdown=Breakdown([20, 15, 8, 4], 2, 3, 1, 0.5, 4.5), metric=0.94, metric_name="accuracy", baseline={"time_ratio_to_stock": 0.9, "latency_ms_p50": 0.95})],
+    [case()],
+    [TrainingCase(32, 64, way(200), way(204), Interval(1.02, 1.01, 1.03), {name: {"forward": 60.0, "backward": 120.0, "optimizer": 20.0} for name in ("plain", "dact")})],
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ a mask keeps it in the state: per-row tensors in `per_row` (they leave with thei
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -73,6 +74,11 @@ class Encoder(ABC):
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
+
+    @property
+    @abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """The modules of layers 1..N."""
 
     @abstractmethod
     def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dactcli.model.encoders.base import Encoder, EncoderState, padding_mask
 
@@ -14,6 +15,12 @@ class BertEncoder(Encoder):
 
     build: ClassVar[dict[str, Any]] = {"add_pooling_layer": False}
 
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """`encoder.layer`."""
+        found: Sequence[nn.Module] = self.model.encoder.layer
+        return found
+
     def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
         """Word, position and type embeddings [B, T, H]."""
         hidden = self.model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
@@ -22,5 +29,5 @@ class BertEncoder(Encoder):
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         """One transformer layer."""
-        state.hidden = self.model.encoder.layer[layer - 1](state.hidden, state.mask)
+        state.hidden = self.layers[layer - 1](state.hidden, state.mask)
         return state

@@ -1,0 +1,112 @@
+"""A whole split of a trained run: latency at a budget of layers, and throughput against transformers' pipeline.
+
+The rule is the run's own: calibrate it first, on its calibration split. Throughput starts from
+texts and ends at labels for every way: tokenising is part of the time. The pipeline holds a plainly fine-tuned
+classifier of the same encoder (random head weights do as well: they cost the same).
+
+    dact eval runs/sst2-1 --calibrate budget=3.0
+    python benchmarks/dataset.py runs/sst2-1 --split test --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import torch
+
+from dactcli.cli import options as shared
+from dactcli.data.batches import by_length, encode
+from dactcli.data.sources import load_splits
+from dactcli.model.checkpoint import load_run
+from dactcli.model.engine import run_batches
+from dactcli.profiling.latency import ratio, round_totals, take_turns
+from dactcli.profiling.profile import Effort, profile_latency, tokens_per_batch
+from dactcli.profiling.ways import Subject, stock_classifier
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=32)
+    options = parser.parse_args()
+    shared.quieten_libraries()
+    run = load_run(options.run)
+    model, tokenizer = run.model.eval(), run.tokenizer
+    rule = model.rule(shared.default_rule(run))
+    stock = stock_classifier(model)
+    subject = Subject(model, stock, rule)
+    encoded, _ = shared.run_examples(run, options.split, None)
+    (case,) = profile_latency(
+        subject,
+        encoded,
+        batch_sizes=[options.batch_size],
+        sequence_length=None,
+        effort=Effort(1, options.rounds),
+    )
+    layers = case.adaptive.layers_mean or 0.0
+    print(f"{options.run.name}, {options.split}, {len(encoded.lengths):,} examples, rule {rule}: {layers:.2f} layers")
+    for name, found in {
+        "full depth / stock": case.full_ratio_to_stock,
+        "adaptive / stock": case.time_ratio_to_stock,
+        "realised share": case.realised_share,
+    }.items():
+        print(f"  {name:40} {found.median:.3f} ({found.low:.3f}-{found.high:.3f})", flush=True)
+    texts = load_splits(run.recipe, only=(options.split,)).splits[options.split]["text"][:]
+    throughput(subject, tokenizer, texts, layers, options)
+
+
+def throughput(
+    subject: Subject, tokenizer: object, texts: list[str], layers: float, options: argparse.Namespace
+) -> None:
+    """Texts to labels: the pipeline as it comes, the stock encoder with our batches, adaptive inference."""
+    from transformers import pipeline
+
+    model, stock, rule = subject.model, subject.stock, subject.rule
+    budget, longest = tokens_per_batch(model.device), tokenizer.model_max_length  # type: ignore[attr-defined]
+    piped = pipeline("text-classification", model=stock, tokenizer=tokenizer, batch_size=32)
+
+    def batches() -> object:
+        encoded = encode(tokenizer, texts, max_length=longest)  # type: ignore[arg-type]
+        return by_length(tokenizer, encoded, len(texts), tokens=budget)  # type: ignore[arg-type]
+
+    def pipe(_: int) -> object:
+        return piped(texts, truncation=True, max_length=longest)
+
+    def bucketed(_: int) -> object:
+        return [stock(**batch).logits.argmax(-1) for _, batch in batches()]  # type: ignore[attr-defined]
+
+    def pooled(_: int) -> object:
+        return run_batches(model, rule, batches(), len(texts), regroup=budget // 2).answer.argmax(-1)  # type: ignore[arg-type]
+
+    def apart(_: int) -> object:
+        return run_batches(model, rule, batches(), len(texts), regroup=0).answer.argmax(-1)  # type: ignore[arg-type]
+
+    def by_rows(_: int) -> object:
+        encoded = encode(tokenizer, texts, max_length=longest)  # type: ignore[arg-type]
+        rows = by_length(tokenizer, encoded, options.batch_size)  # type: ignore[arg-type]
+        return run_batches(model, rule, rows, len(texts), regroup=0).answer.argmax(-1)
+
+    ways = {
+        "pipeline": pipe,
+        "stock, our batches": bucketed,
+        "adaptive, pooled": pooled,
+        "adaptive, not pooled": apart,
+        "adaptive, batches by rows, not pooled": by_rows,
+    }
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        samples = take_turns(ways, 1, device=model.device, warmup=1, repeats=options.rounds)
+    times = {name: round_totals(rounds) for name, rounds in samples.items()}
+    for name, spent in times.items():
+        found = ratio(times["pipeline"], spent)
+        rate = len(texts) / (sorted(spent)[len(spent) // 2] / 1000)
+        print(f"  {name:40} {rate:7.0f} examples/s, {found.median:.2f} x pipeline ({found.low:.2f}-{found.high:.2f})")
+    print(f"  goal: 1.3 x N / mean layers = {1.3 * model.units.layers / layers:.2f} x pipeline", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""How much of the time that adaptive depth could save is saved: random weights, forced depths, measured in turn.
+
+Prints, for one batch size and length: time of full depth over stock, of adaptive inference in which nobody halts over
+full depth, and for each depth profile the realised share (ideal time over adaptive time; see `dact profile`).
+
+    python benchmarks/realised_share.py --batch-size 32 --tokens 32 --rounds 20
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+import torch
+
+from dactcli.data.batches import by_length
+from dactcli.model.rules import ForcedDepths, Full
+from dactcli.profiling.flops import layer_flops, share_of_full
+from dactcli.profiling.geometry import depth_profile, random_examples, random_model
+from dactcli.profiling.latency import ratio, round_totals, take_turns
+from dactcli.profiling.ways import Subject, run_batch, stock_classifier
+
+
+def skewed(layers: int, examples: int) -> str:
+    """70 % stop at layer 3, the rest evenly at the later ones."""
+    later = round(0.3 * examples)
+    rest = [4 + index * (layers - 3) // later for index in range(later)] if later else []
+    return ",".join(map(str, [3] * (examples - later) + rest))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--geometry", default="bert-base")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--examples", type=int, help="per round; one batch without")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=1)
+    options = parser.parse_args()
+    model = random_model(options.geometry)
+    examples, layers = options.examples or options.batch_size, model.units.layers
+    encoded = random_examples(model, examples, options.tokens)
+    batches = list(by_length(model.config.encoder_config, encoded, options.batch_size))
+    stock = stock_classifier(model)
+    profiles = {"uniform": "uniform", "70 % at 3": skewed(layers, examples), "nobody halts": str(layers)}
+    ways = Subject(model, stock, Full()).ways(batches)
+    del ways["adaptive"]
+    shares = {}
+    operations = layer_flops(model)
+    for name, text in profiles.items():
+        depths = depth_profile(text, layers, examples)
+        shares[name] = share_of_full(operations, torch.tensor(encoded.lengths), depths)
+
+        def run(number: int, depths: torch.Tensor) -> object:
+            positions, batch = batches[number]
+            return run_batch(model, ForcedDepths(depths[positions]), batch)
+
+        ways[name] = partial(run, depths=depths)
+    with torch.inference_mode():
+        samples = take_turns(
+            ways, len(batches), device=torch.device("cpu"), warmup=options.warmup, repeats=options.rounds
+        )
+    times = {name: round_totals(rounds) for name, rounds in samples.items()}
+    where = f"{options.geometry}, batch {options.batch_size}, {options.tokens} tokens, {options.rounds} rounds"
+    print(f"{where}, stock {sorted(times['stock'])[options.rounds // 2] / len(batches):.1f} ms per batch")
+    found = {
+        "full depth / stock": ratio(times["full"], times["stock"]),
+        "nobody halts / full depth": ratio(times["nobody halts"], times["full"]),
+        "realised share, uniform": ratio(times["stock"], times["uniform"], shares["uniform"]),
+        "realised share, 70 % at 3": ratio(times["stock"], times["70 % at 3"], shares["70 % at 3"]),
+    }
+    for name, interval in found.items():
+        print(f"  {name:28} {interval.median:.3f} ({interval.low:.3f}-{interval.high:.3f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
