@@ -22,7 +22,7 @@ from dactcli.data.sources import load_splits
 from dactcli.model.checkpoint import load_run
 from dactcli.model.engine import run_batches
 from dactcli.profiling.latency import ratio, round_totals, take_turns
-from dactcli.profiling.profile import Effort, profile_latency, tokens_per_batch
+from dactcli.profiling.profile import Effort, profile_latency, profile_throughput, tokens_per_batch
 from dactcli.profiling.ways import Subject, stock_classifier
 
 
@@ -55,6 +55,10 @@ def main() -> None:
         "realised share": case.realised_share,
     }.items():
         print(f"  {name:40} {found.median:.3f} ({found.low:.3f}-{found.high:.3f})", flush=True)
+    whole = profile_throughput(subject, encoded, sequence_length=None, effort=Effort(1, options.rounds)).realised_share
+    print(
+        f"  realised share, whole data set, pooled   {whole.median:.3f} ({whole.low:.3f}-{whole.high:.3f})", flush=True
+    )
     texts = load_splits(run.recipe, only=(options.split,)).splits[options.split]["text"][:]
     throughput(subject, tokenizer, texts, layers, options)
 
