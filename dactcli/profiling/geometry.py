@@ -126,13 +126,12 @@ def depth_profile(text: str, layers: int, examples: int) -> Tensor:
     Raises:
         UsageError: It is not understood, or a depth is none of 1..N.
     """
-    source = text
-    if text != "uniform" and Path(text).is_file():
-        source = Path(text).read_text(encoding="utf-8")
-    try:
-        depths = [*range(1, layers + 1)] if text == "uniform" else [int(part) for part in _parts(source)]
-    except ValueError:
-        depths = []
+    depths = [*range(1, layers + 1)] if text == "uniform" else _numbers(text)
+    if depths is None:
+        try:
+            depths = _numbers(Path(text).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            depths = None
     if not depths or min(depths) < 1 or max(depths) > layers:
         raise UsageError(
             f"{text!r} is no list of depths from 1 to {layers}",
@@ -143,5 +142,7 @@ def depth_profile(text: str, layers: int, examples: int) -> Tensor:
     return shares[torch.randperm(examples, generator=torch.Generator().manual_seed(0))]
 
 
-def _parts(text: str) -> list[str]:
-    return text.replace(",", " ").replace("[", " ").replace("]", " ").split()
+def _numbers(text: str) -> list[int] | None:
+    """Whole numbers set apart by commas, spaces or lines; None where there is anything else."""
+    parts = text.replace(",", " ").replace("[", " ").replace("]", " ").split()
+    return [int(part) for part in parts] if parts and all(part.isdigit() for part in parts) else None

@@ -145,7 +145,8 @@ def test_depth_profiles(tmp_path: Path) -> None:
     assert sorted(geometry.depth_profile("2,3,3", 4, 6).tolist()) == [2, 2, 3, 3, 3, 3]
     (tmp_path / "depths.json").write_text("[1, 4]")
     assert sorted(geometry.depth_profile(str(tmp_path / "depths.json"), 4, 3).tolist()) == [1, 1, 4]
-    for wrong in ("5", "0,1", "deep", "", "1.5"):
+    assert geometry.depth_profile(",".join(["3"] * 500), 4, 2).tolist() == [3, 3]
+    for wrong in ("5", "0,1", "deep", "", "1.5", str(tmp_path), "x" * 500):
         with pytest.raises(UsageError, match="--depths: .* is no list of depths from 1 to 4; write uniform"):
             geometry.depth_profile(wrong, 4, 8)
 

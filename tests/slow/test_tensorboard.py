@@ -70,10 +70,12 @@ def test_the_overview_and_operator_pages_show_the_trace(tiny_run: Path, tmp_path
         run = first_run(base, log)
         (worker, *_) = ask(base, "workers", run=run, view="Overview")
         assert {"Overview", "Operator", "Trace", "Memory"} <= set(ask(base, "views", run=run))
-        overview = ask(base, "overview", run=run, worker=worker, view="Overview")
+        (span,) = ask(base, "spans", run=run, worker=worker)
+        here = {"run": run, "worker": worker, "span": span}
+        overview = ask(base, "overview", **here, view="Overview")
         times = {row["name"]: row["value"] for row in overview["performance"][0]["children"]}
         assert times["CPU Exec"] > 0
-        table = ask(base, "operation/table", run=run, worker=worker, view="Operator", group_by="Operation")
+        table = ask(base, "operation/table", **here, view="Operator", group_by="Operation")
         names = {row["name"]: row["calls"] for row in table["data"]}
         assert names["aten::addmm"] > 0
         assert any("scaled_dot_product" in name for name in names)
