@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ TOKENS = 32
 
 
 def profile(
+    context: typer.Context,
     run: Annotated[
         Path | None,
         typer.Argument(
@@ -85,6 +87,8 @@ def profile(
     if threads is not None:
         import torch
 
+        # whoever runs the command inside a longer program keeps the number that it had
+        context.call_on_close(partial(torch.set_num_threads, torch.get_num_threads()))
         torch.set_num_threads(threads)
     geometry = _geometry(run, random, data)
     if geometry is not None:

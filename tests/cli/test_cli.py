@@ -263,8 +263,11 @@ def test_random_weights_are_profiled_without_a_run(tmp_path: Path, monkeypatch: 
 def test_training_steps_and_earlier_profiles(tiny_run: Path, tmp_path: Path) -> None:
     kept = tmp_path / "earlier.json"
     assert dact("profile", tiny_run, *QUICK, "--output", kept, "--json").exit_code == 0
-    shown = dact("profile", tiny_run, *QUICK, "--baseline", kept, "--dtype", "bf16", "--threads", "1")
+    before = torch.get_num_threads()
+    shown = dact("profile", tiny_run, *QUICK, "--baseline", kept, "--dtype", "bf16", "--threads", str(before + 1))
     assert shown.exit_code == 0
+    assert f"{before + 1} threads" in shown.stdout
+    assert torch.get_num_threads() == before
     assert "time / stock, to baseline" in shown.stdout
     assert "the baseline was taken elsewhere (" in shown.stderr
     trained = dact("profile", tiny_run, "--train", *QUICK, "--sequence-length", "12")
