@@ -9,7 +9,8 @@ with its exit code. Anything else is a defect of ours and keeps its traceback.
     │   └── DataError        2    a data file, a column, a label, a split
     ├── ArtefactError        3    a run folder or saved model that is missing, damaged or not ours
     ├── DivergedError        4    training reached a loss or gradient that is not finite
-    └── ResourceError        5    no such device, disk full, folder not writable, out of memory
+    ├── ResourceError        5    no such device, disk full, folder not writable, out of memory
+    └── StoppedError  130, 143    a signal ended a training, which can be resumed
 """
 
 from __future__ import annotations
@@ -69,6 +70,21 @@ class ResourceError(DactError):
     """The machine lacks what was asked for: a device, disk space, a writable folder, memory."""
 
     exit_code = 5
+
+
+class StoppedError(DactError):
+    """A signal ended a training, after what it had learned was saved.
+
+    Args:
+        number: The signal's number.
+        fault: As for DactError.
+        place: As for DactError.
+        remedy: As for DactError.
+    """
+
+    def __init__(self, number: int, fault: str, *, place: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(fault, place=place, remedy=remedy)
+        self.exit_code = 128 + number
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -78,6 +78,24 @@ class Silence:
         return lambda *values: self.heard.append((name, values[0] if values else None))
 
 
+STEPS = "training.save_steps=3"
+
+
+class Interrupt(Silence):
+    """Ends a training at a step of a stage, as a kill would."""
+
+    def __init__(self, stage: int, step: int) -> None:
+        super().__init__()
+        self.stage, self.step, self.now = stage, step, 0
+
+    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
+        self.now = number
+
+    def stepped(self, step: int) -> None:
+        if (self.now, step) == (self.stage, self.step):
+            raise KeyboardInterrupt
+
+
 def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> Any:
     """Fine-tune by a recipe text, quietly; the output goes into `folder / 'runs'`."""
     from dactcli.data.tasks import complete

@@ -78,7 +78,7 @@ def calibrate(
     """
     from dactcli.errors import UsageError
     from dactcli.evaluation.calibration import CALIBRATION, bound_facts, calibrate_budget, calibrate_risk, free_rule
-    from dactcli.report.console import write_document
+    from dactcli.storage import write_json
 
     if run.model.regression:
         raise UsageError("is for classes, and this is a regression", place=PLACE, remedy="use --rule tolerance:T")
@@ -103,7 +103,7 @@ def calibrate(
             mixes=run.model.mixes,
             facts=facts,
         )
-    write_document(found.to_json(), run.folder / CALIBRATION)
+    write_json(run.folder / CALIBRATION, found.to_json())
     return found
 
 

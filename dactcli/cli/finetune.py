@@ -27,6 +27,12 @@ def finetune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run of the recipe's name.")
     ] = False,
+    weights_only: Annotated[
+        bool,
+        typer.Option(
+            "--weights-only", help="With --resume: go on even without the checkpoint's optimizer and random state."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the complete recipe and what would run, and stop.")
     ] = False,
@@ -42,6 +48,10 @@ def finetune(
     from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
 
+    if weights_only and not resume:
+        from dactcli.errors import UsageError
+
+        raise UsageError("goes with --resume", place="--weights-only", remedy="add --resume, or leave it out")
     if sweeps:
         _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output)
         return
@@ -58,7 +68,7 @@ def finetune(
         finished = _nothing_to_resume(runs_named(folder, name), folder / name)
         options.emit(finished, as_json=as_json, output=output)
         return
-    result = run_one(full, device=options.usable_device(device), resume=going_on)
+    result = run_one(full, device=options.usable_device(device), resume=going_on, weights_only=weights_only)
     options.emit(result.to_json(), as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.console import results
@@ -67,14 +77,21 @@ def finetune(
         results().print(render_training(result))
 
 
-def run_one(recipe: Recipe, *, device: torch.device, resume: Path | None) -> TrainResult:
+def run_one(recipe: Recipe, *, device: torch.device, resume: Path | None, weights_only: bool = False) -> TrainResult:
     """Train by a complete recipe, with the screen that this terminal can show."""
     from dactcli.evaluation.evaluate import validator
     from dactcli.report.training import screen
     from dactcli.training.fit import fit
 
     with screen() as listener:
-        return fit(recipe, evaluate=validator(recipe), listener=listener, device=device, resume=resume)
+        return fit(
+            recipe,
+            evaluate=validator(recipe),
+            listener=listener,
+            device=device,
+            resume=resume,
+            weights_only=weights_only,
+        )
 
 
 def _sweep(

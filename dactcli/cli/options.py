@@ -73,7 +73,9 @@ def open_run(path: Path | None, device: str) -> Run:
 def emit(document: Any, *, as_json: bool, output: Path | None) -> None:
     """Print the JSON document, write it to a file, both or neither."""
     from dactcli.report.console import print_json, write_document
+    from dactcli.storage import versioned
 
+    document = versioned(document)
     if output is not None:
         write_document(document, output)
     if as_json:

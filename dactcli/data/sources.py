@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dactcli.data import agreement
 from dactcli.data.files import Table, describe, read_hub, read_table
+from dactcli.data.overlap import overlaps
 from dactcli.data.tasks import HIDDEN, Scale, class_names, is_regression, label_key
 from dactcli.errors import DataError, did_you_mean
 from dactcli.recipe.schema import SPLITS, DataSection, Recipe
@@ -75,7 +76,7 @@ def load_splits(recipe: Recipe, *, only: Collection[str] | None = None) -> Split
         labels=scale.labels,
         range=scale.range,
         fingerprint={split: _fingerprint(values) for split, values in columns.items()},
-        notices=reader.notices,
+        notices=[*reader.notices, *overlaps(columns)],
     )
 
 

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dactcli.errors import UsageError
+from dactcli.errors import ArtefactError, UsageError
 from dactcli.evaluation.outputs import LayerOutputs, examples_digest
 from dactcli.model.checkpoint import weights_digest
 from dactcli.model.decide import exit_layers
 from dactcli.model.rules import RULES, Full, Rule
 from dactcli.results import Calibration
+from dactcli.storage import check_format
 
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
@@ -287,10 +288,13 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
         return None, None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        check_format(document.pop("format", None), str(path))
         document.pop("promise", None)
         found = Calibration(**document)
         run.model.rule(found.rule, place=str(path))
-    except (OSError, ValueError, TypeError, AttributeError, UsageError):
+    except ArtefactError as error:
+        return None, error.sentence
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, UsageError):
         return None, f"{path}: the calibration cannot be read and is void; calibrate again"
     now = {
         "weights_sha256": weights_digest(run.folder),

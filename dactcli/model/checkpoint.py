@@ -6,20 +6,21 @@ architecture we do not know, a custom attention implementation or a layer count 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+from safetensors import SafetensorError
 
-from dactcli.errors import ArtefactError, RecipeError, UsageError, did_you_mean
+from dactcli.errors import ArtefactError, RecipeError, ResourceError, UsageError, did_you_mean
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.model.encoders import FAMILIES
 from dactcli.model.heads import Pooling
 from dactcli.model.loss import Objective
 from dactcli.model.rules import make_rule
+from dactcli.storage import FORMAT, check_format, sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 
     from dactcli.recipe.schema import Recipe
 
+# what a configuration may ask for at most; a layer count of a billion would be built before any weight is missed
+SIZES = {
+    "num_hidden_layers": 1_000,
+    "num_hidden_groups": 1_000,
+    "hidden_size": 100_000,
+    "embedding_size": 100_000,
+    "num_attention_heads": 10_000,
+    "intermediate_size": 1_000_000,
+    "vocab_size": 100_000_000,
+    "max_position_embeddings": 10_000_000,
+    "type_vocab_size": 10_000,
+}
+NUMBERS = ("layer_norm_eps", "initializer_range", "hidden_dropout_prob", "attention_probs_dropout_prob")
 ATTENTION = (None, "eager", "sdpa")
 LATEST = Path("runs/latest")
 
@@ -157,18 +171,32 @@ def save_model(model: DactForSequenceClassification, tokenizer: Tokenizer, folde
         model: The model.
         tokenizer: Its tokenizer.
         folder: Where to; made if missing.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
     """
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    model.config.dact_format = FORMAT
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:  # the kinds of Python, torch and safetensors
+        raise unsaved(folder, error) from None
+
+
+def unsaved(folder: Path, error: Exception) -> ResourceError:
+    """The error of a model or checkpoint that could not be written."""
+    # torch's own words for a full disk are a line of its source
+    reason = "the disk took only a part of it" if isinstance(error, RuntimeError) else _first_line(error)
+    return ResourceError(
+        f"cannot be written: {reason}",
+        place=str(folder),
+        remedy="free the disk or its limit; what was saved before is untouched, and --resume goes on from it",
+    )
 
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 of a saved model's weights."""
-    digest = hashlib.sha256()
-    with (folder / "model.safetensors").open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return sha256(folder / "model.safetensors")
 
 
 def _recipe(folder: Path) -> Recipe | None:
@@ -210,6 +238,7 @@ def _screen(folder: Path, *, bare: bool = False) -> None:
             place=str(path),
             remedy="name it as model.encoder in a recipe and run dact finetune",
         )
+    check_format(config.get("dact_format"), str(path))
     _screen_values(config, path)
     _screen_dact(config, path)
     encoder = config.get("encoder_config")
@@ -250,16 +279,37 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
 
 def _screen_encoder(config: dict[str, Any], path: Path) -> None:
     _screen_values(config, path)
-    kind, layers = config.get("model_type"), config.get("num_hidden_layers", 12)
+    kind = config.get("model_type")
     if kind not in FAMILIES:
         raise ArtefactError(
             f"encoders of type {kind!r} are not supported",
             place=str(path),
             remedy=f"use one of {', '.join(FAMILIES)}",
         )
-    if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
+    for key, most in SIZES.items():
+        size = config.get(key, 1)
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
+            raise ArtefactError(
+                f"{key} is {size!r}", place=str(path), remedy=f"it must be a whole number from 1 to {most:,}"
+            )
+    for key in NUMBERS:
+        if isinstance(value := config.get(key, 0.0), bool) or not isinstance(value, int | float):
+            raise ArtefactError(f"{key} is {value!r}", place=str(path), remedy="it must be a number")
+    _screen_memory(config, path)
+
+
+def _screen_memory(config: dict[str, Any], path: Path) -> None:
+    """Refuse sizes that the weights beside them cannot have, before memory is taken for them."""
+    held = sum(file.stat().st_size for file in path.parent.glob("*.safetensors"))
+    width, inner = config.get("hidden_size", 1), config.get("intermediate_size", 1)
+    layer = 4 * width * width + 2 * width * inner
+    repeated = config.get("num_hidden_groups", config.get("num_hidden_layers", 1))  # ALBERT's layers share weights
+    asked = config.get("vocab_size", 1) * config.get("embedding_size", width) + repeated * layer
+    if held and asked > held:  # a weight takes a byte at the very least
         raise ArtefactError(
-            f"num_hidden_layers is {layers!r}", place=str(path), remedy="it must be a whole number from 1 on"
+            f"config.json asks for at least {asked:,} weights, and the safetensors files hold {held:,} bytes",
+            place=str(path.parent),
+            remedy="one of them is damaged, or they do not belong together; save the model again",
         )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from dactcli.errors import UsageError
 from dactcli.results import ProfileCase, ProfileResult
+from dactcli.storage import check_format
 
 if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification
@@ -61,6 +62,7 @@ def read_baseline(path: Path) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        check_format(found.get("format"), f"--baseline {path}")
         for case in found["cases"]:
             case["time_ratio_to_stock"]["median"], case["adaptive"]["latency_ms_p50"], case["batch_size"]
         found["environment"]["device"]
@@ -68,7 +70,7 @@ def read_baseline(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"cannot be read: {error.strerror}", place=f"--baseline {path}", remedy="check the name"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(
             "is no profile", place=f"--baseline {path}", remedy="give a file that dact profile --output wrote"
         ) from None

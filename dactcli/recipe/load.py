@@ -10,10 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dactcli.errors import RecipeError
+from dactcli.errors import ArtefactError, RecipeError
 from dactcli.recipe.explain import Fault, contradictions, explain
 from dactcli.recipe.schema import SPLITS, Recipe
 from dactcli.recipe.yaml12 import MAX_DEPTH, Key, YamlReader, dotted, dump_yaml, read_text, shown, value_at
+from dactcli.storage import check_format
+
+NOTHING = "not set"
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -32,6 +35,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             `file:line` or `--set KEY=VALUE`, tells the first fault and counts the others.
     """
     document = _Document(path, overrides)
+    document.check_format()
     try:
         recipe = Recipe.model_validate(document.values)
     except ValidationError as error:
@@ -53,6 +57,34 @@ def dump_recipe(recipe: Recipe) -> str:
     return dump_yaml(values)
 
 
+def difference(then: str, now: str) -> str:
+    """Where two complete recipes differ, as `dump_recipe` writes them: `training.seed was 0 and is 3`.
+
+    Args:
+        then: The older.
+        now: The newer.
+
+    Returns:
+        The first three keys that differ, and how many more.
+    """
+    try:
+        before = _flat(YamlReader(str, {}).read(then, empty=""))
+    except RecipeError:
+        return "the kept one is damaged"
+    after = _flat(YamlReader(str, {}).read(now, empty=""))
+    keys = [key for key in dict.fromkeys([*after, *before]) if before.get(key, NOTHING) != after.get(key, NOTHING)]
+    told = [f"{key} was {before.get(key, NOTHING)} and is {after.get(key, NOTHING)}" for key in keys[:3]]
+    return "; ".join(told) + (f"; and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _flat(values: Any, key: Key = ()) -> dict[str, str]:
+    """The leaves of nested mappings and lists by their dotted keys."""
+    if not isinstance(values, dict | list) or not values:
+        return {dotted(key): shown(values)}
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    return {name: leaf for part, value in items for name, leaf in _flat(value, (*key, part)).items()}
+
+
 class _Document:
     """A recipe file with its overrides as plain values, and where each key was written."""
 
@@ -69,6 +101,13 @@ class _Document:
             )
         for number, text in enumerate(overrides, start=1):
             self._override(text, -number)
+
+    def check_format(self) -> None:
+        """Refuse a recipe whose keys may mean something else, before they are looked at."""
+        try:
+            check_format(self.values.get("format"), self._at_line(self.lines.get(("format",), 1)))
+        except ArtefactError as error:
+            raise RecipeError(error.fault, place=error.place, remedy=error.remedy) from None
 
     def line(self, key: Key) -> int:
         """Where a key was written, or else the section that should hold it."""

@@ -190,8 +190,9 @@ class OutputSection(Section):
 
 
 class Recipe(Section):
-    """A whole recipe."""
+    """A whole recipe; `format` is the version of these keys and their meaning."""
 
+    format: PositiveInt = 1
     task: TaskSection = TaskSection()
     data: DataSection
     model: ModelSection

@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
 from dactcli.errors import DactError, ResourceError
 
+# what stands for a character on a terminal or in a locale that cannot show it
+PLAIN = {
+    **dict.fromkeys("█▉▊▋▌", "#"),
+    **dict.fromkeys("▍▎▏", "-"),
+    "·": "-",
+    **dict.fromkeys("━─╸╺", "-"),
+    "■": "#",
+    "□": ".",
+    **dict.fromkeys("▁▂▃", "_"),
+    **dict.fromkeys("▄▅▆▇", "="),
+    "│": "|",
+    "…": "...",
+    "±": "+-",
+    **dict.fromkeys("▲△", "^"),
+    **dict.fromkeys("◆◇", "*"),
+    **dict.fromkeys("○●", "o"),
+}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """A codec's error handler: our own signs in plain letters, anything else by its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in unknown), error.end
+
+
+codecs.register_error("dact-plain", _plain)
+
+
+def _shows_anything(stream: TextIO) -> None:
+    """Let no character end a command on a terminal that cannot show it."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors != "dact-plain":
+        stream.reconfigure(errors="dact-plain")
+
 
 def results() -> Console:
     """The console for results: standard output."""
+    _shows_anything(sys.stdout)
     return Console(highlight=False)
 
 
 def messages() -> Console:
     """The console for progress, notices and errors: standard error."""
+    _shows_anything(sys.stderr)
     return Console(stderr=True, highlight=False)
 
 
@@ -38,6 +77,7 @@ def print_notice(text: str) -> None:
 
 def print_json(document: Any) -> None:
     """Print a JSON document, and nothing else, on standard output."""
+    _shows_anything(sys.stdout)
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 

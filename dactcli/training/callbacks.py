@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from dactcli.results import EvalResult
+from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage
 
 if TYPE_CHECKING:
@@ -48,12 +53,20 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         listener: The screen.
         log: The run's metrics.jsonl.
         evaluate: Evaluates the validation split.
+        stopper: Knows whether a signal asked for the end.
     """
 
     def __init__(
-        self, stage: Stage, *, stages: int, listener: Listener, log: Path, evaluate: Callable[[], EvalResult]
+        self,
+        stage: Stage,
+        *,
+        stages: int,
+        listener: Listener,
+        log: Path,
+        evaluate: Callable[[], EvalResult],
+        stopper: Stopper,
     ) -> None:
-        self.stage, self.stages = stage, stages
+        self.stage, self.stages, self.stopper = stage, stages, stopper
         self.listener, self.log, self.evaluate = listener, log, evaluate
         self.layers_mean: Callable[[], float | None] = lambda: None
 
@@ -72,8 +85,10 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         self.listener.stepped(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Show the step."""
+        """Show the step; save and stop after it when a signal came."""
         self.listener.stepped(state.global_step)
+        if self.stopper.received is not None:
+            control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Write the Trainer's numbers down, with the mean layers."""
@@ -88,7 +103,9 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         self.listener.logged(values)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Evaluate the validation split."""
+        """Evaluate the validation split, unless a signal ended the epoch."""
+        if self.stopper.received is not None:
+            return
         result = self.evaluate()
         rules = {
             rule: {"metric": judged.metric, "layers_mean": judged.layers_mean} for rule, judged in result.rules.items()
@@ -101,6 +118,51 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **finite}
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+class TensorBoardLog(TensorBoardCallback):  # type: ignore[misc]
+    """Scalars for TensorBoard; a disk that takes no more of them ends the log and not the training.
+
+    Args:
+        writer: Writes the events.
+        notice: Told when the log ends early.
+    """
+
+    def __init__(self, writer: SummaryWriter, notice: Callable[[str], None]) -> None:
+        self.notice, self.ended = notice, False
+        super().__init__(writer)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the Trainer's numbers down."""
+        if self.ended:
+            return
+        try:
+            super().on_log(args, state, control, **kwargs)
+        except OSError as error:
+            self.ended = True
+            self.notice(f"{self.tb_writer.log_dir}: the TensorBoard log ends here: {error.strerror}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the writer open: who opened it closes it."""
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, notice: Callable[[str], None]) -> Iterator[TensorBoardLog]:
+        """A log that is closed in the end, with its thread's own complaints about a full disk kept off the screen."""
+        before = threading.excepthook
+
+        def hook(trouble: threading.ExceptHookArgs) -> None:
+            if not isinstance(trouble.exc_value, OSError):
+                before(trouble)
+
+        threading.excepthook = hook
+        writer = SummaryWriter(str(folder))
+        try:
+            yield cls(writer, notice)
+        finally:
+            with suppress(OSError):
+                writer.close()
+            threading.excepthook = before
 
 
 def keep_lines_until(log: Path, stage: str, step: int) -> None:

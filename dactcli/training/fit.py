@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from transformers import set_seed
-from transformers.integrations import TensorBoardCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import Splits, load_splits
-from dactcli.errors import RecipeError, ResourceError
-from dactcli.model.checkpoint import load_run, save_model, weights_digest
+from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
+from dactcli.model.checkpoint import load_run, save_model, unsaved, weights_digest
 from dactcli.model.dact import DactForSequenceClassification
-from dactcli.recipe.load import dump_recipe
+from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
+from dactcli.storage import commit, write_json, write_whole
 from dactcli.training import runs
 from dactcli.training.build import build_model, build_tokenizer
-from dactcli.training.callbacks import Listener, StageCallback
+from dactcli.training.callbacks import Listener, StageCallback, TensorBoardLog
+from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.plan import check_rules
+from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage, final_objective, resolve_stages
 from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
+
+BEGUN = "begun.json"  # what a run began with, checked when it is resumed
 
 # Evaluates (model, tokenizer, examples, rules, difficulty) on the validation split; given by the caller, because
 # training and evaluation do not know each other.
@@ -55,6 +57,9 @@ class Job:
     evaluate: Evaluate
     listener: Listener
     device: torch.device
+    rows: list[int]
+    stopper: Stopper
+    weights_only: bool
 
     def evaluation(self) -> EvalResult:
         """The validation split, by the recipe's rules, or by `full` while the units are not trained."""
@@ -71,6 +76,7 @@ def fit(
     listener: Listener,
     device: torch.device,
     resume: Path | None = None,
+    weights_only: bool = False,
 ) -> TrainResult:
     """Train a model as a recipe says, in a run folder of its own.
 
@@ -80,6 +86,7 @@ def fit(
         listener: Hears how it goes.
         device: Where to train.
         resume: An unfinished run to go on with (`runs.unfinished`).
+        weights_only: Whether a run that is resumed may go on without the states of optimizer and random numbers.
 
     Returns:
         How it ended.
@@ -87,9 +94,10 @@ def fit(
     Raises:
         RecipeError: The recipe asks for what this machine or encoder does not do.
         DataError: The data cannot serve.
-        ArtefactError: The encoder cannot be loaded.
-        DivergedError: A loss or weight is not finite.
-        ResourceError: The output folder cannot be written, or memory ran out.
+        ArtefactError: The encoder cannot be loaded, or a checkpoint lacks what is needed to go on with it.
+        DivergedError: A loss, gradient or weight is not finite.
+        ResourceError: The output folder cannot be written, another process trains in it, or memory ran out.
+        StoppedError: SIGINT or SIGTERM came; what was learned is saved.
     """
     if recipe.model.dtype == "float16" and device.type != "cuda":
         raise RecipeError(
@@ -98,33 +106,40 @@ def fit(
     output = Path(recipe.output.dir).expanduser()
     name = recipe.output.name or recipe.task.name
     runs.check_writable(output)
-    splits = load_splits(recipe, only=("train", "validation"))
+    splits = load_splits(recipe)
     recipe = _settle(recipe, splits)
     check_rules(recipe)
-    if resume is not None:
-        _check_same(resume, recipe)
     for text in splits.notices:
         listener.notice(text)
-    set_seed(recipe.training.seed)
-    tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
-    encoded = {split: _encode(splits, split, tokenizer, recipe, listener) for split in ("train", "validation")}
-    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
+    if resume is not None:
+        _check_same(resume, recipe, splits)
     run = resume or runs.new_run(output, name)
-    (run / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
-    validation = splits.splits["validation"]
-    job = Job(
-        recipe=recipe,
-        run=run,
-        model=model.to(device),
-        tokenizer=tokenizer,
-        train=encoded["train"],
-        validation=encoded["validation"],
-        difficulty=_difficulty(validation),
-        evaluate=evaluate,
-        listener=listener,
-        device=device,
-    )
-    return _train(job, splits, resumed=resume is not None)
+    with runs.locked(run), Stopper(str(run), listener.notice) as stopper:
+        if resume is None:
+            write_json(run / BEGUN, {"data_fingerprint": splits.fingerprint})
+            write_whole(run / "recipe.yaml", dump_recipe(recipe))
+        else:
+            runs.refuse_links(run)
+        set_seed(recipe.training.seed)
+        tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
+        encoded = {split: _encode(splits, split, tokenizer, recipe, listener) for split in ("train", "validation")}
+        model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
+        job = Job(
+            recipe=recipe,
+            run=run,
+            model=model.to(device),
+            tokenizer=tokenizer,
+            train=encoded["train"],
+            validation=encoded["validation"],
+            difficulty=_difficulty(splits.splits["validation"]),
+            evaluate=evaluate,
+            listener=listener,
+            device=device,
+            rows=list(splits.splits["train"]["row"]),
+            stopper=stopper,
+            weights_only=weights_only,
+        )
+        return _train(job, splits, resumed=resume is not None)
 
 
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
@@ -139,24 +154,27 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
             place=str(job.run),
             remedy="lower training.batch_size (and raise training.accumulate), or data.max_length",
         ) from None
+    except OSError as error:
+        raise unsaved(job.run, error) from None
     seconds = time.perf_counter() - started
     _dress(job.model, job.recipe, stages)
     save_model(job.model, job.tokenizer, job.run)
     result = replace(job.evaluation(), run=str(job.run))
-    runs.write_json(job.run / "eval.json", result.to_json())
+    write_json(job.run / "eval.json", result.to_json())
     trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed)
     runs.finish(job.run, {**trained.to_json(), **_circumstances(job, splits)})
     shutil.rmtree(job.run / "checkpoints", ignore_errors=True)
+    (job.run / BEGUN).unlink(missing_ok=True)  # the summary says as much
     return trained
 
 
 def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
     """Train a stage, or load it when an earlier process finished it; returns its steps."""
     folder = job.run / "checkpoints" / stage.label
-    done = folder / "done"
+    done = folder / DONE
     config = job.model.config
     config.objective = stage.loss.objective
-    if done.is_dir():
+    if is_done(folder, job.listener.notice):
         job.model.load_state_dict(load_run(done).model.state_dict())
         return int((done / "steps").read_text())
     callback = StageCallback(
@@ -165,27 +183,37 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
         listener=job.listener,
         log=job.run / "metrics.jsonl",
         evaluate=job.evaluation,
+        stopper=job.stopper,
     )
-    with closing(SummaryWriter(str(job.run / "tensorboard" / stage.label))) as writer:
+    with TensorBoardLog.open(job.run / "tensorboard" / stage.label, job.listener.notice) as log:
         trainer = DactTrainer(
             job.model,
             stage,
             stage_arguments(job.recipe, stage, folder, job.device),
             job.train,
             job.tokenizer,
-            [callback, TensorBoardCallback(writer)],
+            [callback, log],
+            rows=job.rows,
+            weights_only=job.weights_only,
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
         callback.attach(trainer, lambda: trainer.layers_mean(rule))
-        last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-        trainer.train(resume_from_checkpoint=last)
+        last = newest_valid(folder, weights_only=job.weights_only, notice=job.listener.notice)
+        job.stopper.stepping = True
+        trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
+        job.stopper.stepping = False
+    if job.stopper.received is not None and trainer.state.global_step < trainer.state.max_steps:
+        how = f"saved after step {trainer.state.global_step} of stage {stage.label} and stopped by"
+        raise job.stopper.error(job.stopper.received, how)
     check_weights(job.model, stage, trainer.state.global_step)
     job.model.requires_grad_(True)
-    fresh = folder / ".done"
+    fresh = folder / WRITING
     shutil.rmtree(fresh, ignore_errors=True)
     save_model(job.model, job.tokenizer, fresh)
     (fresh / "steps").write_text(str(trainer.state.global_step))
-    fresh.rename(done)
+    commit(fresh, done)
+    if job.stopper.received is not None:
+        raise job.stopper.error(job.stopper.received, f"stage {stage.label} is finished and saved; stopped by")
     return int(trainer.state.global_step)
 
 
@@ -204,14 +232,28 @@ def _settle(recipe: Recipe, splits: Splits) -> Recipe:
     return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
 
 
-def _check_same(run: Path, recipe: Recipe) -> None:
-    """Refuse to go on with a run under another recipe than it began with."""
-    path = run / "recipe.yaml"
-    if not path.is_file() or path.read_text(encoding="utf-8") != dump_recipe(recipe):
+def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
+    """Refuse to go on with a run under another recipe, or on other data, than it began with."""
+    path, now = run / "recipe.yaml", dump_recipe(recipe)
+    then = path.read_text(encoding="utf-8")
+    if then != now:
         raise RecipeError(
-            "the recipe has changed since this run began",
+            f"the recipe has changed since this run began: {difference(then, now)}",
             place=str(path),
             remedy="restore it, or leave out --resume to begin a new run",
+        )
+    try:
+        fingerprint = json.loads((run / BEGUN).read_text(encoding="utf-8"))["data_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ArtefactError(
+            "is missing or damaged", place=str(run / BEGUN), remedy="leave out --resume to begin a new run"
+        ) from None
+    changed = [split for split, digest in splits.fingerprint.items() if fingerprint.get(split) != digest]
+    if changed:
+        raise DataError(
+            f"the data have changed since this run began: {', '.join(changed)}",
+            place=str(run),
+            remedy="restore the files, or leave out --resume to begin a new run",
         )
 
 

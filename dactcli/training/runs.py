@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dactcli.errors import ResourceError
+from filelock import FileLock, Timeout
+
+from dactcli.errors import ArtefactError, ResourceError
+from dactcli.storage import write_json
 
 SUMMARY = "summary.json"
+LOCK = ".lock"
 
 
 def check_writable(folder: Path) -> None:
@@ -106,16 +111,58 @@ def finish(run: Path, summary: dict[str, Any]) -> None:
     fresh = run.parent / f".latest-{os.getpid()}"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(run.name, target_is_directory=True)
-    fresh.replace(link)
+    try:
+        fresh.replace(link)
+    except OSError as error:  # a folder of that name
+        fresh.unlink()
+        raise ResourceError(
+            f"is no link and cannot become one: {error.strerror}; the run itself is finished",
+            place=str(link),
+            remedy="move it away",
+        ) from None
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON file that is either whole or not there.
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes from training in a run folder; the lock goes with the process, however it ends.
 
     Args:
-        path: Where to.
-        document: Plain values.
+        run: The run folder.
+
+    Raises:
+        ResourceError: Another process holds it.
     """
-    fresh = path.with_name(f".{path.name}.part")
-    fresh.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ResourceError(
+            "another process is training in this folder",
+            place=str(run),
+            remedy="wait for it, or leave out --resume to begin a new run",
+        ) from None
+    try:
+        yield
+    finally:
+        if is_finished(run):
+            (run / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def refuse_links(run: Path) -> None:
+    """Refuse a run folder in which a link leads elsewhere, so that nothing outside it is written.
+
+    Args:
+        run: A run that is to be gone on with.
+
+    Raises:
+        ArtefactError: There is such a link.
+    """
+    inside = run.resolve()
+    for path in run.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise ArtefactError(
+                f"is a link to {path.resolve()}, out of the run folder",
+                place=str(path),
+                remedy="put the file itself there, or begin a new run",
+            )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from dactcli.data.batches import BucketSampler, pad
-from dactcli.errors import DivergedError
+from dactcli.errors import ArtefactError, DivergedError
+from dactcli.model.checkpoint import unsaved
 from dactcli.model.decide import decide
 from dactcli.model.rules import Rule
+from dactcli.storage import commit
+from dactcli.training.checkpoints import WRITING, retain
 from dactcli.training.stages import Stage
 
 if TYPE_CHECKING:
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification
     from dactcli.recipe.schema import Recipe
 
+POSITIONS = "position"  # column of the training set: where an example stands in it
+NAMED = 8  # most rows that an error names
 RECENT = 8  # batches from which the mean layers on screen are taken
 
 
@@ -60,9 +69,9 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         logging_nan_inf_filter=False,
         save_strategy="steps" if every else "epoch",
         save_steps=every or 500,
-        save_total_limit=2,
         disable_tqdm=True,
         report_to=[],
+        remove_unused_columns=False,
     )
 
 
@@ -76,6 +85,8 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         encoded: The training examples.
         tokenizer: Pads them.
         callbacks: What listens.
+        rows: Where each training example stands in its source, for the error of a run that diverges.
+        weights_only: Whether a resumed stage begins with a fresh optimizer and random state.
     """
 
     def __init__(
@@ -86,21 +97,28 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         encoded: Encoded,
         tokenizer: Tokenizer,
         callbacks: list[TrainerCallback],
+        *,
+        rows: Sequence[int],
+        weights_only: bool = False,
     ) -> None:
         model.encoder.requires_grad_(stage.name != "units")
         self.stage = stage
-        self.lengths = encoded.lengths
+        self.lengths, self.rows, self.weights_only = encoded.lengths, rows, weights_only
+        self.positions: list[int] = []
+        self.staging: Path | None = None
+        self.saved = -1
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=RECENT)
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
             batch = pad(tokenizer, {name: [row[name] for row in rows] for name in encoded.inputs})
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
+            batch[POSITIONS] = torch.tensor([row[POSITIONS] for row in rows])
             return batch
 
         super().__init__(
             model=model,
             args=args,
-            train_dataset=encoded.to_dataset(),
+            train_dataset=encoded.to_dataset().add_column(POSITIONS, list(range(len(encoded.lengths)))),
             data_collator=collate,
             callbacks=callbacks,
         )
@@ -151,16 +169,89 @@ class DactTrainer(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
         """One step, which ends the run when the loss is not finite."""
+        self.positions = inputs.pop(POSITIONS).tolist()
         self.model.loss_settings = self.stage.loss_at(self.state.global_step / self.state.max_steps)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
-            raise diverged(self.stage, self.state.global_step + 1, "the loss", loss.item())
+            guilty = self._not_finite(inputs)
+            raise diverged(self.stage, self.state.global_step + 1, f"the loss on {guilty}", loss.item())
         return loss
 
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Clip, and end the run when a gradient is not finite; fp16's scaler expects some and skips the step."""
+        norm = super()._clip_grad_norm(model)
+        if not self.args.fp16 and not torch.isfinite(norm):
+            what = f"the gradient on {self._named(self.positions)}"
+            raise diverged(self.stage, self.state.global_step + 1, what, float(norm))
+        return norm
+
+    @torch.no_grad()
+    def _not_finite(self, inputs: dict[str, Tensor]) -> str:
+        """Which examples of a batch have no finite loss by themselves; all where none has alone."""
+        inputs = self._prepare_inputs(inputs)
+        singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(len(self.positions))]
+        finite = [bool(torch.isfinite(self.model(**single).loss)) for single in singles]
+        guilty = [position for position, fine in zip(self.positions, finite, strict=True) if not fine]
+        return self._named(guilty or self.positions)
+
+    def _named(self, positions: Sequence[int]) -> str:
+        rows = sorted(self.rows[position] for position in positions)
+        more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+        return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:NAMED]))}{more} of train"
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """A checkpoint, unless the weights went wrong in the step that it would keep."""
+        """A checkpoint that is whole or not there, and holds finite weights only."""
         check_weights(self.model, self.stage, self.state.global_step)
-        super()._save_checkpoint(*args, **kwargs)
+        folder = Path(self.args.output_dir)
+        final = folder / f"checkpoint-{self.state.global_step}"
+        if final.is_dir() and self.saved == self.state.global_step:
+            return  # the last step of an epoch, saved already as a step
+        self.staging = folder / WRITING
+        fresh = self.staging / final.name
+        if self.args.should_save:
+            shutil.rmtree(self.staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                commit(fresh, final)
+                retain(folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # the kinds of Python, torch and safetensors
+            raise unsaved(final, error) from None
+        finally:
+            self.staging = None
+            if self.args.should_save:
+                shutil.rmtree(folder / WRITING, ignore_errors=True)
+        self.saved = self.state.global_step
+
+    def _get_output_dir(self, *args: Any, **kwargs: Any) -> str:
+        """Where transformers writes a checkpoint."""
+        return str(self.staging) if self.staging is not None else super()._get_output_dir(*args, **kwargs)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Restore both, or go on with a fresh optimizer from the place in the schedule."""
+        if checkpoint is not None and self.weights_only:
+            state = self.lr_scheduler.state_dict()
+            self.lr_scheduler.load_state_dict({**state, "last_epoch": self.state.global_step})
+            for group, base, factor in zip(
+                self.optimizer.param_groups, self.lr_scheduler.base_lrs, self.lr_scheduler.lr_lambdas, strict=True
+            ):
+                group["lr"] = base * factor(self.state.global_step)
+            return
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise _unloadable(checkpoint, "optimizer.pt", error) from None
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Restore the random state, or go on with a fresh one."""
+        if self.weights_only:
+            return
+        try:
+            super()._load_rng_state(checkpoint)
+        except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise _unloadable(checkpoint, "rng_state.pth", error) from None
 
     def layers_mean(self, rule: Rule | None) -> float | None:
         """Mean layers of the last few batches under a rule; None before any, and without the DACT loss."""
@@ -168,6 +259,15 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             return None
         depths = [decide(rule, y, h).exit_layer for y, h in self.recent]
         return float(torch.cat(depths).double().mean())
+
+
+def _unloadable(checkpoint: str | None, name: str, error: Exception) -> ArtefactError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ArtefactError(
+        f"cannot be loaded: {lines[0].rstrip('.')}",
+        place=str(Path(checkpoint or "") / name),
+        remedy="restore it, or add --weights-only to go on with a fresh optimizer",
+    )
 
 
 def check_weights(model: torch.nn.Module, stage: Stage, step: int) -> None:

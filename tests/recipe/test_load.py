@@ -493,7 +493,7 @@ def test_faults_in_an_override(load: Load, override: str, expected: str | None) 
 
 def test_faults_in_the_file_are_told_before_those_of_overrides(load: Load) -> None:
     said = sentence(load, BASE + "foo: 1\nbar: 2\n", "dact.tau=x")
-    assert said.startswith("sst2.yaml:17: foo is unknown (and 2 more); known: task, data,")
+    assert said.startswith("sst2.yaml:17: foo is unknown (and 2 more); known: format, task, data,")
 
 
 # ---- writing

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import TINY, Silence, train
+from support import TINY, Interrupt, Silence, train
 
 from dactcli.data.tasks import complete
 from dactcli.errors import DivergedError, RecipeError, ResourceError, UsageError
@@ -48,7 +48,7 @@ def test_a_run_leaves_what_the_interface_promises(tiny_run: Path) -> None:
     summary = json.loads((tiny_run / "summary.json").read_text())
     assert summary["steps"] == 20
     assert summary["versions"]["torch"] == torch.__version__
-    assert set(summary["data_fingerprint"]) == {"train", "validation"}
+    assert set(summary["data_fingerprint"]) == {"train", "validation", "calibration", "test"}
     assert list(summary["evaluation"]["validation"]["rules"]) == ["full", "paper", "exact"]
     lines = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8, 10] * 2
@@ -86,21 +86,6 @@ def test_units_are_trained_and_the_encoder_is_not_in_a_units_stage(tmp_path: Pat
     after = weights(train(tmp_path, TINY, listener=listener).run)
     changed = {key.split(".")[0] for key in after if not torch.equal(after[key], listener.before[key])}
     assert changed == {"units"}
-
-
-class Interrupt(Silence):
-    """Stops the run at a step of a stage, as a killed process would."""
-
-    def __init__(self, stage: int, step: int) -> None:
-        super().__init__()
-        self.stage, self.step, self.now = stage, step, 0
-
-    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
-        self.now = number
-
-    def stepped(self, step: int) -> None:
-        if (self.now, step) == (self.stage, self.step):
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(("stage", "step"), [(1, 2), (1, 7), (2, 1), (2, 9)])

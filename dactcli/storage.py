@@ -1,0 +1,147 @@
+"""Files that are whole or not there, folders with a manifest, and the format version that our files carry.
+
+A power cut between a write and its sync can leave a file of the right name and the wrong contents; so whatever must
+survive one is written beside its place, synced, and renamed. A folder of files (a checkpoint) is sealed by a manifest
+of sizes and SHA-256, from which it is known later whether all of it is still as it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from dactcli.errors import ArtefactError, ResourceError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is either whole or not there.
+
+    Args:
+        path: Where to; a link there is replaced, not followed.
+        text: Its contents.
+
+    Raises:
+        ResourceError: The disk is full, or the folder cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be written: {error.strerror}", place=str(path), remedy="free the disk, or make the folder writable"
+        ) from None
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file that is either whole or not there; a mapping says its format version.
+
+    Args:
+        path: Where to.
+        document: Plain values.
+    """
+    write_whole(path, json.dumps(versioned(document), indent=2) + "\n")
+
+
+def versioned(document: Any) -> Any:
+    """A document with its format version; a list has no room for one and stays as it is."""
+    return {"format": FORMAT, **document} if isinstance(document, dict) else document
+
+
+def check_format(found: Any, place: str) -> None:
+    """Refuse what another version of dact wrote in a way that this one does not know.
+
+    Args:
+        found: The format version; None for files from before there were versions, which read as version 1.
+        place: The file.
+
+    Raises:
+        ArtefactError: It is no version that can be read.
+    """
+    if found is None or (isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= FORMAT):
+        return
+    newer = isinstance(found, int) and found > FORMAT
+    raise ArtefactError(
+        f"has format {found!r}, and this dact reads formats up to {FORMAT}",
+        place=place,
+        remedy="update dact (pip install -U dactcli)" if newer else "write it again",
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder last."""
+    if os.name != "posix":  # elsewhere folders cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def commit(fresh: Path, final: Path) -> None:
+    """Seal a folder with a manifest, sync it, and give it its name; one that had the name is gone after.
+
+    Args:
+        fresh: The folder as written, on the same disk.
+        final: Its name.
+    """
+    files = {}
+    for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        files[path.relative_to(fresh).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    write_json(fresh / MANIFEST, {"files": files})
+    if final.exists():
+        shutil.rmtree(final)
+    fresh.rename(final)
+    sync_folder(final.parent)
+
+
+def faults(folder: Path) -> dict[str, str]:
+    """What is wrong with a sealed folder.
+
+    Args:
+        folder: As `commit` left it, once.
+
+    Returns:
+        By file: `is missing` or `is damaged`; empty when all is as it was written.
+    """
+    try:
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in listed.items()}
+    except FileNotFoundError:
+        return {MANIFEST: "is missing"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {MANIFEST: "is damaged"}
+    found = {}
+    for name, (size, digest) in expected.items():
+        path = folder / name
+        if not path.is_file():
+            found[name] = "is missing"
+        elif path.stat().st_size != size or sha256(path) != digest:
+            found[name] = "is damaged"
+    return found
