@@ -36,6 +36,8 @@ def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed:
         model.units.classifier_weight.normal_(std=0.8)
         model.units.halting_weight.normal_(std=1.0)
         model.units.halting_bias.fill_(-1.0)
+        if model.units.query_weight is not None:
+            model.units.query_weight.normal_()
     return model.eval()
 
 

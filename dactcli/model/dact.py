@@ -17,7 +17,7 @@ from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.engine import run_adaptive
 from dactcli.model.halting import Ponder, ponder_cost, start_bias
-from dactcli.model.heads import Pooling, Units, pool
+from dactcli.model.heads import Pooling, Units
 from dactcli.model.loss import LayerLoss, LossSettings, Objective, certainty_loss, dact_loss, full_answer
 from dactcli.model.rules import Full, Rule, make_rule
 
@@ -27,7 +27,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
 
     Args:
         encoder_config: The encoder's configuration, or its `to_dict()`.
-        pooling: `mean` over the real tokens, or the `first` token.
+        pooling: `mean` over the real tokens, the `first` token, or learned `attention` with the maximum.
         share_units: One unit for all layers.
         halting_bias: Start of the halting bias; `auto` makes p_N = 0.5.
         halting_inputs: `features`, or `features+answer`: the unit also sees the confidence and entropy of y_n.
@@ -137,7 +137,6 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         if encoder is None:
             encoder = AutoModel.from_config(config.encoder_config, trust_remote_code=False, **kind.build)
         self.encoder = encoder
-        self.pooling: Pooling = config.pooling
         self.classes: int = config.num_labels
         sizes = config.encoder_config
         bias = start_bias(config.layers) if config.halting_bias == "auto" else float(config.halting_bias)
@@ -145,6 +144,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             layers=config.layers,
             hidden_size=sizes.hidden_size,
             classes=config.num_labels,
+            pooling=config.pooling,
+            heads=sizes.num_attention_heads,
             shared=config.share_units,
             certainty=config.certainty,
             answer_inputs=config.halting_inputs == "features+answer",
@@ -230,13 +231,13 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     def pooled(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """Every layer's pooled hidden states z_n [N, B, H]; all layers run."""
+        """Every layer's pooled hidden states z_n, stacked [N, B, ...]; all layers run."""
         adapter = self.adapter
         state = adapter.embed(input_ids, attention_mask, token_type_ids)
         states = []
         for layer in range(1, self.units.layers + 1):
             state = adapter.run(layer, state)
-            states.append(pool(adapter.output(state), state.attention_mask, self.pooling))
+            states.append(self.units.pool(layer, adapter.output(state), state.attention_mask))
         return torch.stack(states)
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dactcli.model.encoders import Encoder, EncoderState
 from dactcli.model.encoders.base import spans_of
-from dactcli.model.heads import Pooling, UnitOutput, Units, pool
+from dactcli.model.heads import UnitOutput, Units
 from dactcli.model.rules import Full, Rule
 from dactcli.model.state import HaltingState
 
@@ -27,7 +27,6 @@ class Adaptive(Protocol):
 
     units: Units
     mixes: bool
-    pooling: Pooling
     classes: int
 
     @property
@@ -153,7 +152,7 @@ class Engine:
         """
         spans = None
         if attention_mask is not None:
-            spans = spans_of(attention_mask, keep_first=self.model.pooling == "first")
+            spans = spans_of(attention_mask, keep_first=self.model.units.pooling == "first")
             if all(span == (0, input_ids.shape[1], True) for span in spans):
                 attention_mask = None  # nothing is padded
         encoded = self.encoder.embed(input_ids, attention_mask, token_type_ids)
@@ -177,7 +176,7 @@ class Engine:
         if self.last_only and layer < self.layers:
             state.layer = layer
             return live
-        pooled = pool(encoder.output(encoded), encoded.attention_mask, self.model.pooling)
+        pooled = self.model.units.pool(layer, encoder.output(encoded), encoded.attention_mask)
         said: UnitOutput = self.model.units.one(layer, pooled)
         halting = torch.sigmoid(said.halting_logits)
         certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits)

@@ -1,6 +1,13 @@
 """The units: after every layer a classifier and a halting unit on the pooled hidden states.
 
-B batch, N layers, T tokens, H hidden size, C classes. Layer n's unit gives, from pooled states z_n [B, H],
+B batch, N layers, T tokens, H hidden size, C classes, K heads. Layer n's unit pools the hidden states x_t [H] into z_n:
+
+    mean, first   z_n [B, H]: the mean over real tokens, or the first token
+    attention     z_n [B, 2H]: for each of K slices of the hidden states the average weighted by
+                  softmax over t of (q_k . x_t), and beside it the maximum over tokens. A single word can decide a
+                  class; an average dilutes it, and early layers have not yet spread it to the other tokens
+
+and gives
 
     f_n = dropout(tanh(W_n z_n + b_n))     logits of y_n = C_n f_n      s_n = S_n f_n
 
@@ -8,7 +15,8 @@ The weights of all layers are stacked, so that full depth runs every unit in one
 inference runs one layer's unit from a slice of the same tensors.
 
     parameter           shape      starts as
-    dense_weight        [U, H, H]  normal, encoder's initializer_range      U = N, or 1 when layers share one unit
+    query_weight        [U, K, H]  0 (the plain mean); only with attention  U = N, or 1 when layers share one unit
+    dense_weight        [U, H, Z]  normal, encoder's initializer_range      Z = H, or 2H with attention
     dense_bias          [U, H]     0
     classifier_weight   [U, C, H]  normal, encoder's initializer_range
     classifier_bias     [U, C]     0
@@ -27,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Pooling = Literal["mean", "first"]
+Pooling = Literal["mean", "first", "attention"]
 
 
 class UnitOutput(NamedTuple):
@@ -44,24 +52,45 @@ class UnitOutput(NamedTuple):
     certainty_logits: Tensor | None = None
 
 
-def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: Pooling) -> Tensor:
-    """One vector per example from the hidden states.
+def mean_pool(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """The mean over real tokens.
 
     Args:
         hidden: [B, T, H].
         attention_mask: 1 for real tokens, 0 for padding [B, T]; None when nothing is padded.
-        pooling: `mean` over the real tokens, or the `first` token.
 
     Returns:
         [B, H].
     """
-    if pooling == "first":
-        return hidden[:, 0]
     if attention_mask is None:
         return hidden.mean(1)
     weights = attention_mask.to(hidden.dtype)
     total = torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)
     return total / weights.sum(1, keepdim=True).clamp_min(1)
+
+
+def attention_pool(hidden: Tensor, attention_mask: Tensor | None, query: Tensor) -> Tensor:
+    """Weighted averages by slices of the hidden states, and the maximum over tokens.
+
+    Args:
+        hidden: [B, T, H].
+        attention_mask: 1 for real tokens, 0 for padding [B, T]; None when nothing is padded.
+        query: q_k [K, H]; K divides H.
+
+    Returns:
+        [B, 2H].
+    """
+    batch, tokens, width = hidden.shape
+    scores = functional.linear(hidden, query)  # [B, T, K]
+    values = hidden
+    if attention_mask is not None:
+        padded = (attention_mask == 0).unsqueeze(-1)
+        lowest = torch.finfo(hidden.dtype).min
+        scores, values = scores.masked_fill(padded, lowest), hidden.masked_fill(padded, lowest)
+    slices = hidden.view(batch, tokens, len(query), -1)  # [B, T, K, H / K]
+    weights = scores.softmax(1).transpose(1, 2).unsqueeze(2)  # [B, K, 1, T]
+    averages = (weights @ slices.transpose(1, 2)).reshape(batch, width)
+    return torch.cat([averages, values.amax(1)], dim=-1)
 
 
 class Units(nn.Module):
@@ -71,6 +100,8 @@ class Units(nn.Module):
         layers: N.
         hidden_size: H.
         classes: C.
+        pooling: What a unit sees of its layer.
+        heads: K, for `attention`.
         shared: One unit for all layers.
         certainty: Whether there is a head that predicts whether y_n is right (BERxiT, EACL 2021).
         answer_inputs: Whether the halting unit also sees the largest entry and the entropy of y_n (detached).
@@ -85,6 +116,8 @@ class Units(nn.Module):
         layers: int,
         hidden_size: int,
         classes: int,
+        pooling: Pooling = "mean",
+        heads: int = 1,
         shared: bool,
         certainty: bool = False,
         answer_inputs: bool,
@@ -96,7 +129,10 @@ class Units(nn.Module):
         count = 1 if shared else layers
         self.layers, self.shared, self.answer_inputs = layers, shared, answer_inputs
         self.start_bias, self.initializer_range = halting_bias, initializer_range
-        self.dense_weight = nn.Parameter(torch.empty(count, hidden_size, hidden_size))
+        self.pooling: Pooling = pooling
+        attends = pooling == "attention"
+        self.query_weight = nn.Parameter(torch.empty(count, heads, hidden_size)) if attends else None
+        self.dense_weight = nn.Parameter(torch.empty(count, hidden_size, hidden_size * (2 if attends else 1)))
         self.dense_bias = nn.Parameter(torch.empty(count, hidden_size))
         self.classifier_weight = nn.Parameter(torch.empty(count, classes, hidden_size))
         self.classifier_bias = nn.Parameter(torch.empty(count, classes))
@@ -114,16 +150,32 @@ class Units(nn.Module):
         for zero in (self.dense_bias, self.classifier_bias, self.halting_weight):
             nn.init.zeros_(zero)
         nn.init.constant_(self.halting_bias, self.start_bias)
-        if self.certainty_weight is not None and self.certainty_bias is not None:
-            nn.init.zeros_(self.certainty_weight)
-            nn.init.zeros_(self.certainty_bias)
+        for extra in (self.query_weight, self.certainty_weight, self.certainty_bias):
+            if extra is not None:
+                nn.init.zeros_(extra)
+
+    def pool(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """What one layer's unit sees of it.
+
+        Args:
+            layer: n, from 1.
+            hidden: [B, T, H].
+            attention_mask: 1 for real tokens, 0 for padding [B, T]; None when nothing is padded.
+
+        Returns:
+            z_n [B, H], or [B, 2H] with attention.
+        """
+        if self.query_weight is not None:
+            query = self.query_weight[0 if self.shared else layer - 1]
+            return attention_pool(hidden, attention_mask, query.to(hidden.dtype))
+        return hidden[:, 0] if self.pooling == "first" else mean_pool(hidden, attention_mask)
 
     def one(self, layer: int, pooled: Tensor) -> UnitOutput:
         """The unit after one layer.
 
         Args:
             layer: n, from 1.
-            pooled: z_n [B, H].
+            pooled: z_n, as `pool` gives it.
 
         Returns:
             logits [B, C] and s_n [B].
@@ -148,7 +200,7 @@ class Units(nn.Module):
         """The units of all layers at once.
 
         Args:
-            pooled: z_1 .. z_N [N, B, H].
+            pooled: z_1 .. z_N [N, B, H], or [N, B, 2H] with attention.
 
         Returns:
             logits [N, B, C] and s_n [N, B].

@@ -84,8 +84,8 @@ class _TimedModel:
     """What the engine needs of a model, with its parts timed."""
 
     def __init__(self, model: DactForSequenceClassification, clock: Clock) -> None:
-        self.mixes, self.pooling, self.classes = model.mixes, model.pooling, model.classes
-        self.units: Any = _Part(model.units, clock, {"one": "units"})
+        self.mixes, self.classes = model.mixes, model.classes
+        self.units: Any = _Part(model.units, clock, {"pool": "units", "one": "units"})
         self.adapter: Any = _Part(model.adapter, clock, {"embed": "embeddings", "run": "layer", "select": "regrouping"})
         self.layer_answer = model.layer_answer
 

@@ -21,15 +21,16 @@ SHORT, LONG = 8, 16  # tokens at which a layer is counted; two points determine 
 
 @dataclass(frozen=True)
 class LayerFlops:
-    """Operations of one encoder layer for one example of T tokens: linear * T + quadratic * T^2."""
+    """Operations of one layer, or one unit, for one example of T tokens: constant + linear * T + quadratic * T^2."""
 
     linear: float
     quadratic: float
+    constant: float = 0.0
 
     def at(self, lengths: Tensor) -> Tensor:
         """For examples of these many tokens, float64 [E]."""
         tokens = lengths.double()
-        return self.linear * tokens + self.quadratic * tokens**2
+        return self.constant + self.linear * tokens + self.quadratic * tokens**2
 
 
 def count(run: Callable[[], object]) -> int:
@@ -65,11 +66,13 @@ def layer_flops(model: DactForSequenceClassification) -> list[LayerFlops]:
     return found
 
 
-def unit_flops(model: DactForSequenceClassification) -> float:
-    """Operations of one layer's unit for one example."""
-    hidden = int(model.units.dense_weight.shape[-1])
-    pooled = torch.zeros(1, hidden, device=model.device, dtype=model.units.dense_weight.dtype)
-    return float(count(lambda: model.units.one(1, pooled)))
+def unit_flops(model: DactForSequenceClassification) -> LayerFlops:
+    """Operations of one layer's unit: by token (pooling), and once per example."""
+    width, like = model.config.encoder_config.hidden_size, model.units.dense_weight
+    hidden = torch.zeros(1, SHORT, width, device=model.device, dtype=like.dtype)
+    pooled = model.units.pool(1, hidden, None)
+    by_token = count(lambda: model.units.pool(1, hidden, None)) / SHORT
+    return LayerFlops(by_token, 0.0, float(count(lambda: model.units.one(1, pooled))))
 
 
 def head_flops(stock: Any, layers: Sequence[LayerFlops]) -> float:
@@ -80,10 +83,10 @@ def head_flops(stock: Any, layers: Sequence[LayerFlops]) -> float:
 
 
 def examples_flops(layers: Sequence[LayerFlops], lengths: Tensor, depths: Tensor | None = None) -> Tensor:
-    """Operations of the encoder layers that ran, each example at its own length.
+    """Operations of the layers, or units, that ran, each example at its own length.
 
     Args:
-        layers: As `layer_flops` gives them.
+        layers: Operations of each.
         lengths: Tokens per example [E].
         depths: Layers run per example [E]; None for all.
 

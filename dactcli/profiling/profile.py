@@ -53,14 +53,14 @@ class Operations:
     """Operations of the parts of a model, for one example."""
 
     layers: list[LayerFlops]
-    unit: float
+    units: list[LayerFlops]
     head: float
 
     @classmethod
     def of(cls, subject: Subject) -> Operations:
         """Counted on the model itself."""
         layers = layer_flops(subject.model)
-        return cls(layers, unit_flops(subject.model), head_flops(subject.stock, layers))
+        return cls(layers, [unit_flops(subject.model)] * len(layers), head_flops(subject.stock, layers))
 
 
 def tokens_per_batch(device: torch.device) -> int:
@@ -210,12 +210,13 @@ def _case(
     share = share_of_full(operations.layers, lengths, depths)
     modules = {"stock": subject.stock, "full": model, "adaptive": model}
     peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in ways.items()}
-    whole = float(examples_flops(operations.layers, lengths).mean())
-    ran = float(examples_flops(operations.layers, lengths, depths).mean())
+    layers, units = operations.layers, operations.units
+    whole = examples_flops(layers, lengths)
+    adaptive = examples_flops(layers, lengths, depths) + examples_flops(units, lengths, depths)
     flops = {
-        "stock": whole + operations.head,
-        "full": whole + model.units.layers * operations.unit,
-        "adaptive": ran + float(depths.double().mean()) * operations.unit,
+        "stock": float(whole.mean()) + operations.head,
+        "full": float((whole + examples_flops(units, lengths)).mean()),
+        "adaptive": float(adaptive.mean()),
     }
 
     def way(name: str, **known: Any) -> Any:

@@ -95,7 +95,7 @@ class ModelSection(Section):
 
     encoder: str | Geometry
     layers: PositiveInt | None = None
-    pooling: Literal["mean", "first"] = "mean"
+    pooling: Literal["mean", "first", "attention"] = "mean"
     share_units: bool = False
     halting_bias: Literal["auto"] | float = "auto"
     halting_inputs: Literal["features", "features+answer"] = "features"

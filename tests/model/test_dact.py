@@ -58,9 +58,10 @@ def test_forward_halts_by_its_rule_outside_training(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("pooling", ["first", "attention"])
 @torch.no_grad()
-def test_saving_and_loading_gives_the_same_numbers_to_the_last_digit(name: str, tmp_path: Path) -> None:
-    model = small_model(name, pooling="first", halting_inputs="features+answer", rule="exact")
+def test_saving_and_loading_gives_the_same_numbers_to_the_last_digit(name: str, pooling: str, tmp_path: Path) -> None:
+    model = small_model(name, pooling=pooling, halting_inputs="features+answer", rule="exact")
     batch = random_batch(model, [4, 9, 6])
     model.save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
@@ -68,7 +69,7 @@ def test_saving_and_loading_gives_the_same_numbers_to_the_last_digit(name: str, 
     assert isinstance(again, DactForSequenceClassification)
     assert not any(report.values())
     assert again.config.rule == "exact"
-    assert again.config.pooling == "first"
+    assert again.config.pooling == pooling
     for key, value in model(**batch, rule="full").items():
         assert torch.equal(value, again(**batch, rule="full")[key])
 
@@ -182,7 +183,7 @@ def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) ->
         ({"num_hidden_layers": 5}, True, "weights are"),
         ({"num_hidden_layers": 3}, True, "weights"),
         ({"model_type": "gpt2"}, True, "encoders of type 'gpt2' are not supported"),
-        ({"pooling": "max"}, False, "pooling is 'max'; it must be one of mean, first"),
+        ({"pooling": "max"}, False, "pooling is 'max'; it must be one of mean, first, attention"),
         ({"objective": "zz"}, False, "objective is 'zz'"),
         ({"rule": "exakt"}, False, "rule: rule 'exakt' is unknown"),
         ({"rule": 5}, False, "rule: rule '5' is unknown"),
@@ -229,7 +230,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
     small_model().save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ArtefactError, match="the weights cannot be loaded"):
+    with pytest.raises(ArtefactError, match="and the safetensors files hold 1,000 bytes"):
         load_run(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ArtefactError, match=r"config.json: cannot be read"):

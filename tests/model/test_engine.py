@@ -14,6 +14,7 @@ from dactcli.model.rules import ForcedDepths, Full, Layer, Rule, make_rule
 
 MARGIN = 1e-4
 MODELS = {name: small_model(name, layers=5) for name in FAMILIES}
+MODELS["attention"] = small_model(layers=5, pooling="attention")
 RULES = [
     "exact",
     "paper",
@@ -41,7 +42,7 @@ def near_the_cut(rule: Rule, model: object, batch: dict[str, torch.Tensor]) -> t
     return close
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", MODELS)
 @given(st.lists(st.integers(2, 20), min_size=1, max_size=9), st.integers(0, 10**6), st.sampled_from(RULES))
 @settings(max_examples=60)
 def test_the_engine_equals_the_full_pass_followed_by_the_rule(
@@ -61,7 +62,7 @@ def test_the_engine_equals_the_full_pass_followed_by_the_rule(
         assert torch.equal(live.answer.argmax(-1), decide(Full(), y, h).answer.argmax(-1))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", MODELS)
 @given(st.lists(st.integers(2, 20), min_size=2, max_size=6), st.integers(0, 10**6), st.integers(0, 8))
 @settings(max_examples=40)
 def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], seed: int, extra: int) -> None:
@@ -85,7 +86,7 @@ def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], se
                 torch.testing.assert_close(single.answer[0], together.answer[row], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", MODELS)
 @given(
     st.lists(st.lists(st.integers(2, 20), min_size=1, max_size=5), min_size=1, max_size=5),
     st.integers(0, 10**6),

@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from dactcli.model.halting import start_bias
-from dactcli.model.heads import Units, pool
+from dactcli.model.heads import Pooling, Units
 
 
-def make(*, shared: bool = False, answer_inputs: bool = False) -> Units:
+def make(*, shared: bool = False, answer_inputs: bool = False, pooling: Pooling = "mean") -> Units:
     torch.manual_seed(0)
     units = Units(
         layers=4,
         hidden_size=16,
         classes=3,
+        pooling=pooling,
+        heads=4,
         shared=shared,
         answer_inputs=answer_inputs,
         dropout=0.5,
@@ -65,9 +67,32 @@ def test_units_stay_in_full_precision_where_the_encoder_is_cast() -> None:
         assert units.one(2, pooled[1].bfloat16()).logits.dtype == torch.float32
 
 
-def test_pooling_ignores_padding() -> None:
-    hidden = torch.randn(2, 5, 8)
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("pooling", ["mean", "first", "attention"])
+def test_pooling_ignores_padding(pooling: Pooling, shared: bool) -> None:
+    units = make(pooling=pooling, shared=shared)
+    with torch.no_grad():
+        for parameter in units.parameters():
+            parameter.normal_()
+    hidden = torch.randn(2, 5, 16)
     mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
-    torch.testing.assert_close(pool(hidden, mask, "mean")[0], hidden[0, :2].mean(0))
-    torch.testing.assert_close(pool(hidden, mask, "mean")[1], pool(hidden, None, "mean")[1])
-    torch.testing.assert_close(pool(hidden, mask, "first"), hidden[:, 0])
+    pooled = units.pool(3, hidden, mask)
+    torch.testing.assert_close(pooled[:1], units.pool(3, hidden[:1, :2], None))
+    torch.testing.assert_close(pooled[1:], units.pool(3, hidden[1:], None))
+    if pooling == "mean":
+        torch.testing.assert_close(pooled[0], hidden[0, :2].mean(0))
+    if pooling == "first":
+        torch.testing.assert_close(pooled, hidden[:, 0])
+
+
+def test_attention_begins_as_the_mean_and_the_maximum_and_follows_its_query() -> None:
+    units, hidden = make(pooling="attention"), torch.randn(3, 6, 16)
+    torch.testing.assert_close(units.pool(1, hidden, None), torch.cat([hidden.mean(1), hidden.amax(1)], -1))
+    assert units.query_weight is not None
+    with torch.no_grad():
+        units.query_weight[1, 2] = 1e4 * hidden[0, 4]  # layer 2, slice 2: all eyes on the token most like this one
+    best = (hidden[0] @ hidden[0, 4]).argmax()
+    pooled = units.pool(2, hidden, None)
+    torch.testing.assert_close(pooled[0, 8:12], hidden[0, best, 8:12])
+    torch.testing.assert_close(pooled[0, :8], hidden[0, :, :8].mean(0))
+    assert not units.pool(1, hidden, torch.zeros(3, 6)).isnan().any()  # no token at all

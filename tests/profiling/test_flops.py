@@ -7,7 +7,15 @@ import torch
 from support import FAMILIES, small_model
 from torch import nn
 
-from dactcli.profiling.flops import count, examples_flops, head_flops, layer_flops, share_of_full, unit_flops
+from dactcli.profiling.flops import (
+    LayerFlops,
+    count,
+    examples_flops,
+    head_flops,
+    layer_flops,
+    share_of_full,
+    unit_flops,
+)
 from dactcli.profiling.memory import MIB, peak_memory_mib
 from dactcli.profiling.ways import stock_classifier
 
@@ -41,7 +49,11 @@ def test_the_stock_classifier_is_its_layers_and_a_head() -> None:
 
 
 def test_a_unit_is_a_dense_layer_a_classifier_and_a_halting_output() -> None:
-    assert unit_flops(small_model()) == 2 * HIDDEN * HIDDEN + 2 * HIDDEN * 3 + 2 * HIDDEN
+    once = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * 3 + 2 * HIDDEN
+    assert unit_flops(small_model()) == LayerFlops(0, 0, once)
+    pooled_by_token = 2 * 4 * HIDDEN + 2 * HIDDEN  # four heads' scores, and the average of all slices
+    attends = unit_flops(small_model(pooling="attention"))
+    assert attends == LayerFlops(pooled_by_token, 0, once + 2 * HIDDEN * HIDDEN)
 
 
 def test_each_example_counts_at_its_own_length_and_depth() -> None:
