@@ -122,6 +122,23 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """The answer to one text.
+
+    Attributes:
+        label: Predicted class, or the predicted value.
+        label_name: Its name, None for regression.
+        probabilities: By class; empty for regression.
+        exit_layer: How many layers it took.
+    """
+
+    label: int | float
+    label_name: str | None
+    probabilities: list[float]
+    exit_layer: int
+
+
+@dataclass(frozen=True)
 class ExitTrace:
     """One example, layer by layer; the lists have one entry per layer that ran.
 

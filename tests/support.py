@@ -123,3 +123,12 @@ def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
         after.append(state.answer)
         left.append(state.remaining)
     return torch.stack(after, 1), torch.stack(left, 1)
+
+
+def dact(*arguments: object, text: str | None = None) -> Any:
+    """Run the command line in this process; `text` is its standard input."""
+    from typer.testing import CliRunner
+
+    from dactcli.cli.app import app
+
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=text, catch_exceptions=False)

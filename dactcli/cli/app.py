@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dactcli.cli import evaluate, finetune, inspect, profile
+from dactcli.cli import evaluate, finetune, inspect, predict, profile
 from dactcli.errors import DactError, ResourceError
 
 
@@ -63,6 +63,7 @@ app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
 app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
+app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 
 
 def _print_version(wanted: bool) -> None:

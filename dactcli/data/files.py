@@ -10,9 +10,10 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,7 @@ def read_table(path: str) -> Table:
         DataError: The file is missing, empty, of an unknown kind, or broken in some line.
     """
     file = Path(path)
-    if not file.exists():
-        raise DataError("there is no such file", place=path, remedy=_near_files(file))
-    if not file.is_file():
-        raise DataError("is not a file", place=path, remedy="name the file itself, or a list of files")
+    refuse_unreadable(file)
     extension = file.suffix.lower().lstrip(".")
     if extension not in READERS:
         fault = f"extension .{extension} is unknown" if extension else "the file has no extension"
@@ -71,10 +69,23 @@ def read_table(path: str) -> Table:
     try:
         table = READERS[extension](path)
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", place=path) from error
+        raise read_error(path, error) from error
     if not table.numbers:
         raise DataError("has no rows", place=path, remedy="at least one example is needed")
     return table
+
+
+def refuse_unreadable(file: Path) -> None:
+    """Raise DataError where there is no such file."""
+    if not file.exists():
+        raise DataError("there is no such file", place=str(file), remedy=_near_files(file))
+    if not file.is_file():
+        raise DataError("is not a file", place=str(file), remedy="name the file itself, or a list of files")
+
+
+def read_error(path: str, error: OSError) -> DataError:
+    """The error of a file that the system does not let us read."""
+    return DataError(f"cannot be read: {error.strerror or error}", place=path)
 
 
 def read_hub(
@@ -164,36 +175,48 @@ def _read_text(path: str) -> str:
     return text
 
 
-def _read_csv(path: str) -> Table:
-    remedy = "put double quotes around text that holds a comma or a line break, and double those inside it"
-    return _read_delimited(path, remedy, delimiter=",")
-
-
-def _read_tsv(path: str) -> Table:
-    """Read tab-separated values, where a quote is a character like any other, as in GLUE's files."""
-    return _read_delimited(path, "take tabs and line breaks out of the text", delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def _read_delimited(path: str, remedy: str, **dialect: Any) -> Table:
-    with _long_fields():
-        records = _records(path, _read_text(path), remedy, dialect)
-        _, header = next(records)
-        _refuse_twins(header, f"{path}:1")
-        numbers, rows = [], []
-        for line, row in records:
-            if len(row) != len(header):
-                fault = f"{_count(len(row), 'field')} where the header has {len(header)}"
-                raise DataError(fault, place=f"{path}:{line}", remedy=remedy)
-            numbers.append(line)
-            rows.append(row)
+def _read_delimited(path: str, kind: str) -> Table:
+    records = delimited(path, io.StringIO(_read_text(path), newline=""), kind)
+    _, header = next(records)
+    numbers, rows = [], []
+    for line, row in records:
+        numbers.append(line)
+        rows.append(row)
     if not rows:
         raise DataError("there are no rows under the header", place=path, remedy="at least one is needed")
     return Table(path, dict(zip(header, map(list, zip(*rows, strict=True)), strict=True)), numbers, ":")
 
 
-def _records(path: str, text: str, remedy: str, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
+def delimited(path: str, lines: Iterable[str], kind: str) -> Iterator[tuple[int, list[str]]]:
+    """The header and the records of csv or tsv text, read as they are asked for.
+
+    Args:
+        path: Its name, for errors.
+        lines: The text, with its line ends.
+        kind: `csv`, or `tsv`, where a quote is a character like any other, as in GLUE's files.
+
+    Yields:
+        The line on which each begins, and its fields, as many as the header has.
+
+    Raises:
+        DataError: A record is broken; names its line.
+    """
+    remedy, dialect = DIALECTS[kind]
+    with _long_fields():
+        header: list[str] | None = None
+        for line, row in _records(path, lines, remedy, dialect):
+            if header is None:
+                header = row
+                _refuse_twins(header, f"{path}:1")
+            elif len(row) != len(header):
+                fault = f"{_count(len(row), 'field')} where the header has {len(header)}"
+                raise DataError(fault, place=f"{path}:{line}", remedy=remedy)
+            yield line, row
+
+
+def _records(path: str, lines: Iterable[str], remedy: str, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
     """The records that are not blank, each with the line on which it begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
+    reader = csv.reader(lines, strict=True, **dialect)
     line = 1
     try:
         for row in reader:
@@ -217,12 +240,26 @@ def _long_fields() -> Iterator[None]:
 
 def _read_jsonl(path: str) -> Table:
     numbers, rows = [], []
-    for line, text in enumerate(_read_text(path).split("\n"), start=1):
-        if text.strip():
-            rows.append(_json_object(text, f"{path}:{line}"))
-            numbers.append(line)
+    for line, row in objects(path, _read_text(path).split("\n")):
+        numbers.append(line)
+        rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
     return Table(path, {name: [row.get(name) for row in rows] for name in names}, numbers, ":")
+
+
+def objects(path: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of JSON lines, each with its line; blank lines are passed over.
+
+    Args:
+        path: Its name, for errors.
+        lines: The text.
+
+    Raises:
+        DataError: A line is no object; names it.
+    """
+    for number, text in enumerate(lines, start=1):
+        if text.strip():
+            yield number, _json_object(text, f"{path}:{number}")
 
 
 def _json_object(text: str, place: str) -> dict[str, Any]:
@@ -239,18 +276,29 @@ def _json_object(text: str, place: str) -> dict[str, Any]:
 
 
 def _read_parquet(path: str) -> Table:
+    with open_parquet(path) as file:
+        table = file.read()
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    return Table(path, columns, list(range(1, table.num_rows + 1)))
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[Any]:
+    """A pyarrow.parquet.ParquetFile.
+
+    Raises:
+        DataError: It is none, or two columns have one name.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            table = file.read()
+            _refuse_twins(list(file.schema_arrow.names), path)
+            yield file
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"not a parquet file ({reason})", place=path, remedy="write it again, or use jsonl") from None
-    _refuse_twins(table.column_names, path)
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    return Table(path, columns, list(range(1, table.num_rows + 1)))
 
 
 def _refuse_twins(names: list[str], place: str) -> None:
@@ -276,9 +324,16 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+DIALECTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "csv": (
+        "put double quotes around text that holds a comma or a line break, and double those inside it",
+        {"delimiter": ","},
+    ),
+    "tsv": ("take tabs and line breaks out of the text", {"delimiter": "\t", "quoting": csv.QUOTE_NONE}),
+}
 READERS: dict[str, Callable[[str], Table]] = {
-    "csv": _read_csv,
-    "tsv": _read_tsv,
+    "csv": partial(_read_delimited, kind="csv"),
+    "tsv": partial(_read_delimited, kind="tsv"),
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
 }

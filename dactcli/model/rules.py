@@ -301,6 +301,37 @@ class ForcedDepths(Rule):
         return _wide(state.layer - self.depths[state.rows])
 
 
+class AtMost(Rule):
+    """Another rule, and a last layer that no row runs beyond; whatever the rule promised ends there.
+
+    Args:
+        inner: The rule.
+        layers: The last layer that may run.
+    """
+
+    name = "at_most"
+
+    def __init__(self, inner: Rule, layers: int) -> None:
+        super().__init__()
+        self.inner, self.layers = inner, layers
+        self.text = f"{inner}, at most {layers} layers"
+        self.reads_streak = inner.reads_streak  # type: ignore[misc]
+
+    @property
+    def cut(self) -> float:
+        """As the rule's own."""
+        return self.inner.cut
+
+    def score(self, state: HaltingState) -> Tensor:
+        """As the rule's own, and enough at the last layer."""
+        score = self.inner.score(state)
+        return score if state.layer < self.layers else score.clamp_min(self.cut)
+
+    def answer(self, state: HaltingState) -> Tensor:
+        """As the rule's own."""
+        return self.inner.answer(state)
+
+
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
     for rule in (

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dactcli.data.batches import Encoded, by_length
+from dactcli.data.batches import Encoded, by_length, tokens_per_batch
 from dactcli.errors import DataError, ResourceError
 from dactcli.model.engine import EngineOutput, run_batches
 from dactcli.model.rules import Full
@@ -24,10 +24,6 @@ from dactcli.profiling.ways import Batch, Subject, run_batch
 from dactcli.results import Breakdown, ProfileCase, ProfileResult
 
 TRACED_BATCHES = 3
-# Most tokens of a batch where a whole data set runs, and the fewest that survivors wait for, by kind of device: on
-# a CPU a layer is as fast per token from about 256 tokens on, a GPU wants many more.
-TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 8192}
-
 Positions = list[int]
 Score = Callable[[Tensor, Sequence[Any]], float]
 Progress = Callable[[int, int], None]
@@ -61,11 +57,6 @@ class Operations:
         """Counted on the model itself."""
         layers = layer_flops(subject.model)
         return cls(layers, [unit_flops(subject.model)] * len(layers), head_flops(subject.stock, layers))
-
-
-def tokens_per_batch(device: torch.device) -> int:
-    """Most tokens of a batch where a whole data set runs on a device."""
-    return TOKENS.get(device.type, TOKENS["cpu"])
 
 
 def profile_latency(

@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,36 @@ def counting(description: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def flowing(description: str, there: int) -> Iterator[Callable[[int, int, int | None], None]]:
+    """A bar for what comes as a stream: examples done, their rate, and the time left by the bytes read.
+
+    Args:
+        description: What is going on.
+        there: Examples that were done before.
+
+    Yields:
+        To be called with examples done, bytes read, and bytes in all where that is known.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console, started = messages(), time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[done]:,} examples, {task.fields[rate]:,.0f} per second"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=None, done=there, rate=0.0)
+
+        def update(done: int, read: int, size: int | None) -> None:
+            rate = (done - there) / max(time.monotonic() - started, 1e-9)
+            progress.update(task, completed=read, total=size, done=done, rate=rate)
+
+        yield update
 
 
 def bar(share: float, width: int) -> str:

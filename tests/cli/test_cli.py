@@ -8,20 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from support import TINY
-from typer.testing import CliRunner
-
-from dactcli.cli.app import app
+from support import TINY, dact
 
 COMMANDS = ("finetune", "eval", "profile", "inspect")
-
-
-def dact(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def test_a_newcomers_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Predictions for texts without labels: in memory, and file to file."""

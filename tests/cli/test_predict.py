@@ -1,0 +1,169 @@
+"""`dact predict`: every format in and out, order, streaming, interruption, and what is wrong with the input."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from support import dact
+
+from dactcli.data.agreement import generate
+from dactcli.data.stream import RowStream
+from dactcli.model.checkpoint import load_run
+from dactcli.prediction import files
+from dactcli.prediction.predict import predict_texts
+
+TEXTS = [one.sentence for one in generate(train=60)["train"][:40]]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pandas.DataFrame:
+    return pandas.DataFrame({"id": range(len(TEXTS)), "sentence": TEXTS, "label": ['x, "y"'] * len(TEXTS)})
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "txt"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_every_format_in_and_out(tiny_run: Path, tmp_path: Path, table: pandas.DataFrame, kind: str, form: str) -> None:
+    source, target = tmp_path / f"in.{kind}", tmp_path / f"out.{form}"
+    if kind == "txt":
+        source.write_text("\n".join(TEXTS) + "\n")
+    elif kind == "jsonl":
+        table.to_json(source, orient="records", lines=True)
+    elif kind == "parquet":
+        table.to_parquet(source)
+    else:
+        frame = table if kind == "csv" else table.assign(label="z")
+        frame.to_csv(source, index=False, sep="," if kind == "csv" else "\t")
+    done = dact("predict", source, "--run", tiny_run, "--output", target)
+    assert done.exit_code == 0, done.stderr
+    assert f"40 predictions in {target} (rule exact)" in done.stderr
+    readers: dict[str, Any] = {"csv": pandas.read_csv, "parquet": pandas.read_parquet}
+    read = readers[form](target) if form in readers else pandas.DataFrame(rows(target))
+    run = load_run(tiny_run)
+    wanted = predict_texts(run.model, run.tokenizer, TEXTS, rule=run.model.rule("exact"))
+    assert list(read["label"]) == [one.label for one in wanted]
+    assert list(read["label_name"]) == [one.label_name for one in wanted]
+    assert list(read["exit_layer"]) == [one.exit_layer for one in wanted]
+    shares = read["probabilities"].map(json.loads) if form == "csv" else read["probabilities"]
+    assert [list(one) for one in shares] == [one.probabilities for one in wanted]
+    assert list(read["text" if kind == "txt" else "sentence"]) == TEXTS
+    if kind != "txt":
+        assert read["id"].astype(int).tolist() == list(range(40))
+        assert "input_label" in read.columns
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == [target.name]
+
+
+def test_standard_input_and_output(tiny_run: Path) -> None:
+    done = dact("predict", "-", "--run", tiny_run, text="the key is old .\n\nthe keys is .\n")
+    assert done.exit_code == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["text"] for line in lines] == ["the key is old .", "", "the keys is ."]
+    assert set(lines[0]) == {"text", "label", "label_name", "probabilities", "exit_layer"}
+    assert not done.stderr
+    line = '{"q": "the keys ."}\n'
+    named = dact("predict", "-", "--format", "jsonl", "--text", "q", "--run", tiny_run, text=line)
+    assert json.loads(named.stdout)["q"] == "the keys ."
+
+
+def test_predictions_are_those_of_inspect(tiny_run: Path) -> None:
+    looked = json.loads(dact("inspect", *TEXTS[:8], "--run", tiny_run, "--rule", "max_prob:0.6", "--json").stdout)
+    run = load_run(tiny_run)
+    found = predict_texts(run.model, run.tokenizer, TEXTS[:8], rule=run.model.rule("max_prob:0.6"))
+    assert [one.exit_layer for one in found] == [entry["exit_layer"] for entry in looked]
+    for one, entry in zip(found, looked, strict=True):
+        assert one.probabilities == pytest.approx(entry["probabilities"], abs=1e-5)
+
+
+def test_no_example_runs_more_layers_than_allowed(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    done = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--max-layers", "2", "--rule", "max_prob:0.9999")
+    assert {json.loads(line)["exit_layer"] for line in done.stdout.splitlines()} == {2}
+    assert not done.stderr
+    sound = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--max-layers", "2")
+    assert "the class may differ from full depth, which exact alone rules out" in sound.stderr
+
+
+def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    source.write_text("\n".join(TEXTS))
+    monkeypatch.setattr(files, "WINDOW", 8)
+    assert dact("predict", source, "--run", tiny_run, "--output", tmp_path / "whole.jsonl").exit_code == 0
+    calls = iter(range(100))
+
+    def dies(*args: Any, **options: Any) -> Any:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return predict_texts(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dactcli.prediction.predict.predict_texts", dies)
+        stopped = dact("predict", source, "--run", tiny_run, "--output", target)
+    assert stopped.exit_code == 130
+    part = tmp_path / "out.jsonl.part"
+    assert len(rows(part)) == 24
+    with part.open("a") as file:
+        file.write('{"text": "torn')
+    again = dact("predict", source, "--run", tiny_run, "--output", target)
+    assert again.exit_code == 2
+    assert "an interrupted output is there; add --resume to go on with it, or --overwrite" in again.stderr
+    other = dact("predict", source, "--run", tiny_run, "--output", target, "--resume", "--rule", "full")
+    assert "was begun with another rule" in other.stderr
+    assert dact("predict", source, "--run", tiny_run, "--output", target, "--resume").exit_code == 0
+    assert target.read_text() == (tmp_path / "whole.jsonl").read_text()
+    finished = dact("predict", source, "--run", tiny_run, "--output", target)
+    assert "out.jsonl: is there already; add --overwrite" in finished.stderr
+    assert dact("predict", source, "--run", tiny_run, "--output", target, "--overwrite").exit_code == 0
+
+
+def test_memory_is_bounded_by_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more rows are read than the window that is being answered."""
+    monkeypatch.setattr(files, "WINDOW", 8)
+    stream = RowStream("in", "txt", io.BytesIO(b"a\n" * 100))
+    read: list[int] = []
+
+    def answer(texts: list[str], pairs: object) -> Any:
+        read.append(stream.done // 2)
+        return [files.Prediction(0, "x", [1.0], 1)] * len(texts)
+
+    assert sum(len(window) for window in files.lines_of(stream, answer, text="text", pair=None)) == 100
+    assert read == [*range(8, 97, 8), 100]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("in.csv", b'sentence\na\n"b\n', "in.csv:3: a quote is opened and never closed"),
+        ("in.csv", b"sentence,x\na\n", "in.csv:2: 1 field where the header has 2"),
+        ("in.csv", b"sentense\na\n", "in.csv:2: there is no column sentence among: sentense; did you mean sentense?"),
+        ("in.jsonl", b'{"sentence": "a"}\n[1]\n', "in.jsonl:2: the line is a list, not an object"),
+        ("in.jsonl", b'{"sentence": 5}\n', "in.jsonl:1: sentence is a number, not text"),
+        ("in.txt", b"a\n\xff\n", "in.txt:2: byte 1 of the line (0xff) is not UTF-8"),
+        ("in.txt", b"a\n\x00\n", "in.txt:2: holds a NUL byte"),
+        ("in.parquet", b"PAR1", "in.parquet: not a parquet file"),
+        ("in.doc", b"a", "in.doc: extension .doc is unknown; "),
+    ],
+)
+def test_broken_input_is_named_by_its_line(
+    tiny_run: Path, tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = dact("predict", tmp_path / name, "--run", tiny_run)
+    assert done.exit_code == 2
+    assert sentence in done.stderr
+
+
+def test_options_that_do_not_fit(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    source = tmp_path / "in.txt"
+    assert "--output FILE" in dact("predict", source, "--run", tiny_run, "--resume").stderr
+    assert "did you mean csv?" in dact("predict", source, "--run", tiny_run, "--format", "cvs").stderr
+    assert "extension .xls" in dact("predict", source, "--run", tiny_run, "--output", tmp_path / "o.xls").stderr
+    assert "there is no such file" in dact("predict", tmp_path / "no.csv", "--run", tiny_run).stderr
