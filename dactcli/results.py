@@ -122,6 +122,99 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class RunFacts:
+    """One line of `dact runs`.
+
+    Attributes:
+        run: Its folder.
+        task: The recipe's task.
+        finished: Whether it came to its end.
+        latest: Whether `latest` names it.
+        metric_name: Name of the task's metric; None while unfinished, like all that follows but the last two.
+        metric: On validation, by `rule`.
+        rule: The last of the recipe's rules.
+        layers_mean: Mean layers by that rule.
+        layers: N.
+        modified: Seconds since 1970 of its newest file.
+        megabytes: Of all its files.
+    """
+
+    run: str
+    task: str
+    finished: bool
+    latest: bool
+    metric_name: str | None
+    metric: float | None
+    rule: str | None
+    layers_mean: float | None
+    layers: int | None
+    modified: float
+    megabytes: float
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `dact runs --json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What a split holds.
+
+    Attributes:
+        examples: How many.
+        tokens_p50: Median tokens of an example.
+        tokens_p95: 95th percentile.
+        tokens_max: Longest, before cutting.
+        cut: Examples longer than `data.max_length`.
+        labels: Share of each class; empty for regression and where there are no labels.
+    """
+
+    examples: int
+    tokens_p50: int
+    tokens_p95: int
+    tokens_max: int
+    cut: int
+    labels: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """What a recipe comes to, before anything is trained.
+
+    Attributes:
+        splits: By name.
+        encoder: Its family and width.
+        layers: N.
+        parameters: Of the whole model.
+        stages: A sentence each.
+        steps: Optimizer steps in all.
+        seconds_per_step: Measured on batches of the data.
+        seconds: Of training, without evaluations.
+        memory_mib: Peak of the process, weights, gradients and optimizer included.
+        disk_mib: Of the run while it is trained.
+        device: Where it was measured.
+        notices: What is allowed but worth telling.
+    """
+
+    splits: dict[str, SplitFacts]
+    encoder: str
+    layers: int
+    parameters: int
+    stages: list[str]
+    steps: int
+    seconds_per_step: float
+    seconds: float
+    memory_mib: float
+    disk_mib: float
+    device: str
+    notices: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `dact validate --json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer to one text.
 

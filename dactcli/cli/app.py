@@ -1,4 +1,4 @@
-"""The `dact` command: its four subcommands, and how errors reach the user."""
+"""The `dact` command: its subcommands, and how errors reach the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dactcli.cli import evaluate, finetune, inspect, predict, profile
+from dactcli.cli import evaluate, finetune, inspect, predict, profile, recipes, runs, validate
 from dactcli.errors import DactError, ResourceError
 
 
@@ -64,6 +64,9 @@ app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+app.add_typer(recipes.app, name="recipes")
+app.command("validate", epilog=validate.EXAMPLE)(validate.validate)
+app.command("runs", epilog=runs.EXAMPLE)(runs.runs)
 
 
 def _print_version(wanted: bool) -> None:

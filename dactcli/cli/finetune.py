@@ -19,11 +19,8 @@ EXAMPLE = "Example: dact finetune recipes/sst2.yaml --set training.epochs=1 --se
 
 
 def finetune(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a key of the recipe; may be repeated.", metavar="KEY=VALUE"),
-    ] = None,
+    recipe: options.RecipeFile,
+    overrides: options.Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run of the recipe's name.")
     ] = False,

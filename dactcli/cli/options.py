@@ -15,6 +15,42 @@ if TYPE_CHECKING:
     from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
 
+
+# as dactcli.model.rules has them, which imports torch
+RULE_NAMES = (
+    "full",
+    "paper",
+    "exact",
+    "slack",
+    "confidence",
+    "answer_entropy",
+    "entropy",
+    "max_prob",
+    "patience",
+    "learned",
+    "layer",
+    "tolerance",
+)
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Names of the recipes that come with dact, for the shell's completion."""
+    from dactcli.recipe.shelf import shelf
+
+    return [one.name for one in shelf() if one.name.startswith(incomplete)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """Run folders, for the shell's completion."""
+    folders = sorted(Path("runs").glob("*/")) if Path("runs").is_dir() else []
+    return [str(path) for path in folders if str(path).startswith(incomplete) or path.name.startswith(incomplete)]
+
+
+def rules(incomplete: str) -> list[str]:
+    """Halting rules, for the shell's completion."""
+    return [name for name in RULE_NAMES if name.startswith(incomplete)]
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 Output = Annotated[
@@ -23,11 +59,20 @@ Output = Annotated[
 ]
 RunFolder = Annotated[
     Path | None,
-    typer.Option("--run", help="Run folder or saved model; runs/latest without it.", metavar="RUN"),
+    typer.Option(
+        "--run", help="Run folder or saved model; runs/latest without it.", metavar="RUN", autocompletion=runs
+    ),
 ]
 RuleName = Annotated[
     str | None,
-    typer.Option("--rule", help="Halting rule; the model's own without it.", metavar="NAME[:VALUE]"),
+    typer.Option(
+        "--rule", help="Halting rule; the model's own without it.", metavar="NAME[:VALUE]", autocompletion=rules
+    ),
+]
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a key of the recipe; may be repeated.", metavar="KEY=VALUE"),
 ]
 
 

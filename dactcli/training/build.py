@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from transformers import set_seed
+
 from dactcli.data.agreement import vocabulary
+from dactcli.data.batches import Encoded, encode_split
+from dactcli.data.sources import Splits
 from dactcli.errors import DataError, RecipeError
 from dactcli.model.checkpoint import load_encoder, load_tokenizer
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
@@ -16,6 +21,54 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a training begins with.
+
+    Attributes:
+        model: Untrained, on the CPU.
+        tokenizer: Its tokenizer.
+        encoded: The examples of each split.
+    """
+
+    model: DactForSequenceClassification
+    tokenizer: Tokenizer
+    encoded: dict[str, Encoded]
+
+
+def settle(recipe: Recipe, splits: Splits) -> Recipe:
+    """The recipe with the labels, or the range, that were found in the data: they now belong to the model."""
+    found = {"range": list(splits.range)} if splits.range is not None else {"labels": splits.labels}
+    return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
+
+
+def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only: Collection[str]) -> Built:
+    """Tokenizer, examples and model, by the recipe's seed.
+
+    Args:
+        recipe: A settled recipe.
+        splits: Its data.
+        notice: Told of texts that are cut.
+        only: The splits to encode.
+
+    Raises:
+        RecipeError: The encoder takes no texts that long.
+        ArtefactError: The pretrained encoder cannot be loaded.
+    """
+    set_seed(recipe.training.seed)
+    tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
+    encoded = {}
+    for split in only:
+        encoded[split] = found = encode_split(splits.splits[split], tokenizer, recipe.data.max_length)
+        if found.truncated:
+            notice(
+                f"{split}: {len(found.truncated)} of {len(found.lengths)} texts are longer than "
+                f"{recipe.data.max_length} tokens and were cut"
+            )
+    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
+    return Built(model, tokenizer, encoded)
 
 
 def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> Tokenizer:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import set_seed
 
-from dactcli.data.batches import Encoded, encode_split
+from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
 from dactcli.model.checkpoint import load_run, save_model, unsaved, weights_digest
@@ -24,7 +23,7 @@ from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training import runs
-from dactcli.training.build import build_model, build_tokenizer
+from dactcli.training.build import build, settle
 from dactcli.training.callbacks import Listener, StageCallback, TensorBoardLog
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.plan import check_rules
@@ -107,7 +106,7 @@ def fit(
     name = recipe.output.name or recipe.task.name
     runs.check_writable(output)
     splits = load_splits(recipe)
-    recipe = _settle(recipe, splits)
+    recipe = settle(recipe, splits)
     check_rules(recipe)
     for text in splits.notices:
         listener.notice(text)
@@ -120,17 +119,14 @@ def fit(
             write_whole(run / "recipe.yaml", dump_recipe(recipe))
         else:
             runs.refuse_links(run)
-        set_seed(recipe.training.seed)
-        tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
-        encoded = {split: _encode(splits, split, tokenizer, recipe, listener) for split in ("train", "validation")}
-        model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
+        made = build(recipe, splits, listener.notice, only=("train", "validation"))
         job = Job(
             recipe=recipe,
             run=run,
-            model=model.to(device),
-            tokenizer=tokenizer,
-            train=encoded["train"],
-            validation=encoded["validation"],
+            model=made.model.to(device),
+            tokenizer=made.tokenizer,
+            train=made.encoded["train"],
+            validation=made.encoded["validation"],
             difficulty=_difficulty(splits.splits["validation"]),
             evaluate=evaluate,
             listener=listener,
@@ -226,12 +222,6 @@ def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[St
     model.loss_settings = stages[-1].loss
 
 
-def _settle(recipe: Recipe, splits: Splits) -> Recipe:
-    """The recipe with the labels, or the range, that were found in the data: they now belong to the model."""
-    found = {"range": list(splits.range)} if splits.range is not None else {"labels": splits.labels}
-    return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
-
-
 def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
     """Refuse to go on with a run under another recipe, or on other data, than it began with."""
     path, now = run / "recipe.yaml", dump_recipe(recipe)
@@ -255,16 +245,6 @@ def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
             place=str(run),
             remedy="restore the files, or leave out --resume to begin a new run",
         )
-
-
-def _encode(splits: Splits, split: str, tokenizer: Tokenizer, recipe: Recipe, listener: Listener) -> Encoded:
-    encoded = encode_split(splits.splits[split], tokenizer, recipe.data.max_length)
-    if encoded.truncated:
-        listener.notice(
-            f"{split}: {len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
-            f"{recipe.data.max_length} tokens and were cut"
-        )
-    return encoded
 
 
 def _difficulty(dataset: Dataset) -> list[int] | None:

@@ -1,0 +1,59 @@
+"""`dact recipes`: list, show, copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dactcli.cli import options
+
+EXAMPLE = "Example: dact recipes copy sst2 mine.yaml"
+app = typer.Typer(no_args_is_help=False, invoke_without_command=True, help="The recipes that come with dact.")
+Name = Annotated[str, typer.Argument(help="As dact recipes names it.", metavar="NAME", autocompletion=options.recipes)]
+
+
+@app.callback(epilog=EXAMPLE)
+def recipes(context: typer.Context) -> None:
+    """The recipes that come with dact: list, show or copy them."""
+    if context.invoked_subcommand is None:
+        list_()
+
+
+@app.command("list")
+def list_(as_json: options.Json = False) -> None:
+    """Name them all, with what each is for."""
+    from dactcli.recipe.shelf import shelf
+    from dactcli.report.console import results
+    from dactcli.report.listings import render_recipes
+
+    found = shelf()
+    options.emit([{"name": one.name, "about": one.about} for one in found], as_json=as_json, output=None)
+    if not as_json:
+        results().print(render_recipes(found))
+
+
+@app.command("show")
+def show(name: Name) -> None:
+    """Print one, to be read or redirected."""
+    import sys
+
+    from dactcli.recipe.shelf import pick
+
+    sys.stdout.write(pick(name).path.read_text(encoding="utf-8"))
+
+
+@app.command("copy")
+def copy(
+    name: Name,
+    target: Annotated[Path, typer.Argument(help="File or folder; this folder without.", metavar="[TO]")] = Path(),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Copy one to where you can change it."""
+    from dactcli.recipe.shelf import copy as copy_recipe
+    from dactcli.recipe.shelf import pick
+    from dactcli.report.console import print_notice
+
+    path = copy_recipe(pick(name), target, overwrite=overwrite)
+    print_notice(f"{path} is yours to edit; check it with: dact validate {path}")

@@ -1,0 +1,91 @@
+"""The recipes that come with dact: found, described, copied."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dactcli.errors import ResourceError, UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """A recipe that comes with dact.
+
+    Attributes:
+        name: As `dact recipes` names it: its path without the ending, such as `sst2` or `peers/pabee`.
+        path: Where it stands.
+        about: What its header says first.
+    """
+
+    name: str
+    path: Path
+    about: str
+
+
+def folder() -> Path:
+    """Where the recipes are: in the package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    bundled = package / "bundled"
+    return bundled if bundled.is_dir() else package.parent / "recipes"
+
+
+def shelf() -> list[Shelved]:
+    """All recipes, by name."""
+    found = sorted(folder().rglob("*.yaml"))
+    return [Shelved(path.relative_to(folder()).with_suffix("").as_posix(), path, _about(path)) for path in found]
+
+
+def pick(name: str) -> Shelved:
+    """A recipe by its name.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    recipes = {one.name: one for one in shelf()}
+    wanted = name.removesuffix(".yaml").removeprefix("recipes/")
+    if wanted not in recipes:
+        raise UsageError(f"no recipe is called {name!r}", remedy=did_you_mean(wanted, recipes))
+    return recipes[wanted]
+
+
+def copy(recipe: Shelved, target: Path, *, overwrite: bool) -> Path:
+    """Copy a recipe to where it can be edited; its first line then names the copy.
+
+    Args:
+        recipe: Which.
+        target: A file, or a folder that exists.
+        overwrite: Whether a file that is there may be replaced.
+
+    Returns:
+        The copy.
+
+    Raises:
+        UsageError: There is a file already.
+        ResourceError: It cannot be written.
+    """
+    path = target / recipe.path.name if target.is_dir() else target
+    if path.exists() and not overwrite:
+        raise UsageError("is there already", place=str(path), remedy="add --overwrite, or name another file")
+    text = recipe.path.read_text(encoding="utf-8")
+    shown = os.path.relpath(path) if path.is_absolute() else str(path)
+    text = text.replace(f"dact finetune recipes/{recipe.name}.yaml", f"dact finetune {shown}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"cannot be written: {error.strerror}", place=str(path), remedy="name another") from None
+    return path
+
+
+def _about(path: Path) -> str:
+    """The first sentence of the header, after the line with the command."""
+    words: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or (words and not text):
+            break
+        words += text.split()
+    sentence, stop, _ = " ".join(words).partition(". ")
+    return sentence + "." if stop else sentence

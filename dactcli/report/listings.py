@@ -1,0 +1,102 @@
+"""Lists: the recipes that come with dact, the runs of a folder, and what a recipe comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dactcli.results import PlanResult, RunFacts
+
+SORTS: dict[str, Callable[[RunFacts], Any]] = {
+    "date": lambda run: -run.modified,
+    "name": lambda run: run.run,
+    "metric": lambda run: -(run.metric if run.metric is not None else float("-inf")),
+    "layers": lambda run: run.layers_mean if run.layers_mean is not None else float("inf"),
+    "size": lambda run: -run.megabytes,
+}
+
+
+class Recipe(Protocol):
+    """What a list shows of a recipe."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def about(self) -> str:
+        """What it is for."""
+
+
+def render_recipes(recipes: Sequence[Recipe]) -> Group:
+    """A table of recipes, and what to type next."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="bold cyan", no_wrap=True)
+    table.add_column()
+    for one in recipes:
+        table.add_row(Text(one.name), Text(one.about))
+    return Group(table, Text("\ndact recipes copy NAME    makes one yours, to be edited", style="dim"))
+
+
+def render_runs(runs: Sequence[RunFacts]) -> Table:
+    """A table of runs."""
+    starred = "* the newest finished one: what commands take without a RUN" if any(one.latest for one in runs) else None
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", caption=starred, caption_justify="left")
+    table.add_column("run", overflow="fold")
+    table.add_column("task", overflow="fold")
+    table.add_column("metric", justify="right", no_wrap=True)
+    table.add_column("layers", justify="right", no_wrap=True)
+    table.add_column("rule", no_wrap=True)
+    table.add_column("changed", no_wrap=True)
+    table.add_column("MB", justify="right", no_wrap=True)
+    for one in runs:
+        table.add_row(
+            Text(one.run, style="bold" if one.latest else "").append(" *" if one.latest else "", style="green"),
+            Text(one.task),
+            f"{one.metric:.4f}" if one.metric is not None else "-",
+            f"{one.layers_mean:.2f} of {one.layers}" if one.layers_mean is not None else "-",
+            Text(one.rule or "") if one.finished else Text("unfinished", style="yellow"),
+            datetime.fromtimestamp(one.modified).strftime("%Y-%m-%d %H:%M"),
+            f"{one.megabytes:,.1f}",
+        )
+    return table
+
+
+def render_plan(plan: PlanResult) -> Group:
+    """What a recipe comes to, before anything is trained."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("split")
+    for name in ("examples", "tokens, median", "95 %", "longest", "cut"):
+        table.add_column(name, justify="right")
+    table.add_column("labels")
+    for split, facts in plan.splits.items():
+        labels = ", ".join(f"{name} {share:.0%}" for name, share in list(facts.labels.items())[:6])
+        more = f", and {len(facts.labels) - 6} more" if len(facts.labels) > 6 else ""
+        table.add_row(
+            split,
+            f"{facts.examples:,}",
+            str(facts.tokens_p50),
+            str(facts.tokens_p95),
+            str(facts.tokens_max),
+            f"{facts.cut:,}",
+            Text(labels + more or "-"),
+        )
+    lines = [
+        f"model: {plan.encoder}, {plan.layers} layers, {plan.parameters / 1e6:,.1f} million parameters",
+        *plan.stages,
+        f"about {_duration(plan.seconds)} of training on {plan.device} ({plan.steps:,} steps, "
+        f"{plan.seconds_per_step:.2f} s each as measured now), {plan.memory_mib:,.0f} MiB of memory, "
+        f"{plan.disk_mib:,.0f} MiB of disk",
+    ]
+    return Group(table, Text(), *map(Text, lines), Text("the recipe is valid", style="bold green"))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

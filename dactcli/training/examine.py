@@ -1,0 +1,136 @@
+"""What a recipe comes to, found without training: its data, its model, and the time and memory that it will take."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dactcli.data.batches import Encoded, pad
+from dactcli.data.sources import load_splits
+from dactcli.errors import ResourceError
+from dactcli.recipe.schema import Recipe
+from dactcli.results import PlanResult, SplitFacts
+from dactcli.training.build import Built, build, settle
+from dactcli.training.plan import check_rules, describe_stages
+from dactcli.training.stages import Stage, resolve_stages
+
+if TYPE_CHECKING:
+    from dactcli.model.dact import DactForSequenceClassification
+
+MIB = 2**20
+TIMED = 3  # steps that are timed, after one that is not
+OPTIMIZER_STATES = 2  # AdamW's, in float32
+
+
+def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
+    """Read all data, build the model, and take a few steps whose result is thrown away.
+
+    Args:
+        recipe: A complete recipe.
+        device: Where it would be trained.
+
+    Raises:
+        DactError: As `fit` would raise before its first step.
+    """
+    splits = load_splits(recipe)
+    recipe = settle(recipe, splits)
+    check_rules(recipe)
+    notices = list(splits.notices)
+    built = build(recipe, splits, notices.append, only=list(splits.splits))
+    stages, train = resolve_stages(recipe), built.encoded["train"]
+    model = built.model.to(device).train()
+    steps = [_steps(stage, len(train.lengths)) for stage in stages]
+    try:
+        each = [_seconds(built, stage, device) * stage.keys.accumulate for stage in stages]
+        memory = _memory(built, stages, device)
+    except torch.OutOfMemoryError:
+        raise ResourceError(
+            "memory runs out at a batch of the longest examples",
+            place="training.batch_size",
+            remedy="lower it (and raise training.accumulate), or data.max_length",
+        ) from None
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    seconds = sum(count * step for count, step in zip(steps, each, strict=True))
+    encoder = model.config.encoder_config
+    return PlanResult(
+        splits={name: _facts(found, splits.labels) for name, found in built.encoded.items()},
+        encoder=f"{encoder.model_type} of width {encoder.hidden_size}",
+        layers=model.units.layers,
+        parameters=parameters,
+        stages=describe_stages(recipe),
+        steps=sum(steps),
+        seconds_per_step=seconds / sum(steps),
+        seconds=seconds,
+        memory_mib=memory + OPTIMIZER_STATES * parameters * 4 / MIB,
+        # two checkpoints of weights and optimizer, and the model of each stage
+        disk_mib=(2 * (1 + OPTIMIZER_STATES) + len(stages) + 1) * parameters * 4 / MIB,
+        device=str(device),
+        notices=notices,
+    )
+
+
+def _facts(encoded: Encoded, names: list[str]) -> SplitFacts:
+    lengths = sorted(encoded.lengths)
+    counts = Counter(encoded.labels or ()) if names else Counter()
+    return SplitFacts(
+        examples=len(lengths),
+        tokens_p50=lengths[len(lengths) // 2],
+        tokens_p95=lengths[min(len(lengths) - 1, math.ceil(0.95 * len(lengths)))],
+        tokens_max=lengths[-1],
+        cut=len(encoded.truncated),
+        labels={name: counts[label] / len(lengths) for label, name in enumerate(names)} if counts else {},
+    )
+
+
+def _steps(stage: Stage, examples: int) -> int:
+    keys = stage.keys
+    per_epoch = math.ceil(math.ceil(examples / keys.batch_size) / keys.accumulate)
+    return keys.max_steps or math.ceil(per_epoch * keys.epochs)
+
+
+def _batch(built: Built, positions: list[int], device: torch.device) -> dict[str, Any]:
+    encoded = built.encoded["train"]
+    batch = pad(built.tokenizer, {name: [rows[p] for p in positions] for name, rows in encoded.inputs.items()}, device)
+    labels = [(encoded.labels or [])[position] for position in positions]
+    return {**batch, "labels": torch.tensor(labels, device=device)}
+
+
+def _pass(model: DactForSequenceClassification, stage: Stage, batch: dict[str, Any]) -> None:
+    model.config.objective, model.loss_settings = stage.loss.objective, stage.loss
+    model.encoder.requires_grad_(stage.name != "units")
+    model(**batch).loss.backward()
+    if batch["labels"].device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _seconds(built: Built, stage: Stage, device: torch.device) -> float:
+    """Mean seconds of a forward and backward pass over batches spread over the lengths, as buckets have them."""
+    lengths, size = built.encoded["train"].lengths, stage.keys.batch_size
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    starts = [int((len(order) - min(size, len(order))) * share) for share in (0.5, 0.17, 0.5, 0.83)]
+    spent = []
+    for start in starts[: TIMED + 1]:
+        batch = _batch(built, order[start : start + size], device)
+        began = time.perf_counter()
+        _pass(built.model, stage, batch)
+        spent.append(time.perf_counter() - began)
+    return sum(spent[1:]) / TIMED
+
+
+def _memory(built: Built, stages: list[Stage], device: torch.device) -> float:
+    """Peak MiB after a pass over the longest examples, weights and gradients included."""
+    lengths = built.encoded["train"].lengths
+    longest = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    for stage in stages:
+        _pass(built.model, stage, _batch(built, longest[: stage.keys.batch_size], device))
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024
