@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,32 +16,63 @@ EXAMPLE = 'Example: dact inspect "the key to the cabinets is rusty ." "the keys 
 
 
 def inspect(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to look into.", metavar="[TEXT]...")] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts to look into, or - for lines of standard input.", metavar="[TEXT]..."),
+    ] = None,
     run: options.RunFolder = None,
     pair: Annotated[str | None, typer.Option(help="The second text, for models of pairs.", metavar="TEXT")] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Texts from a csv, tsv, jsonl or parquet file.", metavar="FILE")
+        Path | None, typer.Option(help="Texts from a csv, tsv, jsonl or parquet file; labels too.", metavar="FILE")
     ] = None,
     rule: options.RuleName = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Run full depth as well, and say what it answers.")] = False,
+    sort: Annotated[
+        str | None, typer.Option(help="Show first: depth (deepest), margin (closest) or loss (worst).", metavar="KEY")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Show only: wrong, disagree (with full depth) or deep.", metavar="WHICH")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show at most so many.", metavar="N")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write what is shown as a web page.", metavar="FILE", dir_okay=False)
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Write what is shown as a picture.", metavar="FILE", dir_okay=False)
+    ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
 ) -> None:
     """Show for each text which layers ran, what each said, and why they were enough."""
     _check_arguments(texts, pair, file)
+    if texts == ["-"]:
+        texts = _standard_input()
     opened = options.open_run(run, device)
-    first, second = _texts(opened, texts, pair, file)
+    first, second, labels = _texts(opened, texts, pair, file)
+    from dactcli.inspection.select import select
     from dactcli.inspection.trace import trace
 
-    model = opened.model
-    traces = trace(model, opened.tokenizer, first, second, rule=model.rule(rule or options.default_rule(opened)))
-    options.emit([one.to_json() for one in traces], as_json=as_json, output=output)
-    if not as_json:
-        from dactcli.report.console import results
-        from dactcli.report.inspection import render_traces
+    model, calibration = opened.model, options.valid_calibration(opened)
+    chosen = model.rule(rule or (calibration.rule if calibration else model.config.rule))
+    promised = calibration.promise if calibration and str(chosen) == calibration.rule else None
+    every = trace(
+        model, opened.tokenizer, first, second, rule=chosen, labels=labels,
+        verify=verify or only == "disagree", promise=promised,
+    )  # fmt: skip
+    shown = select(every, only=only, sort=sort, limit=limit)
+    options.emit([one.to_json() for one in shown], as_json=as_json, output=output)
+    from dactcli.report.console import export, print_notice, results
+    from dactcli.report.inspection import render_traces
 
-        names = [] if model.regression else [model.config.id2label[index] for index in range(model.classes)]
-        results().print(render_traces(traces, names))
+    names = [] if model.regression else [model.config.id2label[index] for index in range(model.classes)]
+    view = render_traces(shown, names, every=every)
+    if not as_json:
+        results().print(view)
+    for path in (html, svg):
+        if path is not None:
+            export(view, path, title="dact inspect", html=path == html)
+            print_notice(f"written to {path}")
 
 
 def _check_arguments(texts: list[str] | None, pair: str | None, file: Path | None) -> None:
@@ -56,18 +87,26 @@ def _check_arguments(texts: list[str] | None, pair: str | None, file: Path | Non
         raise UsageError("goes with exactly one TEXT", place="--pair", remedy="use --file for several pairs")
 
 
+def _standard_input() -> list[str]:
+    import sys
+
+    from dactcli.data.stream import TEXT, RowStream
+
+    return [row[TEXT] for _, row in RowStream("-", "txt", sys.stdin.buffer)]
+
+
 def _texts(
     run: Run, texts: list[str] | None, pair: str | None, file: Path | None
-) -> tuple[list[str], list[str] | None]:
+) -> tuple[list[str], list[str] | None, list[Any] | None]:
     from dactcli.errors import UsageError
 
     if file is not None:
-        dataset = options.read_examples(run, file, labelled=False)
-        pairs = dataset["text_pair"][:] if "text_pair" in dataset.column_names else None
-        return dataset["text"][:], pairs
+        dataset = options.read_examples(run, file)
+        pairs, labels = (dataset[name][:] if name in dataset.column_names else None for name in ("text_pair", "label"))
+        return dataset["text"][:], pairs, labels
     of_pairs = run.recipe is not None and run.recipe.data.text_pair is not None
     if of_pairs and pair is None:
         raise UsageError("this model judges pairs of texts", place=str(run.folder), remedy="give --pair TEXT as well")
     if pair is not None and run.recipe is not None and not of_pairs:
         raise UsageError("this model judges single texts", place="--pair", remedy="leave out --pair")
-    return list(texts or ()), None if pair is None else [pair]
+    return list(texts or ()), None if pair is None else [pair], None

@@ -5,6 +5,7 @@ B batch, T tokens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -91,10 +92,24 @@ def _tokens(
     """All texts at once: `input_ids`, and `token_type_ids` where the tokenizer gives them."""
     if not texts:
         return {"input_ids": []}
-    rows = tokenizer(
-        list(texts), list(pairs) if pairs is not None else None, truncation=True, max_length=longest, verbose=False
-    )
+    whole = [whole_characters(text) for text in texts]
+    others = [whole_characters(pair) for pair in pairs] if pairs is not None else None
+    rows = tokenizer(whole, others, truncation=True, max_length=longest, verbose=False)
     return {name: list(rows[name]) for name in ("input_ids", "token_type_ids") if name in rows}
+
+
+def whole_characters(text: str) -> str:
+    """The text without halves of surrogate pairs, which no tokenizer takes.
+
+    A command line read in an ASCII locale holds such halves for bytes that are not ASCII: those become the characters
+    that the bytes are in UTF-8. Any other half becomes U+FFFD.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        kept = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
+        return kept.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text
 
 
 def encode_split(dataset: Dataset, tokenizer: Tokenizer, max_length: int) -> Encoded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from dactcli.data.batches import Encoded, by_length, encode
 from dactcli.errors import UsageError
 from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.halting import halting_weights
-from dactcli.model.rules import Rule
+from dactcli.model.rules import Full, Rule
 from dactcli.results import ExitTrace
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def trace(
     pairs: Sequence[str] | None = None,
     *,
     rule: Rule,
+    labels: Sequence[Any] | None = None,
+    verify: bool = False,
+    promise: str | None = None,
 ) -> list[ExitTrace]:
     """Run texts adaptively and keep what every layer said.
 
@@ -39,6 +43,9 @@ def trace(
         texts: The texts.
         pairs: Their second halves, for models of pairs.
         rule: When to stop.
+        labels: The labels that were given: classes or values.
+        verify: Whether full depth is run as well.
+        promise: What a calibration promises of the rule.
 
     Returns:
         One trace per text, in the given order.
@@ -54,6 +61,7 @@ def trace(
     traces: list[ExitTrace | None] = [None] * len(texts)
     for positions, batch in by_length(tokenizer, encoded, BATCH_SIZE, model.device):
         out = run_adaptive(model, rule, **batch, trace=True)
+        full = run_adaptive(model, Full(), **batch, trace=False).answer.tolist() if verify else None
         for row, position in enumerate(positions):
             notices = []
             if not texts[position].strip():
@@ -64,8 +72,19 @@ def trace(
                 notices.append("plain fine-tuning: only the last layer's answer was trained")
             pair = pairs[position] if pairs is not None else None
             tokens = _tokens(encoded, position)
-            traces[position] = _example(model, rule, out, row, texts[position], pair, tokens, notices)
+            found = _example(model, rule, out, row, texts[position], pair, tokens, notices)
+            traces[position] = replace(
+                found,
+                promise=promise,
+                full_answer=full[row] if full is not None else None,
+                **_expected(model, labels[position] if labels is not None else None),
+            )
     return [found for found in traces if found is not None]
+
+
+def _expected(model: DactForSequenceClassification, label: Any) -> dict[str, Any]:
+    named = label is not None and not model.regression
+    return {"expected": label, "expected_name": model.config.id2label[label] if named else None}
 
 
 def _tokens(encoded: Encoded, position: int) -> int:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from dactcli.errors import DactError, ResourceError
 
+EXPORTED = 100  # columns of an exported view, at the least
 # what stands for a character on a terminal or in a locale that cannot show it
 PLAIN = {
     **dict.fromkeys("█▉▊▋▌", "#"),
@@ -93,6 +94,29 @@ def write_document(document: Any, path: Path) -> None:
     except OSError as error:
         raise ResourceError(
             f"cannot be written: {error.strerror}", place=str(path), remedy="choose another --output"
+        ) from None
+
+
+def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
+    """Write a view to a file, as wide as this terminal, in colours.
+
+    Args:
+        view: What is on the screen.
+        path: Where to.
+        title: Of the picture.
+        html: A web page; else an SVG picture.
+
+    Raises:
+        ResourceError: It cannot be written.
+    """
+    console = Console(record=True, file=io.StringIO(), width=max(results().width, EXPORTED), force_terminal=True)
+    console.print(view)
+    text = console.export_html(inline_styles=True) if html else console.export_svg(title=title)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be written: {error.strerror}", place=str(path), remedy="name another file"
         ) from None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Group
+from collections.abc import Sequence
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -11,37 +13,82 @@ from dactcli.report.console import bar
 from dactcli.results import ExitTrace
 
 BAR = 12
+WIDE = 90  # columns from which on the rule's score has room
 # Rules that stop only when the class is settled, whatever the layers that did not run would say.
 SOUND = ("exact", "paper")
 
 
-def render_traces(traces: list[ExitTrace], names: list[str]) -> Group:
-    """All examples, one panel each.
+def render_traces(traces: Sequence[ExitTrace], names: Sequence[str], *, every: Sequence[ExitTrace] = ()) -> Group:
+    """The examples, one panel each, under a summary where there are several.
 
     Args:
-        traces: What `dact inspect` computed.
+        traces: The examples to show.
         names: Class names; empty for regression.
+        every: All examples that the summary is about; those shown without.
     """
-    return Group(*(_panel(trace, names) for trace in traces))
+    whole = every or traces
+    parts: list[RenderableType] = [_Panel(trace, names) for trace in traces]
+    return Group(*([_summary(whole, len(traces)), *parts] if len(whole) > 1 else parts))
 
 
-def _panel(trace: ExitTrace, names: list[str]) -> Panel:
-    text = Text(trace.text or "(empty)", style="bold")
-    if trace.text_pair is not None:
-        text.append(f"\n{trace.text_pair or '(empty)'}", style="bold")
-    notices = [Text(f"note: {notice}", style="yellow") for notice in trace.notices]
-    return Panel(
-        Group(
-            text,
-            *notices,
-            _headline(trace),
-            Text(),
-            _layers(trace, names),
-            Text(reason(trace), style="italic"),
-        ),
-        title=f"{trace.tokens} tokens",
-        title_align="right",
-    )
+def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
+    layers, count = traces[0].layers, len(traces)
+    ran = [trace.exit_layer for trace in traces]
+    head = Text(f"{count:,} examples", style="bold")
+    head.append(f"   {sum(ran) / count:.2f} of {layers} layers on the mean   rule {traces[0].rule}", style="not bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for layer in range(1, layers + 1):
+        stopped = ran.count(layer)
+        table.add_row(f"stop after {layer}", Text(bar(stopped / count, 2 * BAR), style="cyan"), f"{stopped:,}")
+    lines: list[RenderableType] = [head, table]
+    labelled = [trace for trace in traces if trace.expected is not None]
+    if labelled and labelled[0].probabilities:
+        right = sum(trace.expected == trace.label for trace in labelled)
+        lines.append(Text(f"{right:,} of {len(labelled):,} as labelled"))
+    verified = [trace for trace in traces if trace.full_label is not None]
+    if verified:
+        same = sum(trace.full_label == trace.label for trace in verified)
+        lines.append(Text(f"{same:,} of {len(verified):,} as full depth would say"))
+    if traces[0].probabilities:
+        hardest = min(traces, key=lambda trace: (-trace.exit_layer, trace.margin))
+        easiest = min(traces, key=lambda trace: (trace.exit_layer, -trace.margin))
+        lines.append(Text.assemble(("hardest  ", "dim"), _short(hardest)))
+        lines.append(Text.assemble(("easiest  ", "dim"), _short(easiest)))
+    if shown < count:
+        lines.append(Text(f"{shown:,} shown", style="dim"))
+    return Group(*lines, Text())
+
+
+def _short(trace: ExitTrace) -> str:
+    text = trace.text if len(trace.text) <= 60 else f"{trace.text[:59]}…"
+    return f"{trace.exit_layer} layers, {trace.label_name} {max(trace.probabilities):.1%}: {text or '(empty)'}"
+
+
+class _Panel:
+    """One example; the rule's score joins its table where the terminal is wide."""
+
+    def __init__(self, trace: ExitTrace, names: Sequence[str]) -> None:
+        self.trace, self.names = trace, names
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        trace = self.trace
+        text = Text(trace.text or "(empty)", style="bold")
+        if trace.text_pair is not None:
+            text.append(f"\n{trace.text_pair or '(empty)'}", style="bold")
+        notices = [Text(f"note: {notice}", style="yellow") for notice in trace.notices]
+        yield Panel(
+            Group(
+                text,
+                *notices,
+                _headline(trace),
+                *_verdicts(trace, self.names),
+                Text(),
+                _layers(trace, self.names, wide=console.width >= WIDE),
+                Text(reason(trace), style="italic"),
+            ),
+            title=f"{trace.tokens} tokens",
+            title_align="right",
+        )
 
 
 def _headline(trace: ExitTrace) -> Text:
@@ -55,10 +102,28 @@ def _headline(trace: ExitTrace) -> Text:
     line.append("■" * trace.exit_layer, style="cyan")
     line.append("□" * (trace.layers - trace.exit_layer), style="dim")
     line.append(f" {trace.exit_layer} of {trace.layers} ran")
+    if trace.label_name is not None and trace.settled < trace.exit_layer:
+        line.append(f", the answer settled at {trace.settled}", style="dim")
     return line
 
 
-def _layers(trace: ExitTrace, names: list[str]) -> Table:
+def _verdicts(trace: ExitTrace, names: Sequence[str]) -> list[Text]:
+    """What the label and full depth say of the answer."""
+    lines = []
+    if trace.expected is not None:
+        wanted = trace.expected_name if trace.expected_name is not None else f"{trace.expected:.3f}"
+        fits = not names or trace.expected == trace.label
+        verdict = "" if not names else "right: " if fits else "wrong: "
+        lines.append(Text(f"{verdict}labelled {wanted}", style="green" if fits else "red"))
+    if trace.full_answer is not None:
+        same = not names or trace.full_label == trace.label
+        agreed = "the same" if same and names else "another class" if names else "beside it"
+        said = f"full depth: {_answer(trace.full_answer, names)}, {agreed}"
+        lines.append(Text(said, style="green" if same else "red"))
+    return lines
+
+
+def _layers(trace: ExitTrace, names: Sequence[str], *, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("layer", justify="right")
     table.add_column("weight w")
@@ -66,23 +131,30 @@ def _layers(trace: ExitTrace, names: list[str]) -> Table:
     table.add_column("later p", justify="right")
     table.add_column("layer says")
     table.add_column("answer so far")
+    scored = wide and any(score is not None for score in trace.scores)
+    if scored:
+        table.add_column(f"{trace.rule.partition(':')[0]}, {trace.cut:.4g}", justify="right")
     for index in range(trace.layers):
         if index >= trace.exit_layer:
             table.add_row(Text(str(index + 1), style="dim"), Text("did not run", style="dim"))
             continue
-        weight = trace.halting_weights[index]
-        table.add_row(
-            str(index + 1),
+        weight, score = trace.halting_weights[index], trace.scores[index]
+        cells = [
+            Text(str(index + 1)),
             Text(bar(weight, BAR), style="cyan"),
-            f"{weight:.3f}",
-            f"{trace.remaining[index]:.3f}",
+            Text(f"{weight:.3f}"),
+            Text(f"{trace.remaining[index]:.3f}"),
             Text(_answer(trace.layer_probabilities[index], names)),
             Text(_answer(trace.answers[index], names)),
-        )
+        ]
+        if scored:
+            enough = score is not None and score >= trace.cut
+            cells.append(Text("" if score is None else f"{score:.4g}", style="green" if enough else "dim"))
+        table.add_row(*cells)
     return table
 
 
-def _answer(values: list[float], names: list[str]) -> str:
+def _answer(values: Sequence[float], names: Sequence[str]) -> str:
     if not names:
         return f"{values[0]:.3f}"
     best = max(range(len(values)), key=values.__getitem__)
@@ -107,10 +179,11 @@ def reason(trace: ExitTrace) -> str:
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         return (
             f"{trace.rule}: stopped after layer {trace.exit_layer}; "
-            f"the class cannot change any more, whatever {layers} ({reached})"
+            f"certain: the class cannot change any more, whatever {layers} ({reached})"
         )
     if name == "tolerance":
         return (
             f"{trace.rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
         )
-    return f"{trace.rule}: stopped after layer {trace.exit_layer} ({reached})"
+    promised = f"; calibrated: {trace.promise}" if trace.promise else ""
+    return f"{trace.rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
 from dactcli.data.agreement import vocabulary
-from dactcli.data.batches import BucketSampler, by_length, encode, pad
+from dactcli.data.batches import BucketSampler, by_length, encode, pad, whole_characters
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,9 @@ def test_epochs_differ_and_can_be_repeated() -> None:
     again.set_epoch(1)
     assert list(again) == second
     assert torch.utils.data.BatchSampler(again, 4, drop_last=False).__len__() == 25
+
+
+def test_halves_of_surrogate_pairs_become_characters() -> None:
+    assert whole_characters("plain é") == "plain é"
+    assert whole_characters("caf\udcc3\udca9") == "café"  # UTF-8 as an ASCII locale reads it
+    assert whole_characters("a\ud83d b\udcff") == "a� b�"

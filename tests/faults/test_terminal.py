@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ COMMANDS = {
     "inspect": ["inspect", "the keys are old .", "the key to the cabinets is rusty ."],
     "inspect-json": ["inspect", "the keys \u00e9\u4e2d are old .", "--json"],
     "eval": ["eval", "--split", "test"],
-    "profile": ["profile", "--examples", "4", "--repeats", "1", "--warmup", "0", "--batch-size", "2"],
+    "profile": ["profile", "--examples", "4", "--repeats", "2", "--warmup", "0", "--batch-size", "2"],
     "error": ["eval", "runs/nothing"],
 }
 
@@ -72,7 +73,7 @@ def test_every_view_is_shown_anywhere(home: Path, name: str, place: str) -> None
     if place == "ascii":
         done.stdout.decode("ascii")
     if place == "no colour":
-        assert b"\x1b[3" not in done.stdout
+        assert not re.search(rb"\x1b\[[\d;]*\b(3[0-7]|38;|9[0-7])", done.stdout)  # bold and italics may stay
 
 
 def test_ascii_terminals_get_ascii(home: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_live_bar_shows_loss_layers_and_metric() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({}, "exact: stopped after layer 2; the class cannot change any more, whatever the other 2 layers answer (1.7140 >= 1.0000)"),
+        ({}, "exact: stopped after layer 2; certain: the class cannot change any more, whatever the other 2 layers answer (1.7140 >= 1.0000)"),
         ({"rule": "full", "exit_layer": 4}, "full: all 4 layers run"),
         ({"exit_layer": 4}, "exact: ran to the last layer, because no earlier one was enough"),
         ({"rule": "confidence:0.9", "cut": 0.9, "scores": [0.6, 0.97]}, "confidence:0.9: stopped after layer 2 (0.9700 >= 0.9000)"),
