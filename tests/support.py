@@ -61,6 +61,7 @@ model:
   pooling: first
 training:
   batch_size: 32
+  mask_tokens: 0
   log_steps: 2
   learning_rate: 1e-3
   stages:
@@ -105,6 +106,7 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     from dactcli.recipe.load import load_recipe
     from dactcli.training.fit import fit
 
+    folder.mkdir(exist_ok=True)
     path = folder / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     recipe = complete(load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides]))

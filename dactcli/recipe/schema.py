@@ -95,7 +95,7 @@ class ModelSection(Section):
 
     encoder: str | Geometry
     layers: PositiveInt | None = None
-    pooling: Literal["mean", "first", "attention"] = "mean"
+    pooling: Literal["attention", "mean", "first"] = "attention"
     share_units: bool = False
     halting_bias: Literal["auto"] | float = "auto"
     halting_inputs: Literal["features", "features+answer"] = "features"
@@ -138,6 +138,7 @@ class TrainingKeys(Section):
     weight_decay: NonNegative = 0.01
     clip: Positive = 1.0
     accumulate: PositiveInt = 1
+    mask_tokens: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of tokens hidden from each step; keeps layers honest
 
 
 class StageSection(Section):
@@ -155,6 +156,7 @@ class StageSection(Section):
     weight_decay: NonNegative | None = None
     clip: Positive | None = None
     accumulate: PositiveInt | None = None
+    mask_tokens: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
 class TrainingSection(TrainingKeys):

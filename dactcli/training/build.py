@@ -16,6 +16,7 @@ from dactcli.errors import DataError, RecipeError
 from dactcli.model.checkpoint import load_encoder, load_tokenizer
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
 from dactcli.recipe.schema import Geometry, Recipe
+from dactcli.training.stages import resolve_stages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -67,6 +68,12 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
                 f"{split}: {len(found.truncated)} of {len(found.lengths)} texts are longer than "
                 f"{recipe.data.max_length} tokens and were cut"
             )
+    if tokenizer.mask_token_id is None and any(stage.keys.mask_tokens for stage in resolve_stages(recipe)):
+        raise RecipeError(
+            "hides tokens, and this encoder's tokenizer has no token to put in their place",
+            place="training.mask_tokens",
+            remedy="set it to 0",
+        )
     model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
     return Built(model, tokenizer, encoded)
 

@@ -104,6 +104,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         model.encoder.requires_grad_(stage.name != "units")
         self.stage = stage
         self.lengths, self.rows, self.weights_only = encoded.lengths, rows, weights_only
+        self.mask_token, self.special = tokenizer.mask_token_id, torch.tensor(tokenizer.all_special_ids)
         self.positions: list[int] = []
         self.staging: Path | None = None
         self.saved = -1
@@ -170,12 +171,23 @@ class DactTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
         """One step, which ends the run when the loss is not finite."""
         self.positions = inputs.pop(POSITIONS).tolist()
+        self._hide_tokens(inputs["input_ids"])
         self.model.loss_settings = self.stage.loss_at(self.state.global_step / self.state.max_steps)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             guilty = self._not_finite(inputs)
             raise diverged(self.stage, self.state.global_step + 1, f"the loss on {guilty}", loss.item())
         return loss
+
+    def _hide_tokens(self, input_ids: Tensor) -> None:
+        """Put the mask token in place of some tokens, in place [B, T]; never of special ones, padding among them."""
+        share = self.stage.keys.mask_tokens
+        if share == 0:
+            return
+        # drawn on the CPU, whose random state a checkpoint keeps whatever the device
+        drawn = (torch.rand(input_ids.shape) < share).to(input_ids.device)
+        special = torch.isin(input_ids, self.special.to(input_ids.device))
+        input_ids[drawn & ~special] = self.mask_token
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Clip, and end the run when a gradient is not finite; fp16's scaler expects some and skips the step."""

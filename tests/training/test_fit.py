@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import TINY, Interrupt, Silence, train
+from support import STEPS, TINY, Interrupt, Silence, train
 
 from dactcli.data.tasks import complete
 from dactcli.errors import DivergedError, RecipeError, ResourceError, UsageError
@@ -22,6 +23,7 @@ from dactcli.recipe.load import load_recipe
 from dactcli.training import runs
 from dactcli.training.callbacks import keep_lines_until
 from dactcli.training.stages import final_objective, resolve_stages
+from dactcli.training.trainer import DactTrainer
 
 
 def weights(run: str | Path) -> dict[str, torch.Tensor]:
@@ -263,3 +265,40 @@ def test_run_names_count_up_and_ignore_others(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert runs.new_run(tmp_path, "cola").name == "cola-10"
     assert [run.name for run in runs.runs_named(tmp_path, "cola")] == ["cola-1", "cola-9", "cola-10"]
+
+
+def test_some_tokens_are_hidden_and_never_special_ones() -> None:
+    torch.manual_seed(0)
+    ids = torch.randint(5, 50, (64, 40))
+    ids[:, 0], ids[:, -5:] = 2, 0
+    before = ids.clone()
+    held = SimpleNamespace(
+        stage=SimpleNamespace(keys=SimpleNamespace(mask_tokens=0.25)), special=torch.tensor([0, 2]), mask_token=4
+    )
+    DactTrainer._hide_tokens(held, ids)  # type: ignore[arg-type]
+    changed = ids != before
+    assert (ids[changed] == 4).all()
+    assert not changed[:, 0].any()
+    assert not changed[:, -5:].any()
+    assert 0.2 < changed[:, 1:-5].float().mean() < 0.3
+
+
+def test_hidden_tokens_are_the_same_after_a_resume(tmp_path: Path) -> None:
+    options = [STEPS, "training.mask_tokens=0.3"]
+    whole = weights(train(tmp_path / "a", TINY, *options).run)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b", TINY, *options, listener=Interrupt(1, 5))
+    unfinished = runs.unfinished(tmp_path / "b" / "runs", "tiny")
+    again = weights(train(tmp_path / "b", TINY, *options, resume=unfinished).run)
+    assert same(whole, again)
+    assert not same(whole, weights(train(tmp_path / "c", TINY, STEPS).run))
+
+
+def test_a_tokenizer_without_a_mask_token_cannot_hide_any(tmp_path: Path, tiny_run: Path) -> None:
+    run, folder = load_run(tiny_run), tmp_path / "encoder"
+    run.model.encoder.save_pretrained(folder)
+    run.tokenizer.mask_token = None
+    run.tokenizer.save_pretrained(folder)
+    text = TINY.replace(TINY[TINY.index("  encoder:") : TINY.index("  pooling")], f"  encoder: {folder}\n")
+    with pytest.raises(RecipeError, match="training.mask_tokens: hides tokens, and this encoder's tokenizer has no"):
+        train(tmp_path, text, "training.mask_tokens=0.1")
