@@ -26,11 +26,12 @@ def compare_runs(
     """
     from dactcli.evaluation.comparison import compare
 
-    contenders = [_contender(path, split=split, data=data, device=device, batch_size=batch_size) for path in paths]
+    contenders = [contender(path, split=split, data=data, device=device, batch_size=batch_size) for path in paths]
     return compare([one for one, _ in contenders], metric=contenders[0][1], split=data.name if data else split)
 
 
-def _contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
+def contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
+    """A run with what its layers said, and the name of its metric; `wanted` are the keywords of `compare_runs`."""
     import numpy as np
 
     from dactcli.errors import UsageError
@@ -50,7 +51,7 @@ def _contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
 
     test, test_labels = labelled(split, data)
     validation, validation_labels = (test, test_labels) if run.recipe is None else labelled("validation", None)
-    contender = Contender(
+    found = Contender(
         run=str(path or run.folder.name),
         variant=_variant(run.recipe) if run.recipe is not None else str(path),
         layers=run.model.units.layers,
@@ -60,7 +61,7 @@ def _contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
         validation_labels=validation_labels,
         test_labels=test_labels,
     )
-    return contender, options.metric_name(run)
+    return found, options.metric_name(run)
 
 
 def _variant(recipe: Any) -> str:

@@ -73,13 +73,16 @@ class _Point:
     classes: list[NDArray[np.int64]]
 
 
-def compare(contenders: Sequence[Contender], *, metric: str, split: str) -> Comparison:
-    """Compare all rules on all runs.
+def compare(
+    contenders: Sequence[Contender], *, metric: str, split: str, rules: Sequence[str] | None = None
+) -> Comparison:
+    """Compare rules on all runs.
 
     Args:
         contenders: The runs; all on the same examples.
         metric: Name of the metric.
         split: Name of the split that is drawn.
+        rules: Which rules; all that the runs can serve when None.
 
     Returns:
         Curves, areas and their intervals.
@@ -97,7 +100,7 @@ def compare(contenders: Sequence[Contender], *, metric: str, split: str) -> Comp
     measure = _Measure(metric, labels, classes, layers, seeds=_seeds(contenders))
     reference = measure.metric([full_classes(one.test, mixes=one.mixes) for one in references])
     compared = {}
-    for name in (*(rule for rule in RULES if rule != Full.name), STATIC):
+    for name in rules or (*(rule for rule in RULES if rule != Full.name), STATIC):
         serving = [one for one in contenders if _serves(one, name)]
         # plain runs of full depth alone are the reference, and no way to run fewer layers
         if serving and (name != STATIC or min(one.layers for one in serving) < layers):

@@ -1,7 +1,8 @@
 """What training minimises, in one pass over all layers.
 
     L = NLL(a_N, label) + tau * mean ponder cost
-        + layer_loss_weight * sum over n of v_n * NLL(y_n, label)      v_n equal, or growing with depth; sum 1
+        + layer_loss_weight * sum over n of v_n * NLL(y_n, label)      v_n equal, or growing with depth; sum 1;
+                                                                       or alternating: v_N alone in every other step
         + distill * mean over n < N of CE(y_N detached, y_n)
         + mean over n of BCE(certainty_n, y_n is right)            where there is a certainty head; trains only itself
 
@@ -21,7 +22,7 @@ from torch.nn import functional
 from dactcli.model.halting import Ponder, log_answer, log_halting_weights, ponder_cost
 
 Objective = Literal["dact", "layers", "last"]
-LayerLoss = Literal["equal", "depth", "none"]
+LayerLoss = Literal["equal", "depth", "alternate", "none"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class LossSettings:
         objective: `dact`: all of it; `layers`: every layer's answer, no DACT loss; `last`: NLL(y_N) alone.
         tau: Price of a layer.
         ponder: Form of the ponder cost.
-        layer_loss: Weights v_n: `equal`, by `depth` (n / sum of n), or `none`.
+        layer_loss: Weights v_n: `equal`, by `depth` (n / sum of n), `alternate` (equal, and v_N alone in every other
+            step: BERxiT, EACL 2021), or `none`.
         layer_loss_weight: Factor of the layer losses.
         detach: Whether the DACT loss leaves the layers' answers alone.
         distill: Factor of the distillation from the last layer.
@@ -77,7 +79,7 @@ def certainty_loss(certainty_logits: Tensor, outputs: Tensor, labels: Tensor) ->
 def layer_weights(layers: int, kind: str, like: Tensor) -> Tensor:
     """v_n [N], summing to 1."""
     weights = torch.arange(1, layers + 1, dtype=like.dtype, device=like.device)
-    if kind == "equal":
+    if kind != "depth":
         weights = torch.ones_like(weights)
     return weights / weights.sum()
 

@@ -108,7 +108,7 @@ class DactSection(Section):
 
     tau: NonNegative | None = 0.05
     ponder: Literal["sum_h", "sum_p"] = "sum_h"
-    layer_loss: Literal["equal", "depth", "none"] = "equal"
+    layer_loss: Literal["equal", "depth", "alternate", "none"] = "equal"
     layer_loss_weight: NonNegative = 1.0
     detach: bool = True
     distill: NonNegative = 0.0
@@ -116,7 +116,7 @@ class DactSection(Section):
 
     @model_validator(mode="after")
     def _answers_are_trained(self) -> DactSection:
-        unweighted = self.layer_loss == "none" or self.layer_loss_weight == 0
+        unweighted = (self.layer_loss == "none" or self.layer_loss_weight == 0) and self.distill == 0
         if unweighted and (self.detach or self.tau is None):
             raise ValueError(
                 "leaves the layers' answers untrained: no layer loss, and the DACT loss is kept from them"

@@ -27,9 +27,11 @@ class Stage:
     loss: LossSettings
     tau_delay: float = 0.0
 
-    def loss_at(self, progress: float) -> LossSettings:
-        """The loss after a share `progress` of the stage's steps."""
-        return replace(self.loss, tau=0.0) if progress < self.tau_delay else self.loss
+    def loss_at(self, step: int, steps: int) -> LossSettings:
+        """The loss of a step, counted from 0, of so many in the stage."""
+        if self.loss.layer_loss == "alternate" and step % 2:
+            return replace(self.loss, objective="last")
+        return replace(self.loss, tau=0.0) if step < self.tau_delay * steps else self.loss
 
     @property
     def label(self) -> str:

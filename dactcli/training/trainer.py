@@ -172,7 +172,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         """One step, which ends the run when the loss is not finite."""
         self.positions = inputs.pop(POSITIONS).tolist()
         self._hide_tokens(inputs["input_ids"])
-        self.model.loss_settings = self.stage.loss_at(self.state.global_step / self.state.max_steps)
+        self.model.loss_settings = self.stage.loss_at(self.state.global_step, self.state.max_steps)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             guilty = self._not_finite(inputs)

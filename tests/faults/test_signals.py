@@ -116,17 +116,19 @@ def test_twenty_kills_at_random_moments_change_no_weight(tmp_path: Path, tiny_ru
         process.start()
         return process
 
-    began = time.perf_counter()
-    whole = start(tmp_path / "whole")
-    whole.join()
-    seconds = time.perf_counter() - began
+    seconds = 0.0
+    for name in ("first", "whole"):  # the first also waits for the fork server to load torch
+        began = time.perf_counter()
+        whole = start(tmp_path / name)
+        whole.join()
+        seconds = time.perf_counter() - began
     assert weights_digest(tmp_path / "whole" / "runs" / "tiny-1") == weights_digest(tiny_run)
     chance, torn, kills, tries = random.Random(0), 0, 0, 0
     while kills < 20:
         tries += 1
         folder = tmp_path / str(tries)
         process = start(folder)
-        process.join(chance.uniform(0.3, 0.9) * seconds)
+        process.join(chance.uniform(0.2, 0.95) * seconds)
         if process.exitcode is not None:
             assert tries < 60, "the runs end before they can be killed"
             continue

@@ -164,8 +164,8 @@ def test_stages_inherit_and_override(tmp_path: Path) -> None:
     assert final_objective([first, second]) == "dact"
     assert final_objective([first]) == "layers"
     (joint,) = stages_of(tmp_path, TINY[: TINY.index("    - {name: joint")] + "    - {name: joint}\n")
-    assert [joint.loss_at(progress).tau for progress in (0.0, 0.29, 0.3, 1.0)] == [0.0, 0.0, 0.05, 0.05]
-    assert second.loss_at(0.0).tau == 0.05  # the layers are trained when the units' own stage begins
+    assert [joint.loss_at(step, 100).tau for step in (0, 29, 30, 99)] == [0.0, 0.0, 0.05, 0.05]
+    assert second.loss_at(0, 100).tau == 0.05  # the layers are trained when the units' own stage begins
     (encoder,) = stages_of(tmp_path, TINY[: TINY.index("    - {name: joint")] + "    - {name: encoder}\n")
     assert encoder.loss.objective == "last"
 
@@ -302,3 +302,32 @@ def test_a_tokenizer_without_a_mask_token_cannot_hide_any(tmp_path: Path, tiny_r
     text = TINY.replace(TINY[TINY.index("  encoder:") : TINY.index("  pooling")], f"  encoder: {folder}\n")
     with pytest.raises(RecipeError, match="training.mask_tokens: hides tokens, and this encoder's tokenizer has no"):
         train(tmp_path, text, "training.mask_tokens=0.1")
+
+
+def test_alternating_steps_train_the_last_layer_and_all_layers(tmp_path: Path) -> None:
+    (joint,) = stages_of(tmp_path, TINY[: TINY.index("  stages:")] + "dact: {tau: null, layer_loss: alternate}\n")
+    assert [joint.loss_at(step, 10).objective for step in range(4)] == ["layers", "last", "layers", "last"]
+    text = TINY.replace("output:", "dact: {layer_loss: alternate}\noutput:")
+    run = load_run(Path(train(tmp_path, text, "training.max_steps=3").run))
+    assert run.model.config.objective == "dact"
+
+
+def test_distillation_alone_trains_the_early_layers(tmp_path: Path) -> None:
+    """FastBERT: the plain encoder first, then every layer's answer from the last one's, which stays as it is."""
+    stages = "  stages: [{name: encoder, max_steps: 3}, {name: units, max_steps: 3}]\n"
+    text = (
+        TINY[: TINY.index("  stages:")]
+        + stages
+        + "dact: {tau: null, layer_loss: none, distill: 1.0}\noutput: {name: tiny}\n"
+    )
+
+    class Snapshots(Silence):
+        def evaluated(self, result: Any) -> None:
+            folder = tmp_path / "runs" / "tiny-1" / "checkpoints" / "1-encoder" / "done"
+            if folder.is_dir():
+                self.before = weights(folder)
+
+    listener = Snapshots()
+    after = weights(train(tmp_path, text, listener=listener).run)
+    moved = (after["units.classifier_weight"] - listener.before["units.classifier_weight"]).abs().amax((1, 2))
+    assert (moved[:-1] > 1e-4).all()

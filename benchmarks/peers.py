@@ -1,0 +1,204 @@
+"""The peers, each trained and stopped its own way, against dact's own recipe and rule.
+
+    python benchmarks/peers.py train OUT --seeds 0,1,2 --set data.source=files --set data.train=... --set model.encoder=...
+    python benchmarks/peers.py table OUT
+
+`train` fine-tunes every method with every seed into OUT/runs, one after the other, and keeps what the layers of each
+finished run said in OUT/<method>-<seed>.npz; it can be stopped and called again. `--set` goes to every recipe. `table`
+reads the kept outputs alone. Thresholds come from the validation split, the figures from the test split, once. The
+reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dactcli.cli.compare import contender
+from dactcli.evaluation.comparison import STATIC, Contender, compare
+from dactcli.evaluation.outputs import LayerOutputs
+from dactcli.results import ComparedRule, Comparison, Interval
+from dactcli.training.runs import is_finished, runs_named, unfinished
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+OURS = "dact"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to run fewer layers: how it is trained, and how it stops."""
+
+    recipe: str
+    rules: tuple[str, ...]
+
+
+METHODS = {
+    OURS: Method("sst2", ("max_prob", "confidence", "exact", "paper")),
+    "joint, entropy": Method("peers/joint-entropy", ("entropy",)),
+    "PABEE": Method("peers/pabee", ("patience",)),
+    "DeeBERT": Method("peers/deebert", ("entropy",)),
+    "FastBERT": Method("peers/fastbert", ("entropy",)),
+    "BERxiT": Method("peers/berxit", ("learned",)),
+    "DACT, sum_h": Method("dact-paper/sum-h", ("paper",)),
+    "DACT, sum_p": Method("dact-paper/sum-p", ("paper",)),
+}
+PLAIN = "peers/plain"
+
+
+def slug(name: str) -> str:
+    """A method's name as files bear it."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).replace("--", "-")
+
+
+def train(out: Path, seeds: list[int], overrides: list[str], layers: int, only: list[str] | None) -> None:
+    """Fine-tune what is not finished yet, seed by seed, so that a first comparison is there early."""
+    jobs = {slug(name): (method.recipe, []) for name, method in METHODS.items()}
+    jobs |= {"plain": (PLAIN, []), **{f"cut-{k}": (PLAIN, [f"model.layers={k}"]) for k in range(1, layers)}}
+    for seed in seeds:
+        for name, (recipe, own) in jobs.items():
+            kept = out / f"{name}-{seed}.npz"
+            if kept.is_file() or (only and name not in only):
+                continue
+            run = _finished(out / "runs", f"{name}-{seed}", recipe, [*own, *overrides, f"training.seed={seed}"])
+            keep(run, name, kept)
+            shutil.rmtree(run)
+            print(f"{kept} is there", flush=True)
+
+
+def _finished(folder: Path, name: str, recipe: str, overrides: list[str]) -> Path:
+    sets = [*overrides, f"output.dir={folder}", f"output.name={name}"]
+    going_on = ["--resume"] if folder.is_dir() and unfinished(folder, name) else []
+    command = [sys.executable, "-m", "dactcli", "finetune", str(RECIPES / f"{recipe}.yaml"), *going_on]
+    subprocess.run([*command, *(part for text in sets for part in ("--set", text))], check=True)
+    return next(run for run in reversed(runs_named(folder, name)) if is_finished(run))
+
+
+def keep(run: Path, variant: str, path: Path) -> None:
+    """Write what the layers of a run said, on validation and test, in half precision."""
+    one, metric = contender(run, split="test", data=None, device="cpu", batch_size=None)
+    arrays: dict[str, Any] = {"test_labels": one.test_labels, "validation_labels": one.validation_labels}
+    for split, outputs in (("test", one.test), ("validation", one.validation)):
+        for name, tensor in outputs.tensors().items():
+            values = tensor.numpy().astype(np.float16)
+            if one.objective == "last" and name != "certainty":
+                values[:, :-1] = 0  # nobody asks layers that were not trained, and zeros take no room
+            arrays[f"{split}_{name}"] = values
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    facts = {"variant": variant, "layers": one.layers, "objective": one.objective, "metric": metric}
+    facts |= {"seconds": summary["seconds"], "versions": summary["versions"], "seed": summary["seed"]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, facts=json.dumps(facts), **arrays)
+
+
+def load(path: Path) -> tuple[Contender, dict[str, Any]]:
+    """A run as `keep` wrote it."""
+    with np.load(path, allow_pickle=False) as kept:
+        facts = json.loads(str(kept["facts"]))
+
+        def outputs(split: str) -> LayerOutputs:
+            names = [name for name in ("y", "h", "certainty") if f"{split}_{name}" in kept]
+            return LayerOutputs(**{n: torch.from_numpy(kept[f"{split}_{n}"].astype(np.float32)) for n in names})
+
+        found = Contender(
+            run=path.stem,
+            variant=facts["variant"],
+            layers=facts["layers"],
+            objective=facts["objective"],
+            validation=outputs("validation"),
+            test=outputs("test"),
+            validation_labels=kept["validation_labels"],
+            test_labels=kept["test_labels"],
+        )
+    return found, facts
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    rule: str
+    comparison: Comparison
+    judged: ComparedRule
+
+
+def compared(out: Path, split_seeds: set[int] | None = None) -> list[Row]:
+    """All methods by their own rules, ours first."""
+    kept = [load(path) for path in sorted(out.glob("*.npz"))]
+    if not kept:
+        raise SystemExit(f"{out} holds no outputs; make them with: python benchmarks/peers.py train {out} ...")
+    runs = [one for one, facts in kept if split_seeds is None or facts["seed"] in split_seeds]
+    metric = kept[0][1]["metric"]
+    by_name = {name: [one for one in runs if one.variant == name] for name in {one.variant for one in runs}}
+    plain = by_name["plain"]
+    rows = []
+    for name, method in METHODS.items():
+        if own := by_name.get(slug(name)):
+            for rule in method.rules:
+                found = compare([*plain, *own], metric=metric, split="test", rules=[rule])
+                if rule in found.rules:
+                    rows.append(Row(name, rule, found, found.rules[rule]))
+    cuts = [one for one in runs if one.variant.startswith("cut-")]
+    if cuts:
+        found = compare([*plain, *cuts], metric=metric, split="test", rules=[STATIC])
+        rows.append(Row("fewer layers", STATIC, found, found.rules[STATIC]))
+    return rows
+
+
+def difference(mine: ComparedRule, theirs: ComparedRule) -> Interval:
+    """Area of one less that of another, paired over the same bootstrap samples."""
+    gaps = np.array(mine.area_samples) - np.array(theirs.area_samples)
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    return Interval(mine.area.median - theirs.area.median, float(low), float(high))
+
+
+def table(out: Path) -> str:
+    """The comparison in Markdown."""
+    rows = compared(out)
+    reference, layers = rows[0].comparison.reference_metric, rows[0].comparison.layers
+    seeds = len(rows[0].comparison.reference_runs)
+    lines = [
+        f"{rows[0].comparison.examples:,} test examples, {seeds} seeds; plain fine-tuning: {reference:.4f}",
+        "",
+        f"| method | rule | at {layers / 4:g} layers | at {layers / 2:g} | at {layers * 3 / 4:g} "
+        "| layers for 99 % of plain | area | dact less this |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        judged, gap = row.judged, difference(rows[0].judged, row.judged)
+        at = " | ".join(f"{judged.metric_at[share]:.4f}" for share in ("0.25", "0.5", "0.75"))
+        enough = f"{judged.layers_for_99:.2f}" if judged.layers_for_99 is not None else "never"
+        beside = f"{gap.median:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if row is not rows[0] else ""
+        area = f"{judged.area.median:.4f} ({judged.area.low:.4f} to {judged.area.high:.4f})"
+        lines.append(f"| {row.name} | {row.rule} | {at} | {enough} | {area} | {beside} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse, and train or print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["train", "table"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
+    parser.add_argument("--only", help="names of methods, as files bear them, with commas")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    wanted = parser.parse_args()
+    if wanted.what == "train":
+        seeds = [int(seed) for seed in wanted.seeds.split(",")]
+        train(wanted.out, seeds, wanted.overrides, wanted.layers, wanted.only.split(",") if wanted.only else None)
+    else:
+        print(table(wanted.out))
+
+
+if __name__ == "__main__":
+    main()
