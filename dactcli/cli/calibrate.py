@@ -114,6 +114,7 @@ def _standard(run: Run) -> str:
 def _refuse_used(run: Run, split: str, data: Path | None) -> None:
     """Refuse a split that served training or validation; count what a file shares with them."""
     from dactcli.errors import DataError, UsageError
+    from dactcli.evaluation.examples import read_examples
     from dactcli.report.console import print_notice
 
     if data is None:
@@ -128,7 +129,7 @@ def _refuse_used(run: Run, split: str, data: Path | None) -> None:
         print_notice("this model was saved without a recipe: whether these examples served its training is not known")
         return
     used = options.split_texts(run, ("train", "validation"))
-    texts = options.texts_of(options.read_examples(run, data))
+    texts = options.texts_of(read_examples(run, data))
     shared = sum(text in used for text in texts)
     if 2 * shared > len(texts):
         raise DataError(

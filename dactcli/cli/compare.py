@@ -9,6 +9,7 @@ from dactcli.cli import options
 
 if TYPE_CHECKING:
     from dactcli.evaluation.comparison import Contender
+    from dactcli.evaluation.examples import metric_name
     from dactcli.results import Comparison
 
 
@@ -61,7 +62,7 @@ def contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
         validation_labels=validation_labels,
         test_labels=test_labels,
     )
-    return found, options.metric_name(run)
+    return found, metric_name(run)
 
 
 def _variant(recipe: Any) -> str:

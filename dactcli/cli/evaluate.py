@@ -88,6 +88,7 @@ def _judge(
     run: Run, name: str, split: str, data: Path | None, rules: list[str] | None, batch_size: int | None
 ) -> EvalResult:
     from dactcli.evaluation.evaluate import judge, standard_rules
+    from dactcli.evaluation.examples import metric_name
 
     calibration = options.valid_calibration(run, check_examples=True)
     standing = (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
@@ -99,7 +100,7 @@ def _judge(
         outputs,
         made,
         labels=encoded.labels,
-        metric=options.metric_name(run),
+        metric=metric_name(run),
         mixes=run.model.mixes,
         answer_range=run.model.answer_range,
         run=name,

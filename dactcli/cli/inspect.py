@@ -99,9 +99,10 @@ def _texts(
     run: Run, texts: list[str] | None, pair: str | None, file: Path | None
 ) -> tuple[list[str], list[str] | None, list[Any] | None]:
     from dactcli.errors import UsageError
+    from dactcli.evaluation.examples import read_examples
 
     if file is not None:
-        dataset = options.read_examples(run, file)
+        dataset = read_examples(run, file)
         pairs, labels = (dataset[name][:] if name in dataset.column_names else None for name in ("text_pair", "label"))
         return dataset["text"][:], pairs, labels
     of_pairs = run.recipe is not None and run.recipe.data.text_pair is not None

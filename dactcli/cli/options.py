@@ -128,29 +128,11 @@ def emit(document: Any, *, as_json: bool, output: Path | None) -> None:
 
 
 def run_examples(run: Run, split: str, data: Path | None) -> tuple[Encoded, list[int] | None]:
-    """The examples to judge a run on, and their difficulty where it is known.
+    """As `evaluation.examples.run_examples`, with notices on the screen."""
+    from dactcli.evaluation import examples
+    from dactcli.report.console import print_notice
 
-    Args:
-        run: The run.
-        split: One of its own splits.
-        data: A file instead.
-
-    Raises:
-        DactError: The split does not exist, or the file cannot serve.
-    """
-    from dactcli.data.batches import encode_split
-
-    dataset = read_examples(run, data) if data is not None else _own_split(run, split)
-    encoded = encode_split(dataset, run.tokenizer, run.tokenizer.model_max_length)
-    difficulty = list(dataset["difficulty"]) if "difficulty" in dataset.column_names else None
-    if encoded.truncated:
-        from dactcli.report.console import print_notice
-
-        print_notice(
-            f"{len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
-            f"{run.tokenizer.model_max_length} tokens and were cut"
-        )
-    return encoded, difficulty
+    return examples.run_examples(run, split, data, print_notice)
 
 
 def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -> LayerOutputs:
@@ -162,6 +144,7 @@ def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -
         name: Of the split or file, for what is kept.
         size: Examples per batch; the run's own without.
     """
+    from dactcli.evaluation.examples import batch_size
     from dactcli.evaluation.outputs import cached_outputs
     from dactcli.report.console import counting
 
@@ -169,54 +152,20 @@ def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -
         return cached_outputs(run, encoded, name, batch_size=size or batch_size(run), progress=progress)
 
 
-def batch_size(run: Run) -> int:
-    """The batch size that a run is evaluated with."""
-    return run.recipe.evaluation.batch_size if run.recipe is not None else 64
-
-
-def metric_name(run: Run) -> str:
-    """The metric of a run's task."""
-    fallback = "pearson" if run.model.regression else "accuracy"
-    return (run.recipe.task.metric if run.recipe is not None else None) or fallback
-
-
 def valid_calibration(run: Run, *, check_examples: bool = False) -> Calibration | None:
-    """The calibration kept with a run, with a warning where it is void.
-
-    Args:
-        run: The run.
-        check_examples: Whether its examples are read again, to see that they are the same.
-    """
-    from dactcli.evaluation.calibration import load_calibration
+    """As `evaluation.examples.valid_calibration`, with notices on the screen."""
+    from dactcli.evaluation import examples
     from dactcli.report.console import print_notice
 
-    found, fault = load_calibration(run)
-    if found is not None and check_examples and not _same_examples(run, found):
-        fault = f"the calibration of {run.folder} is void, because {found.split} changed; calibrate again"
-        found = None
-    if fault:
-        print_notice(fault)
-    return found
-
-
-def _same_examples(run: Run, calibration: Calibration) -> bool:
-    """Whether the examples of a calibration are still there and the same."""
-    from dactcli.errors import DactError
-    from dactcli.evaluation.outputs import examples_digest
-
-    own = calibration.split in ("calibration", "test")
-    try:
-        encoded, _ = run_examples(run, calibration.split, None if own else Path(calibration.split))
-    except DactError:
-        return False
-    return examples_digest(encoded) == calibration.data_fingerprint
+    return examples.valid_calibration(run, print_notice, check_examples=check_examples)
 
 
 def default_rule(run: Run) -> str | None:
-    """The rule to halt by when none is asked for: the calibrated one, else the model's own."""
-    calibration = valid_calibration(run)
-    rule: str | None = calibration.rule if calibration else run.model.config.rule
-    return rule
+    """As `evaluation.examples.default_rule`, with notices on the screen."""
+    from dactcli.evaluation import examples
+    from dactcli.report.console import print_notice
+
+    return examples.default_rule(run, print_notice)
 
 
 def texts_of(dataset: Any) -> list[tuple[str, ...]]:
@@ -227,33 +176,7 @@ def texts_of(dataset: Any) -> list[tuple[str, ...]]:
 
 def split_texts(run: Run, names: tuple[str, ...]) -> set[tuple[str, ...]]:
     """All texts of some splits of a run's own data."""
-    return {text for name in names for text in texts_of(_own_split(run, name))}
-
-
-def read_examples(run: Run, path: Path, *, labelled: bool = True) -> Any:
-    """A file's examples with the run's columns: a data set with `text`, and `text_pair`, `label` where there are."""
-    from dactcli.data.sources import read_file
-
-    config = run.model.config
-    columns = run.recipe.data if run.recipe is not None else None
-    bounds = config.answer_range
-    return read_file(
-        str(path),
-        text=columns.text if columns else "sentence",
-        text_pair=columns.text_pair if columns else None,
-        label=(columns.label if columns else "label") if labelled else None,
-        labels=[] if bounds else [config.id2label[index] for index in range(config.num_labels)],
-    )
-
-
-def _own_split(run: Run, split: str) -> Any:
-    from dactcli.data.sources import load_splits
-    from dactcli.errors import UsageError
+    from dactcli.evaluation.examples import own_split
     from dactcli.report.console import print_notice
 
-    if run.recipe is None:
-        raise UsageError("this model was saved without a recipe", place=str(run.folder), remedy="give --data FILE")
-    loaded = load_splits(run.recipe, only=(split,))
-    for notice in loaded.notices:
-        print_notice(notice)
-    return loaded.splits[split]
+    return {text for name in names for text in texts_of(own_split(run, name, print_notice))}

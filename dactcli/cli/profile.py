@@ -167,6 +167,7 @@ def _trained(
     dtype: str | None,
 ) -> tuple[Subject, Encoded, Any]:
     from dactcli.evaluation.evaluate import answer_metrics
+    from dactcli.evaluation.examples import metric_name
     from dactcli.model.checkpoint import load_run
     from dactcli.profiling.geometry import depth_profile, stretched
     from dactcli.profiling.profile import sample
@@ -179,7 +180,7 @@ def _trained(
     model = opened.model
     forced = None if depths is None else depth_profile(depths, model.units.layers, len(encoded.lengths))
     chosen = model.rule(rule or options.default_rule(opened))
-    name = options.metric_name(opened)
+    name = metric_name(opened)
 
     def score(answer: Any, labels: Any) -> float:
         return answer_metrics(answer, labels, model.answer_range)[name]

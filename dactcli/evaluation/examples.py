@@ -1,0 +1,115 @@
+"""The examples that a finished run is judged on, and how it is judged when nobody says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dactcli.data.batches import Encoded, encode_split
+from dactcli.data.sources import load_splits, read_file
+from dactcli.errors import DactError, UsageError
+from dactcli.evaluation.calibration import load_calibration
+from dactcli.evaluation.outputs import examples_digest
+
+if TYPE_CHECKING:
+    from dactcli.model.checkpoint import Run
+    from dactcli.results import Calibration
+
+Notice = Callable[[str], None]
+
+
+def run_examples(run: Run, split: str, data: Path | None, notice: Notice) -> tuple[Encoded, list[int] | None]:
+    """The examples to judge a run on, and their difficulty where it is known.
+
+    Args:
+        run: The run.
+        split: One of its own splits.
+        data: A file instead.
+        notice: Told what the user should know.
+
+    Raises:
+        DactError: The split does not exist, or the file cannot serve.
+    """
+    dataset = read_examples(run, data) if data is not None else own_split(run, split, notice)
+    encoded = encode_split(dataset, run.tokenizer, run.tokenizer.model_max_length)
+    difficulty = list(dataset["difficulty"]) if "difficulty" in dataset.column_names else None
+    if encoded.truncated:
+        notice(
+            f"{len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
+            f"{run.tokenizer.model_max_length} tokens and were cut"
+        )
+    return encoded, difficulty
+
+
+def read_examples(run: Run, path: Path, *, labelled: bool = True) -> Any:
+    """A file's examples with the run's columns: a data set with `text`, and `text_pair`, `label` where there are."""
+    config = run.model.config
+    columns = run.recipe.data if run.recipe is not None else None
+    bounds = config.answer_range
+    return read_file(
+        str(path),
+        text=columns.text if columns else "sentence",
+        text_pair=columns.text_pair if columns else None,
+        label=(columns.label if columns else "label") if labelled else None,
+        labels=[] if bounds else [config.id2label[index] for index in range(config.num_labels)],
+    )
+
+
+def own_split(run: Run, split: str, notice: Notice) -> Any:
+    """A split of the data that a run was trained on.
+
+    Raises:
+        UsageError: The run was saved without a recipe.
+    """
+    if run.recipe is None:
+        raise UsageError("this model was saved without a recipe", place=str(run.folder), remedy="give --data FILE")
+    loaded = load_splits(run.recipe, only=(split,))
+    for text in loaded.notices:
+        notice(text)
+    return loaded.splits[split]
+
+
+def batch_size(run: Run) -> int:
+    """The batch size that a run is evaluated with."""
+    return run.recipe.evaluation.batch_size if run.recipe is not None else 64
+
+
+def metric_name(run: Run) -> str:
+    """The metric of a run's task."""
+    fallback = "pearson" if run.model.regression else "accuracy"
+    return (run.recipe.task.metric if run.recipe is not None else None) or fallback
+
+
+def valid_calibration(run: Run, notice: Notice, *, check_examples: bool = False) -> Calibration | None:
+    """The calibration kept with a run, with a warning where it is void.
+
+    Args:
+        run: The run.
+        notice: Told why it is void.
+        check_examples: Whether its examples are read again, to see that they are the same.
+    """
+    found, fault = load_calibration(run)
+    if found is not None and check_examples and not _same_examples(run, found, notice):
+        fault = f"the calibration of {run.folder} is void, because {found.split} changed; calibrate again"
+        found = None
+    if fault:
+        notice(fault)
+    return found
+
+
+def _same_examples(run: Run, calibration: Calibration, notice: Notice) -> bool:
+    """Whether the examples of a calibration are still there and the same."""
+    own = calibration.split in ("calibration", "test")
+    try:
+        encoded, _ = run_examples(run, calibration.split, None if own else Path(calibration.split), notice)
+    except DactError:
+        return False
+    return examples_digest(encoded) == calibration.data_fingerprint
+
+
+def default_rule(run: Run, notice: Notice) -> str | None:
+    """The rule to halt by when none is asked for: the calibrated one, else the model's own."""
+    calibration = valid_calibration(run, notice)
+    rule: str | None = calibration.rule if calibration else run.model.config.rule
+    return rule

@@ -1,0 +1,234 @@
+"""What the commands do, as functions: plain values in, results out, nothing printed.
+
+    from dactcli import fit, predict
+
+    run = fit("recipes/quickstart.yaml").run
+    for answer in predict(["the key to the cabinets is rusty ."], run=run):
+        print(answer.label_name, answer.exit_layer)
+
+`run` is a run folder or saved model, None for `runs/latest` under the current folder, or a run that `open_run` loaded,
+so that several calls load it once. Texts, rules and splits are as the command line takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dactcli.data.tasks import complete
+from dactcli.evaluation import examples
+from dactcli.evaluation.evaluate import evaluate as evaluate_examples
+from dactcli.evaluation.evaluate import standard_rules, validator
+from dactcli.inspection.trace import trace
+from dactcli.model.checkpoint import Run, load_run
+from dactcli.model.device import find_device
+from dactcli.model.rules import Rule
+from dactcli.prediction.predict import predict_texts
+from dactcli.profiling.environment import environment
+from dactcli.profiling.profile import Effort, profile_latency, profile_throughput, sample
+from dactcli.profiling.ways import Subject, stock_classifier
+from dactcli.recipe.load import load_recipe
+from dactcli.recipe.schema import Recipe
+from dactcli.results import EvalResult, ExitTrace, Prediction, ProfileResult, TrainResult
+from dactcli.training.callbacks import Listener
+from dactcli.training.fit import fit as fit_recipe
+
+AnyRun = Run | Path | str | None
+Notice = Callable[[str], None]
+
+
+def ignore(text: str) -> None:
+    """What is done with notices when nobody wants them."""
+
+
+class Quiet:
+    """A listener that tells nobody; overwrite what you want to hear."""
+
+    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
+        """A stage of so many optimizer steps begins."""
+
+    def stepped(self, step: int) -> None:
+        """An optimizer step is done."""
+
+    def logged(self, values: dict[str, float]) -> None:
+        """Loss, learning rate, gradient norm, mean layers."""
+
+    def evaluated(self, result: EvalResult) -> None:
+        """The validation split was evaluated."""
+
+    def notice(self, text: str) -> None:
+        """Something that a user should know."""
+
+
+def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:
+    """Load a run or saved model, checked, in evaluation mode.
+
+    Args:
+        run: Its folder; None for `runs/latest`; one that is loaded stays as it is.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        ArtefactError: It is missing, damaged or no DACT model.
+        ResourceError: There is no such device.
+    """
+    if isinstance(run, Run):
+        return run
+    where = find_device(device)
+    opened = load_run(Path(run) if run is not None else None)
+    opened.model.to(where)
+    return opened
+
+
+def fit(
+    recipe: Recipe | Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    listener: Listener | None = None,
+) -> TrainResult:
+    """Fine-tune as a recipe says, in a run folder of its own; `dact finetune`.
+
+    Args:
+        recipe: A recipe, or the file of one.
+        overrides: `KEY=VALUE`, as `--set` takes them; for a file.
+        device: auto, cpu, cuda or mps.
+        listener: Hears how it goes.
+
+    Raises:
+        DactError: As `dactcli.training.fit.fit` does.
+    """
+    full = complete(recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides))
+    where = find_device(device)
+    return fit_recipe(full, evaluate=validator(full), listener=listener or Quiet(), device=where)
+
+
+def evaluate(
+    run: AnyRun = None,
+    *,
+    split: str = "validation",
+    data: Path | str | None = None,
+    rules: Sequence[str] | None = None,
+    device: str = "auto",
+    notice: Notice = ignore,
+) -> EvalResult:
+    """Metric, layers and agreement with full depth by rule; `dact eval`.
+
+    Args:
+        run: Which run.
+        split: One of its own splits.
+        data: A labelled file instead.
+        rules: Halting rules; the recipe's when None.
+        device: auto, cpu, cuda or mps.
+        notice: Told of texts that were cut, and the like.
+
+    Raises:
+        DactError: The split, file or a rule does not serve.
+    """
+    opened = open_run(run, device=device)
+    encoded, difficulty = examples.run_examples(opened, split, Path(data) if data else None, notice)
+    standing = (opened.recipe.evaluation.rules if opened.recipe else None) or standard_rules(opened.model)
+    return evaluate_examples(
+        opened.model,
+        opened.tokenizer,
+        encoded,
+        rules or standing,
+        metric=examples.metric_name(opened),
+        batch_size=examples.batch_size(opened),
+        run=str(opened.folder),
+        split=str(data or split),
+        difficulty=difficulty,
+    )
+
+
+def inspect(
+    texts: Sequence[str],
+    *,
+    pairs: Sequence[str] | None = None,
+    run: AnyRun = None,
+    rule: str | None = None,
+    verify: bool = False,
+    device: str = "auto",
+    notice: Notice = ignore,
+) -> list[ExitTrace]:
+    """Which layers ran for each text, and what each said; `dact inspect`.
+
+    Args:
+        texts: The texts.
+        pairs: Their second halves, for models of pairs.
+        run: Which run.
+        rule: When to stop; the calibrated rule or the model's own when None.
+        verify: Whether full depth is run as well.
+        device: auto, cpu, cuda or mps.
+        notice: Told when a calibration is void.
+
+    Raises:
+        DactError: The run or the rule does not serve.
+    """
+    opened = open_run(run, device=device)
+    chosen = _rule(opened, rule, notice)
+    return trace(opened.model, opened.tokenizer, texts, pairs, rule=chosen, verify=verify)
+
+
+def predict(
+    texts: Sequence[str],
+    *,
+    pairs: Sequence[str] | None = None,
+    run: AnyRun = None,
+    rule: str | None = None,
+    device: str = "auto",
+    notice: Notice = ignore,
+) -> list[Prediction]:
+    """Answer texts, each with no more layers than it needs; `dact predict`.
+
+    Args:
+        texts: The texts, as many as fit into memory.
+        pairs: Their second halves, for models of pairs.
+        run: Which run.
+        rule: When to stop; the calibrated rule or the model's own when None.
+        device: auto, cpu, cuda or mps.
+        notice: Told when a calibration is void.
+
+    Raises:
+        DactError: The run or the rule does not serve.
+    """
+    opened = open_run(run, device=device)
+    return predict_texts(opened.model, opened.tokenizer, texts, pairs, rule=_rule(opened, rule, notice))
+
+
+def profile(
+    run: AnyRun = None,
+    *,
+    split: str = "validation",
+    rule: str | None = None,
+    batch_sizes: Sequence[int] = (1, 32),
+    examples_most: int = 256,
+    repeats: int = 10,
+    device: str = "auto",
+    notice: Notice = ignore,
+) -> ProfileResult:
+    """Time adaptive inference beside full depth and the stock encoder, in turn; `dact profile`.
+
+    Args:
+        run: Which run.
+        split: One of its own splits.
+        rule: When to stop; the calibrated rule or the model's own when None.
+        batch_sizes: Each is a case.
+        examples_most: At most so many examples, spread over the lengths.
+        repeats: Rounds that are timed.
+        device: auto, cpu, cuda or mps.
+        notice: Told of texts that were cut, and the like.
+
+    Raises:
+        DactError: The run, the split or the rule does not serve.
+    """
+    opened = open_run(run, device=device)
+    encoded, _ = examples.run_examples(opened, split, None, notice)
+    encoded, effort = sample(encoded, examples_most), Effort(repeats=repeats)
+    subject = Subject(opened.model, stock_classifier(opened.model), _rule(opened, rule, notice))
+    cases = profile_latency(subject, encoded, batch_sizes=batch_sizes, sequence_length=None, effort=effort)
+    whole = profile_throughput(subject, encoded, sequence_length=None, effort=effort)
+    return ProfileResult(environment(opened.model, compiled=False), cases, [whole])
+
+
+def _rule(run: Run, rule: str | None, notice: Notice) -> Rule:
+    return run.model.rule(rule or examples.default_rule(run, notice), place="rule")

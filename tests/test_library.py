@@ -1,0 +1,63 @@
+"""The commands as functions, and the example script."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import TINY, dact
+
+import dactcli
+from dactcli.errors import ArtefactError, UsageError
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ["the key is old .", "the keys to the cabinet is old ."]
+
+
+def test_from_a_recipe_to_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    result = dactcli.fit("tiny.yaml", overrides=["training.seed=3"])
+    assert result.run == "runs/tiny-1"
+    answers = dactcli.predict(TEXTS)
+    assert [answer.label_name in ("acceptable", "unacceptable") for answer in answers] == [True, True]
+
+
+def test_functions_say_what_commands_say(tiny_run: Path) -> None:
+    run = dactcli.open_run(tiny_run)
+    judged = dactcli.evaluate(run, split="test", rules=["full", "exact"]).to_json()
+    shown = json.loads(dact("eval", tiny_run, "--split", "test", "--rule", "full", "--rule", "exact", "--json").stdout)
+    assert judged["rules"]["exact"] == shown["rules"]["exact"]
+    traces = [one.to_json() for one in dactcli.inspect(TEXTS, run=run, rule="max_prob:0.6", verify=True)]
+    looked = dact("inspect", *TEXTS, "--run", tiny_run, "--rule", "max_prob:0.6", "--verify", "--json").stdout
+    assert traces == json.loads(looked)
+    answers = dactcli.predict(TEXTS, run=str(tiny_run), rule="max_prob:0.6")
+    assert [one.exit_layer for one in answers] == [one["exit_layer"] for one in traces]
+    timed = dactcli.profile(run, batch_sizes=[2], examples_most=8, repeats=2)
+    assert timed.cases[0].batch_size == 2
+    assert timed.cases[0].adaptive.layers_mean == pytest.approx(timed.throughput[0].adaptive.layers_mean)
+
+
+def test_errors_are_the_same_and_nothing_is_printed(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ArtefactError, match="no such run"):
+        dactcli.open_run(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="rule: rule 'exat' is unknown; did you mean exact?"):
+        dactcli.predict(TEXTS, run=tiny_run, rule="exat")
+    capsys.readouterr()
+    dactcli.predict(TEXTS, run=tiny_run)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_example_script(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.parent, tmp_path / "runs", symlinks=True)
+    script = ROOT / "docs" / "examples" / "depths.py"
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[-1] == "full depth agrees"  # the run's own rule is sound
