@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import errno
+import platform
+import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from dactcli.cli import evaluate, finetune, inspect, predict, profile, recipes, runs, validate
-from dactcli.errors import DactError, ResourceError
+from dactcli.errors import DactError, ResourceError, UsageError, did_you_mean
 
 
 class DactGroup(TyperGroup):
-    """Prints the sentence of a DactError and leaves with its exit code."""
+    """Prints the sentence of a DactError and leaves with its exit code; knows what a misspelt command meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was named."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            known = self.list_commands(ctx)
+            raise UsageError(f"there is no command {name!r}", place="dact", remedy=did_you_mean(name, known))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
@@ -74,14 +86,28 @@ def _print_version(wanted: bool) -> None:
         from importlib.metadata import version
 
         typer.echo(f"dact {version('dactcli')}")
+        for package in ("torch", "transformers", "datasets"):
+            typer.echo(f"{package} {version(package)}")
+        typer.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+        typer.echo(f"CUDA {_cuda() or 'not in this torch'}")
         raise typer.Exit
+
+
+def _cuda() -> str | None:
+    """The CUDA version that torch was built with, read from its files: importing it takes seconds."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return None
+    text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    match = re.search(r"^cuda\b[^=]*= '([\d.]+)'", text, re.MULTILINE)
+    return match.group(1) if match else None
 
 
 @app.callback()
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the versions and stop."),
     ] = False,
 ) -> None:
     """BERT-like encoders that run only as many layers as each answer needs."""

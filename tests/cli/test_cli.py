@@ -377,3 +377,16 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
     assert result.exit_code == 130
     assert "the same command with --resume goes on" in result.stderr
     assert dact("finetune", "tiny.yaml", "--resume").exit_code == 0
+
+
+def test_a_misspelt_command_is_understood() -> None:
+    wrong = dact("finetun", "x.yaml")
+    assert wrong.exit_code == 2
+    assert "dact: there is no command 'finetun'; did you mean finetune?" in wrong.stderr
+
+
+def test_the_versions_are_named() -> None:
+    shown = dact("--version").stdout
+    assert f"torch {torch.__version__}" in shown
+    cuda = torch.version.cuda or "not in this torch"
+    assert f"CUDA {cuda}" in shown
