@@ -9,7 +9,6 @@ from dactcli.cli import options
 
 if TYPE_CHECKING:
     from dactcli.evaluation.comparison import Contender
-    from dactcli.evaluation.examples import metric_name
     from dactcli.results import Comparison
 
 
@@ -37,6 +36,7 @@ def contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
 
     from dactcli.errors import UsageError
     from dactcli.evaluation.comparison import Contender
+    from dactcli.evaluation.examples import metric_name
 
     run = options.open_run(path, wanted["device"])
     split, data = wanted["split"], wanted["data"]
