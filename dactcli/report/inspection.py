@@ -133,7 +133,7 @@ def _layers(trace: ExitTrace, names: Sequence[str], *, wide: bool) -> Table:
     table.add_column("answer so far")
     scored = wide and any(score is not None for score in trace.scores)
     if scored:
-        table.add_column(f"{trace.rule.partition(':')[0]}, {trace.cut:.4g}", justify="right")
+        table.add_column(f"{trace.rule.partition(':')[0]} >= {trace.cut:.4g}", justify="right")
     for index in range(trace.layers):
         if index >= trace.exit_layer:
             table.add_row(Text(str(index + 1), style="dim"), Text("did not run", style="dim"))

@@ -47,7 +47,9 @@ class Stopper(AbstractContextManager["Stopper"]):
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.stepping and self.received is None:
             self.received = number
-            self.notice(f"{signal.Signals(number).name}: the step is finished and saved; once more ends it at once")
+            self.notice(
+                f"{signal.Signals(number).name}: finishing this step and saving; once more ends the run at once"
+            )
             return
         raise self.error(number, "stopped at once by")
 

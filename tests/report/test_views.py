@@ -98,8 +98,13 @@ def drawn(view: RenderableType, width: int) -> str:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_inspection(width: int, snapshot: SnapshotAssertion) -> None:
     empty = replace(TRACE, text="", notices=["the text is empty: the answer is what the model says of nothing"])
+    judged = replace(
+        TRACE, rule="confidence:0.9", cut=0.9, scores=[0.6, 0.97], promise="a promise", expected=0,
+        expected_name="unacceptable", full_answer=[0.8, 0.2], answers=[[0.6, 0.4], [0.03, 0.97]],
+    )  # fmt: skip
     names = ["unacceptable", "acceptable"]
-    assert drawn(render_traces([TRACE, empty], names), width) == snapshot
+    assert drawn(render_traces([TRACE, empty], names, every=[TRACE, empty, judged]), width) == snapshot
+    assert drawn(render_traces([judged], names), width) == snapshot
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
