@@ -31,6 +31,7 @@ from dactcli.training.runs import is_finished, runs_named, unfinished
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 OURS = "dact"
+LABELS = "labels.npz"  # apart from the outputs, which may be passed on where the data may not
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def _finished(folder: Path, name: str, recipe: str, overrides: list[str]) -> Pat
 def keep(run: Path, variant: str, path: Path) -> None:
     """Write what the layers of a run said, on validation and test, in half precision."""
     one, metric = contender(run, split="test", data=None, device="cpu", batch_size=None)
-    arrays: dict[str, Any] = {"test_labels": one.test_labels, "validation_labels": one.validation_labels}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path.parent / LABELS, test=one.test_labels, validation=one.validation_labels)
+    arrays: dict[str, Any] = {}
     for split, outputs in (("test", one.test), ("validation", one.validation)):
         for name, tensor in outputs.tensors().items():
             values = tensor.numpy().astype(np.float16)
@@ -95,12 +98,12 @@ def keep(run: Path, variant: str, path: Path) -> None:
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     facts = {"variant": variant, "layers": one.layers, "objective": one.objective, "metric": metric}
     facts |= {"seconds": summary["seconds"], "versions": summary["versions"], "seed": summary["seed"]}
-    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, facts=json.dumps(facts), **arrays)
 
 
 def load(path: Path) -> tuple[Contender, dict[str, Any]]:
     """A run as `keep` wrote it."""
+    labels = np.load(path.parent / LABELS, allow_pickle=False)
     with np.load(path, allow_pickle=False) as kept:
         facts = json.loads(str(kept["facts"]))
 
@@ -115,8 +118,8 @@ def load(path: Path) -> tuple[Contender, dict[str, Any]]:
             objective=facts["objective"],
             validation=outputs("validation"),
             test=outputs("test"),
-            validation_labels=kept["validation_labels"],
-            test_labels=kept["test_labels"],
+            validation_labels=labels["validation"],
+            test_labels=labels["test"],
         )
     return found, facts
 
@@ -131,12 +134,12 @@ class Row:
     judged: ComparedRule
 
 
-def compared(out: Path, split_seeds: set[int] | None = None) -> list[Row]:
+def compared(out: Path) -> list[Row]:
     """All methods by their own rules, ours first."""
-    kept = [load(path) for path in sorted(out.glob("*.npz"))]
+    kept = [load(path) for path in sorted(out.glob("*.npz")) if path.name != LABELS]
     if not kept:
         raise SystemExit(f"{out} holds no outputs; make them with: python benchmarks/peers.py train {out} ...")
-    runs = [one for one, facts in kept if split_seeds is None or facts["seed"] in split_seeds]
+    runs = [one for one, _ in kept]
     metric = kept[0][1]["metric"]
     by_name = {name: [one for one in runs if one.variant == name] for name in {one.variant for one in runs}}
     plain = by_name["plain"]
