@@ -46,8 +46,8 @@ def render_recipes(recipes: Sequence[Recipe]) -> Group:
 def render_runs(runs: Sequence[RunFacts]) -> Table:
     """A table of runs."""
     starred = "* the newest finished one: what commands take without a RUN" if any(one.latest for one in runs) else None
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", caption=starred, caption_justify="left")
-    table.add_column("run", overflow="fold")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", caption=starred, caption_justify="left")
+    table.add_column("run", no_wrap=True)
     table.add_column("task", overflow="fold")
     table.add_column("metric", justify="right", no_wrap=True)
     table.add_column("layers", justify="right", no_wrap=True)
@@ -61,7 +61,7 @@ def render_runs(runs: Sequence[RunFacts]) -> Table:
             f"{one.metric:.4f}" if one.metric is not None else "-",
             f"{one.layers_mean:.2f} of {one.layers}" if one.layers_mean is not None else "-",
             Text(one.rule or "") if one.finished else Text("unfinished", style="yellow"),
-            datetime.fromtimestamp(one.modified).strftime("%Y-%m-%d %H:%M"),
+            datetime.fromtimestamp(one.modified).strftime("%d %b %H:%M"),
             f"{one.megabytes:,.1f}",
         )
     return table
