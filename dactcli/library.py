@@ -18,7 +18,7 @@ from pathlib import Path
 from dactcli.data.tasks import complete
 from dactcli.evaluation import examples
 from dactcli.evaluation.evaluate import evaluate as evaluate_examples
-from dactcli.evaluation.evaluate import standard_rules, validator
+from dactcli.evaluation.evaluate import validator
 from dactcli.inspection.trace import trace
 from dactcli.model.checkpoint import Run, load_run
 from dactcli.model.device import find_device
@@ -126,12 +126,11 @@ def evaluate(
     """
     opened = open_run(run, device=device)
     encoded, difficulty = examples.run_examples(opened, split, Path(data) if data else None, notice)
-    standing = (opened.recipe.evaluation.rules if opened.recipe else None) or standard_rules(opened.model)
     return evaluate_examples(
         opened.model,
         opened.tokenizer,
         encoded,
-        rules or standing,
+        rules or examples.standing_rules(opened),
         metric=examples.metric_name(opened),
         batch_size=examples.batch_size(opened),
         run=str(opened.folder),

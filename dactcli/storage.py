@@ -47,6 +47,23 @@ def write_whole(path: Path, text: str) -> None:
         ) from None
 
 
+def write_named(path: Path, text: str, *, remedy: str) -> None:
+    """Write a text file that the user named, in place: it may be a pipe or a device.
+
+    Args:
+        path: Where to.
+        text: Its contents.
+        remedy: What to do when it cannot be written.
+
+    Raises:
+        ResourceError: It cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"cannot be written: {error.strerror}", place=str(path), remedy=remedy) from None
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON file that is either whole or not there; a mapping says its format version.
 

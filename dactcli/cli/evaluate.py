@@ -87,12 +87,11 @@ def evaluate(
 def _judge(
     run: Run, name: str, split: str, data: Path | None, rules: list[str] | None, batch_size: int | None
 ) -> EvalResult:
-    from dactcli.evaluation.evaluate import judge, standard_rules
-    from dactcli.evaluation.examples import metric_name
+    from dactcli.evaluation.evaluate import judge
+    from dactcli.evaluation.examples import metric_name, standing_rules
 
     calibration = options.valid_calibration(run, check_examples=True)
-    standing = (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
-    chosen = rules or list(dict.fromkeys([*standing, *([calibration.rule] if calibration else [])]))
+    chosen = rules or list(dict.fromkeys([*standing_rules(run), *([calibration.rule] if calibration else [])]))
     made = [run.model.rule(rule) for rule in chosen]
     encoded, difficulty = options.run_examples(run, split, data)
     outputs = options.outputs_of(run, encoded, data.stem if data else split, batch_size)

@@ -10,6 +10,7 @@ from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import load_splits, read_file
 from dactcli.errors import DactError, UsageError
 from dactcli.evaluation.calibration import load_calibration
+from dactcli.evaluation.evaluate import standard_rules
 from dactcli.evaluation.outputs import examples_digest
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run_examples(run: Run, split: str, data: Path | None, notice: Notice) -> tup
     return encoded, difficulty
 
 
-def read_examples(run: Run, path: Path, *, labelled: bool = True) -> Any:
+def read_examples(run: Run, path: Path) -> Any:
     """A file's examples with the run's columns: a data set with `text`, and `text_pair`, `label` where there are."""
     config = run.model.config
     columns = run.recipe.data if run.recipe is not None else None
@@ -51,7 +52,7 @@ def read_examples(run: Run, path: Path, *, labelled: bool = True) -> Any:
         str(path),
         text=columns.text if columns else "sentence",
         text_pair=columns.text_pair if columns else None,
-        label=(columns.label if columns else "label") if labelled else None,
+        label=columns.label if columns else "label",
         labels=[] if bounds else [config.id2label[index] for index in range(config.num_labels)],
     )
 
@@ -68,6 +69,11 @@ def own_split(run: Run, split: str, notice: Notice) -> Any:
     for text in loaded.notices:
         notice(text)
     return loaded.splits[split]
+
+
+def standing_rules(run: Run) -> list[str]:
+    """The rules that a run is judged by: its recipe's, or the standard ones of its model."""
+    return (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
 
 
 def batch_size(run: Run) -> int:

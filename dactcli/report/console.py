@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
-from dactcli.errors import DactError, ResourceError
+from dactcli.errors import DactError
+from dactcli.storage import write_named
 
 EXPORTED = 100  # columns of an exported view, at the least
 # what stands for a character on a terminal or in a locale that cannot show it
@@ -89,12 +90,7 @@ def write_document(document: Any, path: Path) -> None:
     Raises:
         ResourceError: It cannot be written.
     """
-    try:
-        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ResourceError(
-            f"cannot be written: {error.strerror}", place=str(path), remedy="choose another --output"
-        ) from None
+    write_named(path, json.dumps(document, indent=2, allow_nan=False) + "\n", remedy="choose another --output")
 
 
 def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
@@ -112,12 +108,7 @@ def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
     console = Console(record=True, file=io.StringIO(), width=max(results().width, EXPORTED), force_terminal=True)
     console.print(view)
     text = console.export_html(inline_styles=True) if html else console.export_svg(title=title)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ResourceError(
-            f"cannot be written: {error.strerror}", place=str(path), remedy="name another file"
-        ) from None
+    write_named(path, text, remedy="name another file")
 
 
 @contextmanager

@@ -76,10 +76,10 @@ def is_done(folder: Path, notice: Callable[[str], None]) -> bool:
     if not done.is_dir():
         return False
     wrong = faults(done)
-    for name, what in wrong.items():
+    if wrong:
+        name, what = next(iter(wrong.items()))
         notice(f"{done / name} {what}; the stage is trained on from its last checkpoint")
-        return False
-    return True
+    return not wrong
 
 
 def retain(folder: Path) -> None:

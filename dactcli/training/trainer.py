@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from dactcli.recipe.schema import Recipe
 
 POSITIONS = "position"  # column of the training set: where an example stands in it
+# what torch's reader of states, and what takes the states, raise for files that are none of ours
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError)
 NAMED = 8  # most rows that an error names
 RECENT = 8  # batches from which the mean layers on screen are taken
 
@@ -216,7 +218,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         check_weights(self.model, self.stage, self.state.global_step)
         folder = Path(self.args.output_dir)
         final = folder / f"checkpoint-{self.state.global_step}"
-        if final.is_dir() and self.saved == self.state.global_step:
+        if self.saved == self.state.global_step:
             return  # the last step of an epoch, saved already as a step
         self.staging = folder / WRITING
         fresh = self.staging / final.name
@@ -253,7 +255,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             return
         try:
             super()._load_optimizer_and_scheduler(checkpoint)
-        except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+        except UNREADABLE as error:
             raise _unloadable(checkpoint, "optimizer.pt", error) from None
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -262,7 +264,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             return
         try:
             super()._load_rng_state(checkpoint)
-        except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+        except UNREADABLE as error:
             raise _unloadable(checkpoint, "rng_state.pth", error) from None
 
     def layers_mean(self, rule: Rule | None) -> float | None:
