@@ -85,8 +85,8 @@ def attention_pool(hidden: Tensor, attention_mask: Tensor | None, query: Tensor)
     values = hidden
     if attention_mask is not None:
         padded = (attention_mask == 0).unsqueeze(-1)
-        lowest = torch.finfo(hidden.dtype).min
-        scores, values = scores.masked_fill(padded, lowest), hidden.masked_fill(padded, lowest)
+        # each in its own type: under autocast the scores are narrower than the hidden states
+        scores, values = (t.masked_fill(padded, torch.finfo(t.dtype).min) for t in (scores, hidden))
     slices = hidden.view(batch, tokens, len(query), -1)  # [B, T, K, H / K]
     weights = scores.softmax(1).transpose(1, 2).unsqueeze(2)  # [B, K, 1, T]
     averages = (weights @ slices.transpose(1, 2)).reshape(batch, width)

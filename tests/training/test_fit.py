@@ -183,8 +183,9 @@ def test_half_precision_needs_cuda(tmp_path: Path) -> None:
         train(tmp_path, TINY, "model.dtype=float16")
 
 
-def test_bfloat16_trains_on_the_cpu(tmp_path: Path) -> None:
-    result = train(tmp_path, TINY, "model.dtype=bfloat16", "data.examples=64")
+@pytest.mark.parametrize("pooling", ["first", "mean", "attention"])
+def test_bfloat16_trains_on_the_cpu(tmp_path: Path, pooling: str) -> None:
+    result = train(tmp_path, TINY, "model.dtype=bfloat16", "data.examples=64", f"model.pooling={pooling}")
     assert all(value.dtype == torch.float32 for value in weights(result.run).values())
     assert not same(weights(result.run), weights(train(tmp_path, TINY, "data.examples=64").run))
 
