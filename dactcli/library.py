@@ -29,7 +29,7 @@ from dactcli.profiling.profile import Effort, profile_latency, profile_throughpu
 from dactcli.profiling.ways import Subject, stock_classifier
 from dactcli.recipe.load import load_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.results import EvalResult, ExitTrace, Prediction, ProfileResult, TrainResult
+from dactcli.results import EvalResult, ExitTrace, Prediction, ProfileResult, StepLog, TrainResult
 from dactcli.training.callbacks import Listener
 from dactcli.training.fit import fit as fit_recipe
 
@@ -50,8 +50,8 @@ class Quiet:
     def stepped(self, step: int) -> None:
         """An optimizer step is done."""
 
-    def logged(self, values: dict[str, float]) -> None:
-        """Loss, learning rate, gradient norm, mean layers."""
+    def logged(self, log: StepLog) -> None:
+        """Loss, throughput, mean layers, halting weights."""
 
     def evaluated(self, result: EvalResult) -> None:
         """The validation split was evaluated."""

@@ -532,6 +532,29 @@ class ProfileResult:
 
 
 @dataclass(frozen=True)
+class StepLog:
+    """What a training says of itself every few steps.
+
+    Attributes:
+        loss: Mean since the last log.
+        learning_rate: Of the encoder.
+        grad_norm: Before clipping.
+        epoch: Epochs done in this stage.
+        examples_per_second: Since the last log, without evaluations.
+        layers_mean: Mean layers of the last batches under the sound rule; None without the DACT loss.
+        halting_weights: Mean w_n over the last batches [N]; None without the DACT loss.
+    """
+
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    epoch: float
+    examples_per_second: float
+    layers_mean: float | None = None
+    halting_weights: list[float] | None = None
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """How a fine-tuning ended.
 

@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 from dactcli.cli import evaluate, finetune, inspect, predict, profile, recipes, runs, validate
 from dactcli.errors import DactError, ResourceError, UsageError, did_you_mean
 
+WRONG_USAGE: Any = typer.BadParameter.__base__  # the parser's UsageError, which typer does not export by name
+
 
 class DactGroup(TyperGroup):
     """Prints the sentence of a DactError and leaves with its exit code; knows what a misspelt command meant."""
@@ -27,15 +29,21 @@ class DactGroup(TyperGroup):
             raise UsageError(f"there is no command {name!r}", place="dact", remedy=did_you_mean(name, known))
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """The options before the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except WRONG_USAGE as error:
+            raise _leave(_usage_error(error)) from None
+
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
+        except WRONG_USAGE as error:
+            raise _leave(_usage_error(error)) from None
         except DactError as error:
-            from dactcli.report.console import print_error
-
-            print_error(error)
-            raise typer.Exit(error.exit_code) from None
+            raise _leave(error) from None
         except KeyboardInterrupt:
             if ctx.invoked_subcommand == "finetune":
                 from dactcli.report.console import print_notice
@@ -46,10 +54,26 @@ class DactGroup(TyperGroup):
             scarce = _resource_error(error)
             if scarce is None:
                 raise
-            from dactcli.report.console import print_error
+            raise _leave(scarce) from None
 
-            print_error(scarce)
-            raise typer.Exit(scarce.exit_code) from None
+
+def _leave(error: DactError) -> typer.Exit:
+    """Print an error's sentence; what to raise for its exit code."""
+    from dactcli.report.console import print_error
+
+    print_error(error)
+    return typer.Exit(error.exit_code)
+
+
+def _usage_error(error: Any) -> UsageError:
+    """What the parser found wrong with a command line, as one sentence."""
+    context = error.ctx
+    place = context.command_path if context is not None else "dact"
+    if (option := getattr(error, "option_name", None)) and context is not None and hasattr(error, "possibilities"):
+        known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
+        return UsageError(f"there is no option {option}", place=place, remedy=did_you_mean(option, known))
+    fault = error.format_message().rstrip(".")
+    return UsageError(fault[:1].lower() + fault[1:], place=place, remedy=f"see {place} --help")
 
 
 def _resource_error(error: Exception) -> ResourceError | None:

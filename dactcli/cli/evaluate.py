@@ -19,6 +19,8 @@ dact eval runs/sst2-1 --calibrate risk=0.01,delta=0.05
 
 dact eval runs/sst2-1 runs/sst2-plain-1 --compare --split test --plots curves"""
 
+WHAT, ASKED = "What is judged", "What is asked"  # headings of the options
+
 
 def evaluate(
     runs: Annotated[
@@ -27,29 +29,52 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Which split of the run's data: validation, calibration, test or train.", metavar="NAME"),
+        typer.Option(
+            help="Which split of the run's data: validation, calibration, test or train.",
+            metavar="NAME",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="A csv, tsv, jsonl or parquet file instead of a split.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="A csv, tsv, jsonl or parquet file instead of a split.", metavar="FILE", rich_help_panel=WHAT
+        ),
     ] = None,
     rules: Annotated[
         list[str] | None,
-        typer.Option("--rule", help="Halting rule; may be repeated. The recipe's without.", metavar="NAME[:VALUE]"),
+        typer.Option(
+            "--rule",
+            help="Halting rule; may be repeated. The recipe's without.",
+            metavar="NAME[:VALUE]",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     calibrate: Annotated[
         str | None,
         typer.Option(
             help="Choose a threshold on the calibration split: risk=0.01,delta=0.05[,loss=harm] or budget=3.0.",
             metavar="WHAT",
+            rich_help_panel=ASKED,
         ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Every rule over its whole range of thresholds, for all runs.")
+        bool,
+        typer.Option(
+            "--compare", help="Every rule over its whole range of thresholds, for all runs.", rich_help_panel=ASKED
+        ),
     ] = False,
     plots: Annotated[
-        Path | None, typer.Option(help="With --compare: write curves.png and curves.svg here.", metavar="FOLDER")
+        Path | None,
+        typer.Option(
+            help="Write pictures here: of the depths, or with --compare of the curves.",
+            metavar="FOLDER",
+            rich_help_panel=options.SHOWN,
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples per batch.", metavar="N")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Examples per batch.", metavar="N", rich_help_panel=WHAT)
+    ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
@@ -68,12 +93,18 @@ def evaluate(
         _compare(paths, split or "validation", data, device, batch_size, plots, as_json, output)
         return
     if calibrate is not None:
+        if plots is not None:
+            raise UsageError("does not go with --calibrate", place="--plots", remedy="leave one of them out")
         _calibrate(paths, calibrate, split, data, rules, batch_size, device, as_json, output)
         return
     results = []
     for path in paths:
         run = options.open_run(path, device)
         results.append(_judge(run, str(path or run.folder.name), split or "validation", data, rules, batch_size))
+    _show(results, plots, as_json=as_json, output=output)
+
+
+def _show(results: list[EvalResult], plots: Path | None, *, as_json: bool, output: Path | None) -> None:
     documents = [result.to_json() for result in results]
     options.emit(documents if len(documents) > 1 else documents[0], as_json=as_json, output=output)
     if not as_json:
@@ -82,6 +113,12 @@ def evaluate(
 
         for result in results:
             console().print(render_evaluation(result))
+    if plots is not None:
+        from dactcli.report.plots import write_depths
+
+        for result in results:
+            folder = plots if len(results) == 1 else plots / Path(result.run).name
+            options.tell_written(write_depths(result, folder))
 
 
 def _judge(
@@ -148,7 +185,6 @@ def _compare(
 ) -> None:
     from dactcli.cli.compare import compare_runs
     from dactcli.report.comparison import render_comparison
-    from dactcli.report.console import print_notice
     from dactcli.report.console import results as console
 
     comparison = compare_runs(paths, split=split, data=data, device=device, batch_size=batch_size)
@@ -156,6 +192,6 @@ def _compare(
     if plots is not None:
         from dactcli.report.plots import write_curves
 
-        print_notice(f"curves written: {', '.join(map(str, write_curves(comparison, plots)))}")
+        options.tell_written(write_curves(comparison, plots))
     if not as_json:
         console().print(render_comparison(comparison))

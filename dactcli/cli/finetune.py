@@ -8,35 +8,57 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dactcli.cli import options
+from dactcli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from dactcli.recipe.schema import Recipe
+    from dactcli.report.training import Loudness
     from dactcli.results import TrainResult
 
 EXAMPLE = "Example: dact finetune recipes/sst2.yaml --set training.epochs=1 --set training.batch_size=16"
+
+RUNS = "Which runs"  # heading of the options
 
 
 def finetune(
     recipe: options.RecipeFile,
     overrides: options.Overrides = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest unfinished run of the recipe's name.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the newest unfinished run of the recipe's name.", rich_help_panel=RUNS
+        ),
     ] = False,
     weights_only: Annotated[
         bool,
         typer.Option(
-            "--weights-only", help="With --resume: go on even without the checkpoint's optimizer and random state."
+            "--weights-only",
+            help="With --resume: go on even without the checkpoint's optimizer and random state.",
+            rich_help_panel=RUNS,
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the complete recipe and what would run, and stop.")
+        bool,
+        typer.Option("--dry-run", help="Print the complete recipe and what would run, and stop.", rich_help_panel=RUNS),
     ] = False,
     sweeps: Annotated[
         list[str] | None,
-        typer.Option("--sweep", help="Run once for each value; may be repeated.", metavar="KEY=V1,V2"),
+        typer.Option(
+            "--sweep", help="Run once for each value; may be repeated.", metavar="KEY=V1,V2", rich_help_panel=RUNS
+        ),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Only the result and what you should know.", rich_help_panel=options.SHOWN),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="A line per log step with all that is known of it.", rich_help_panel=options.SHOWN
+        ),
+    ] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
@@ -45,12 +67,11 @@ def finetune(
     from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
 
+    loudness = _loudness(quiet=quiet, verbose=verbose)
     if weights_only and not resume:
-        from dactcli.errors import UsageError
-
         raise UsageError("goes with --resume", place="--weights-only", remedy="add --resume, or leave it out")
     if sweeps:
-        _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output)
+        _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output, loudness=loudness)
         return
     full = complete(load_recipe(recipe, overrides or ()))
     if dry_run:
@@ -65,7 +86,8 @@ def finetune(
         finished = _nothing_to_resume(runs_named(folder, name), folder / name)
         options.emit(finished, as_json=as_json, output=output)
         return
-    result = run_one(full, device=options.usable_device(device), resume=going_on, weights_only=weights_only)
+    where = options.usable_device(device)
+    result = run_one(full, device=where, resume=going_on, weights_only=weights_only, loudness=loudness)
     options.emit(result.to_json(), as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.console import results
@@ -74,13 +96,26 @@ def finetune(
         results().print(render_training(result))
 
 
-def run_one(recipe: Recipe, *, device: torch.device, resume: Path | None, weights_only: bool = False) -> TrainResult:
+def _loudness(*, quiet: bool, verbose: bool) -> Loudness:
+    if quiet and verbose:
+        raise UsageError("does not go with --verbose", place="--quiet", remedy="leave one of them out")
+    return "quiet" if quiet else "verbose" if verbose else "normal"
+
+
+def run_one(
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    resume: Path | None,
+    weights_only: bool = False,
+    loudness: Loudness = "normal",
+) -> TrainResult:
     """Train by a complete recipe, with the screen that this terminal can show."""
     from dactcli.evaluation.evaluate import validator
     from dactcli.report.training import screen
     from dactcli.training.fit import fit
 
-    with screen() as listener:
+    with screen(loudness) as listener:
         return fit(
             recipe,
             evaluate=validator(recipe),
@@ -92,11 +127,18 @@ def run_one(recipe: Recipe, *, device: torch.device, resume: Path | None, weight
 
 
 def _sweep(
-    recipe: Path, overrides: list[str], sweeps: list[str], *, device: str, as_json: bool, output: Path | None
+    recipe: Path,
+    overrides: list[str],
+    sweeps: list[str],
+    *,
+    device: str,
+    as_json: bool,
+    output: Path | None,
+    loudness: Loudness,
 ) -> None:
     from dactcli.cli.sweep import sweep
 
-    document = sweep(recipe, overrides, sweeps, device=device)
+    document = sweep(recipe, overrides, sweeps, device=device, loudness=loudness)
     options.emit(document, as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.console import results

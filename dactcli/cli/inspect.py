@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = 'Example: dact inspect "the key to the cabinets is rusty ." "the keys are old ." --rule exact'
 
+TEXTS, VIEW = "Which texts", "What is shown"  # headings of the options
+
 
 def inspect(
     texts: Annotated[
@@ -21,24 +23,45 @@ def inspect(
         typer.Argument(help="Texts to look into, or - for lines of standard input.", metavar="[TEXT]..."),
     ] = None,
     run: options.RunFolder = None,
-    pair: Annotated[str | None, typer.Option(help="The second text, for models of pairs.", metavar="TEXT")] = None,
+    pair: Annotated[
+        str | None, typer.Option(help="The second text, for models of pairs.", metavar="TEXT", rich_help_panel=TEXTS)
+    ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Texts from a csv, tsv, jsonl or parquet file; labels too.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Texts from a csv, tsv, jsonl or parquet file; labels too.", metavar="FILE", rich_help_panel=TEXTS
+        ),
     ] = None,
     rule: options.RuleName = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Run full depth as well, and say what it answers.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Run full depth as well, and say what it answers.", rich_help_panel=VIEW)
+    ] = False,
     sort: Annotated[
-        str | None, typer.Option(help="Show first: depth (deepest), margin (closest) or loss (worst).", metavar="KEY")
+        str | None,
+        typer.Option(
+            help="Show first: depth (deepest), margin (closest) or loss (worst).", metavar="KEY", rich_help_panel=VIEW
+        ),
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Show only: wrong, disagree (with full depth) or deep.", metavar="WHICH")
+        str | None,
+        typer.Option(
+            help="Show only: wrong, disagree (with full depth) or deep.", metavar="WHICH", rich_help_panel=VIEW
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Show at most so many.", metavar="N")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Show at most so many.", metavar="N", rich_help_panel=VIEW)
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write what is shown as a web page.", metavar="FILE", dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="Write what is shown as a web page.", metavar="FILE", dir_okay=False, rich_help_panel=options.SHOWN
+        ),
     ] = None,
     svg: Annotated[
-        Path | None, typer.Option(help="Write what is shown as a picture.", metavar="FILE", dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="Write what is shown as a picture.", metavar="FILE", dir_okay=False, rich_help_panel=options.SHOWN
+        ),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,

@@ -51,11 +51,17 @@ def rules(incomplete: str) -> list[str]:
     return [name for name in RULE_NAMES if name.startswith(incomplete)]
 
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+SHOWN = "Device and output"  # heading of the options that all commands have
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=SHOWN)]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on standard output, and nothing else.", rich_help_panel=SHOWN),
+]
 Output = Annotated[
     Path | None,
-    typer.Option(help="Write the JSON document to this file as well.", metavar="FILE", dir_okay=False),
+    typer.Option(
+        help="Write the JSON document to this file as well.", metavar="FILE", dir_okay=False, rich_help_panel=SHOWN
+    ),
 ]
 RunFolder = Annotated[
     Path | None,
@@ -125,6 +131,13 @@ def emit(document: Any, *, as_json: bool, output: Path | None) -> None:
         write_document(document, output)
     if as_json:
         print_json(document)
+
+
+def tell_written(files: list[Path]) -> None:
+    """Name the files that were written beside the results."""
+    from dactcli.report.console import print_notice
+
+    print_notice(f"written: {', '.join(map(str, files))}")
 
 
 def run_examples(run: Run, split: str, data: Path | None) -> tuple[Encoded, list[int] | None]:

@@ -19,6 +19,7 @@ EXAMPLE = (
     "Examples: dact profile runs/sst2-1 --batch-size 1,32 · "
     "dact profile --random bert-base --depths uniform --sequence-length 128"
 )
+WHAT, HOW = "What is measured", "How it is measured"  # headings of the options
 FALLBACK = "bert-base"
 TOKENS = 32
 
@@ -34,51 +35,88 @@ def profile(
     ] = None,
     random: Annotated[
         str | None,
-        typer.Option(help="Random weights of a geometry (bert-base, ..., or a config.json).", metavar="GEOMETRY"),
+        typer.Option(
+            help="Random weights of a geometry (bert-base, ..., or a config.json).",
+            metavar="GEOMETRY",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     depths: Annotated[
         str | None,
         typer.Option(
             help="Make examples stop at these layers in equal shares: uniform, a list, or a file.",
             metavar="uniform|N,N...|FILE",
+            rich_help_panel=WHAT,
         ),
     ] = None,
     batch_size: Annotated[
-        str, typer.Option(help="Examples per batch, one or several sizes.", metavar="N[,N...]")
+        str, typer.Option(help="Examples per batch, one or several sizes.", metavar="N[,N...]", rich_help_panel=WHAT)
     ] = "1,32",
     sequence_length: Annotated[
-        int | None, typer.Option(min=2, help="Bring every example to this many tokens.", metavar="N")
+        int | None,
+        typer.Option(min=2, help="Bring every example to this many tokens.", metavar="N", rich_help_panel=WHAT),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Which split of the run's data to measure on.", metavar="NAME")
+        str, typer.Option(help="Which split of the run's data to measure on.", metavar="NAME", rich_help_panel=WHAT)
     ] = "validation",
-    data: Annotated[Path | None, typer.Option(help="A file of texts instead of a split.", metavar="FILE")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A file of texts instead of a split.", metavar="FILE", rich_help_panel=WHAT)
+    ] = None,
     rule: options.RuleName = None,
-    examples: Annotated[int, typer.Option(min=1, help="How many examples to measure on.", metavar="N")] = 128,
-    train: Annotated[bool, typer.Option("--train", help="Time the training step instead of inference.")] = False,
-    dtype: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16; the model's own without.", metavar="NAME")] = (
-        None
-    ),
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", metavar="N")] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="Compile the encoder's layers first.")] = False,
-    warmup: Annotated[int, typer.Option(min=0, help="Rounds that are not counted.", metavar="N")] = 2,
-    repeats: Annotated[int, typer.Option(min=2, help="Rounds that are.", metavar="N")] = 10,
+    examples: Annotated[
+        int, typer.Option(min=1, help="How many examples to measure on.", metavar="N", rich_help_panel=WHAT)
+    ] = 128,
+    train: Annotated[
+        bool, typer.Option("--train", help="Time the training step instead of inference.", rich_help_panel=WHAT)
+    ] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="fp32, bf16 or fp16; the model's own without.", metavar="NAME", rich_help_panel=HOW),
+    ] = (None),
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", metavar="N", rich_help_panel=HOW)] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the encoder's layers first.", rich_help_panel=HOW)
+    ] = False,
+    warmup: Annotated[
+        int, typer.Option(min=0, help="Rounds that are not counted.", metavar="N", rich_help_panel=HOW)
+    ] = 2,
+    repeats: Annotated[int, typer.Option(min=2, help="Rounds that are.", metavar="N", rich_help_panel=HOW)] = 10,
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="More rounds, until each case took this long.", metavar="S")
+        float | None,
+        typer.Option(min=0, help="More rounds, until each case took this long.", metavar="S", rich_help_panel=HOW),
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option(help="Compare with an earlier profile (a file of --output).", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Compare with an earlier profile (a file of --output).", metavar="FILE", rich_help_panel=options.SHOWN
+        ),
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option(help="Write a torch.profiler trace into this folder.", metavar="FOLDER")
+        Path | None,
+        typer.Option(
+            help="Write a torch.profiler trace into this folder.", metavar="FOLDER", rich_help_panel=options.SHOWN
+        ),
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Every single measurement in the JSON document.")] = False,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write pictures of the times into this folder.", metavar="FOLDER", rich_help_panel=options.SHOWN
+        ),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Every single measurement in the JSON document.", rich_help_panel=options.SHOWN),
+    ] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
 ) -> None:
     """Time adaptive inference beside full depth and the stock encoder, on the same examples."""
     sizes = _sizes(batch_size)
+    if train and plots is not None:
+        from dactcli.errors import UsageError
+
+        raise UsageError("shows inference", place="--plots", remedy="leave out --train")
     where = options.usable_device(device)
     from dactcli.profiling.environment import against, environment, read_baseline
     from dactcli.profiling.profile import Effort
@@ -114,6 +152,10 @@ def profile(
         results().print(render_profile(result))
     for notice in result.notices:
         print_notice(notice)
+    if plots is not None:
+        from dactcli.report.plots import write_times
+
+        options.tell_written(write_times(result, plots))
 
 
 def _geometry(run: Path | None, random: str | None, data: Path | None) -> str | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dactcli.cli import options
 
+if TYPE_CHECKING:
+    from dactcli.report.training import Loudness
 
-def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str) -> dict[str, Any]:
+
+def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str, loudness: Loudness) -> dict[str, Any]:
     """Run all variants, one after the other; a run that was interrupted goes on.
 
     Args:
@@ -17,6 +20,7 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str)
         overrides: `--set` of all runs.
         sweeps: `--sweep` as given.
         device: As `--device` is given.
+        loudness: How much of each run is shown.
 
     Returns:
         The document of sweep.json, which is written after every run.
@@ -45,7 +49,8 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str)
             print_notice(f"{run} is finished, and skipped")
         else:
             going_on = unfinished(folder, variant.name)
-            run = Path(run_one(full, device=options.usable_device(device), resume=going_on).run)
+            where = options.usable_device(device)
+            run = Path(run_one(full, device=where, resume=going_on, loudness=loudness).run)
         summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
         rules = summary["evaluation"]["validation"]["rules"]
         document["runs"].append({"run": str(run), "values": variant.values, "rules": rules})

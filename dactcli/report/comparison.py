@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -21,21 +20,21 @@ def render_comparison(comparison: Comparison) -> Group:
     """
     metric = comparison.metric.replace("_", " ")
     title = f"{', '.join(comparison.runs)}  {comparison.split}, {comparison.examples:,} examples"
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("rule", no_wrap=True)
     for share in next(iter(comparison.rules.values())).metric_at:
         table.add_column(f"at {float(share) * comparison.layers:g}", justify="right")
     table.add_column("99 % at", justify="right")
     table.add_column("area", justify="right")
-    table.add_column("95 % ±", justify="right")
+    table.add_column("+/-", justify="right")
     for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
         table.add_row(f"{mark} {name}", *_figures(rule))
     note = Text(
-        f"{metric} at so many mean layers; 99 % and area against {comparison.reference_metric:.4f}, the "
-        f"{comparison.reference_kind} of {', '.join(comparison.reference_runs)}",
+        f"{metric} at so many mean layers; 99 % and area (95 % interval: +/-) against "
+        f"{comparison.reference_metric:.4f}, the {comparison.reference_kind} of {', '.join(comparison.reference_runs)}",
         style="dim",
     )
-    return Group(table, note, _curves(comparison))
+    return Group(table, note, _Curves(comparison))
 
 
 def _figures(rule: ComparedRule) -> list[str]:
@@ -44,24 +43,28 @@ def _figures(rule: ComparedRule) -> list[str]:
     return [*(f"{value:.4f}" for value in rule.metric_at.values()), kept, f"{rule.area.median:.4f}", interval]
 
 
-def _curves(comparison: Comparison) -> Text:
-    """Every point of every rule, metric upwards, mean layers to the right."""
-    points = [
-        (point.layers_mean, point.metric, mark)
-        for mark, rule in zip(MARKS, comparison.rules.values(), strict=False)
-        for point in rule.points
-    ]
-    low, high = min(y for _, y, _ in points), max(y for _, y, _ in points)
-    span = high - low or 1.0
-    cells = [[" "] * WIDTH for _ in range(HEIGHT)]
-    for x, y, mark in reversed(points):  # the best rule is drawn last, on top
-        column = round((x - 1) / max(comparison.layers - 1, 1) * (WIDTH - 1))
-        cells[HEIGHT - 1 - round((y - low) / span * (HEIGHT - 1))][column] = mark
-    rows = []
-    for number, row in enumerate(cells):
-        label = {0: f"{high:.3f}", HEIGHT - 1: f"{low:.3f}"}.get(number, "")
-        rows.append(f"{label:>6} │{''.join(row)}")
-    rows.append(" " * 7 + "└" + "─" * WIDTH)
-    right = f"{comparison.layers} layers"
-    rows.append(" " * 8 + "1" + right.rjust(WIDTH - 1))
-    return Text("\n".join(rows))
+class _Curves:
+    """Every point of every rule, metric upwards, mean layers to the right, as wide as there is room."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        last = self.comparison.layers
+        points = [
+            (point.layers_mean, point.metric, mark)
+            for mark, rule in zip(MARKS, self.comparison.rules.values(), strict=False)
+            for point in rule.points
+        ]
+        low, high = min(y for _, y, _ in points), max(y for _, y, _ in points)
+        span = high - low or 1.0
+        width = min(WIDTH, options.max_width - 8)
+        cells = [[" "] * width for _ in range(HEIGHT)]
+        for x, y, mark in reversed(points):  # the best rule is drawn last, on top
+            column = round((x - 1) / max(last - 1, 1) * (width - 1))
+            cells[HEIGHT - 1 - round((y - low) / span * (HEIGHT - 1))][column] = mark
+        for number, row in enumerate(cells):
+            label = {0: f"{high:.3f}", HEIGHT - 1: f"{low:.3f}"}.get(number, "")
+            yield Text(f"{label:>6} │{''.join(row)}")
+        yield Text(" " * 7 + "└" + "─" * width)
+        yield Text(" " * 8 + "1" + f"{last} layers".rjust(width - 1))

@@ -29,8 +29,8 @@ PLAIN = {
     **dict.fromkeys("▁▂▃", "_"),
     **dict.fromkeys("▄▅▆▇", "="),
     "│": "|",
-    "…": "...",
-    "±": "+-",
+    "…": "~",  # one cell for one cell, or tables lose their edges
+    "└": "+",
     **dict.fromkeys("▲△", "^"),
     **dict.fromkeys("◆◇", "*"),
     **dict.fromkeys("○●", "o"),
@@ -157,19 +157,3 @@ def flowing(description: str, there: int) -> Iterator[Callable[[int, int, int | 
             progress.update(task, completed=read, total=size, done=done, rate=rate)
 
         yield update
-
-
-def bar(share: float, width: int) -> str:
-    """A horizontal bar in eighths of a cell.
-
-    Args:
-        share: 0..1.
-        width: Cells of a full bar.
-
-    Returns:
-        `width` characters.
-    """
-    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
-    whole, rest = divmod(eighths, 8)
-    text = "█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
-    return text.ljust(width)

@@ -6,16 +6,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.console import bar
+from dactcli.report.blocks import bar, histogram
 from dactcli.results import EvalResult, RuleResult
-
-BLOCKS = "▁▂▃▄▅▆▇█"
-
-
-def histogram(depths: list[int]) -> str:
-    """How many examples stopped after each layer, as one block per layer; a dot where none did."""
-    most = max(depths, default=0) or 1
-    return "".join(BLOCKS[min(7, int(8 * count / most))] if count else "·" for count in depths)
 
 
 def render_evaluation(result: EvalResult) -> Group:

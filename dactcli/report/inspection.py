@@ -9,11 +9,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.console import bar
+from dactcli.report.blocks import bar
 from dactcli.results import ExitTrace
 
 BAR = 12
-WIDE = 90  # columns from which on the rule's score has room
+NARROW, WIDE = 70, 90  # columns from which on the bars, and the rule's score, have room
 # Rules that stop only when the class is settled, whatever the layers that did not run would say.
 SOUND = ("exact", "paper")
 
@@ -65,7 +65,7 @@ def _short(trace: ExitTrace) -> str:
 
 
 class _Panel:
-    """One example; the rule's score joins its table where the terminal is wide."""
+    """One example; bars and the rule's score are in its table where the terminal is wide enough."""
 
     def __init__(self, trace: ExitTrace, names: Sequence[str]) -> None:
         self.trace, self.names = trace, names
@@ -83,7 +83,7 @@ class _Panel:
                 _headline(trace),
                 *_verdicts(trace, self.names),
                 Text(),
-                _layers(trace, self.names, wide=console.width >= WIDE),
+                _layers(trace, self.names, width=options.max_width),
                 Text(reason(trace), style="italic"),
             ),
             title=f"{trace.tokens} tokens",
@@ -123,25 +123,28 @@ def _verdicts(trace: ExitTrace, names: Sequence[str]) -> list[Text]:
     return lines
 
 
-def _layers(trace: ExitTrace, names: Sequence[str], *, wide: bool) -> Table:
+def _layers(trace: ExitTrace, names: Sequence[str], *, width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("layer", justify="right")
-    table.add_column("weight w")
-    table.add_column("", justify="right")
+    bars = width >= NARROW
+    if bars:
+        table.add_column("weight w")
+    table.add_column("" if bars else "weight", justify="right")
     table.add_column("later p", justify="right")
     table.add_column("layer says")
     table.add_column("answer so far")
-    scored = wide and any(score is not None for score in trace.scores)
+    scored = width >= WIDE and any(score is not None for score in trace.scores)
     if scored:
         table.add_column(f"{trace.rule.partition(':')[0]} >= {trace.cut:.4g}", justify="right")
     for index in range(trace.layers):
         if index >= trace.exit_layer:
-            table.add_row(Text(str(index + 1), style="dim"), Text("did not run", style="dim"))
+            blank = [""] * (3 if bars else 2)
+            table.add_row(Text(str(index + 1), style="dim"), *blank, Text("did not run", style="dim"))
             continue
         weight, score = trace.halting_weights[index], trace.scores[index]
         cells = [
             Text(str(index + 1)),
-            Text(bar(weight, BAR), style="cyan"),
+            *([Text(bar(weight, BAR), style="cyan")] if bars else []),
             Text(f"{weight:.3f}"),
             Text(f"{trace.remaining[index]:.3f}"),
             Text(_answer(trace.layer_probabilities[index], names)),

@@ -1,19 +1,22 @@
-"""Curves as pictures, by matplotlib (the extra `plots`)."""
+"""Results as pictures, by matplotlib (the extra `plots`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dactcli.errors import ResourceError
-from dactcli.results import Comparison
+from dactcli.results import Comparison, EvalResult, ProfileResult
+
+COLOURS = {"stock": "tab:grey", "full depth": "tab:blue", "adaptive": "tab:green"}
 
 
 def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draw metric against mean layers for every rule.
+    """Draw metric against mean layers for every rule, as curves.png and curves.svg.
 
     Args:
         comparison: What `dact eval --compare` computed.
-        folder: Where curves.png and curves.svg go; made if missing.
+        folder: Where they go; made if missing.
 
     Returns:
         The files.
@@ -21,14 +24,7 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         ResourceError: matplotlib is not installed, or the folder cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ResourceError(
-            "matplotlib is not installed", place="--plots", remedy="pip install 'dactcli[plots]'"
-        ) from None
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _figure()
     for name, rule in comparison.rules.items():
         xs = [point.layers_mean for point in rule.points]
         ys = [point.metric for point in rule.points]
@@ -38,8 +34,81 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     axes.set_xlabel(f"mean layers of {comparison.layers}")
     axes.set_ylabel(comparison.metric.replace("_", " "))
     axes.set_title(f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area", fontsize=9)
+    return _save(figure, axes, folder, "curves")
+
+
+def write_depths(result: EvalResult, folder: Path) -> list[Path]:
+    """Draw the share of examples that stopped after each layer under every rule, as depths.png and depths.svg.
+
+    Args:
+        result: What `dact eval` computed.
+        folder: Where they go; made if missing.
+
+    Returns:
+        The files.
+
+    Raises:
+        ResourceError: matplotlib is not installed, or the folder cannot be written.
+    """
+    figure, axes = _figure()
+    width = 0.8 / len(result.rules)
+    for number, (name, judged) in enumerate(result.rules.items()):
+        at = [layer + (number - (len(result.rules) - 1) / 2) * width for layer in range(1, result.layers + 1)]
+        shares = [count / result.examples for count in judged.depths]
+        metric = "" if judged.metric is None else f", {result.metric.replace('_', ' ')} {judged.metric:.3f}"
+        axes.bar(at, shares, width, label=f"{name}: {judged.layers_mean:.2f} layers{metric}")
+    axes.set_xticks(range(1, result.layers + 1))
+    axes.set_xlabel("stopped after layer")
+    axes.set_ylabel("share of examples")
+    axes.set_title(f"{result.run}, {result.split}, {result.examples:,} examples", fontsize=9)
+    return _save(figure, axes, folder, "depths")
+
+
+def write_times(result: ProfileResult, folder: Path) -> list[Path]:
+    """Draw the time of full depth and adaptive inference beside the stock encoder's, as times.png and times.svg.
+
+    Args:
+        result: What `dact profile` measured.
+        folder: Where they go; made if missing.
+
+    Returns:
+        The files.
+
+    Raises:
+        ResourceError: matplotlib is not installed, or the folder cannot be written.
+    """
+    figure, axes = _figure()
+    cases = [*result.cases, *result.throughput]
+    names = [f"batch {case.batch_size}" for case in result.cases] + ["all, pooled"] * len(result.throughput)
+    for offset, way in ((-0.2, "full depth"), (0.2, "adaptive")):
+        ratios = [case.full_ratio_to_stock if way == "full depth" else case.time_ratio_to_stock for case in cases]
+        heights = [ratio.median for ratio in ratios]
+        low = [max(ratio.median - ratio.low, 0.0) for ratio in ratios]
+        high = [max(ratio.high - ratio.median, 0.0) for ratio in ratios]
+        at = [index + offset for index in range(len(cases))]
+        axes.bar(at, heights, 0.4, yerr=[low, high], capsize=3, color=COLOURS[way], label=way)
+    axes.axhline(1, color=COLOURS["stock"], linewidth=0.8, linestyle="--", label="stock encoder")
+    axes.set_xticks(range(len(cases)), names)
+    axes.set_ylabel("time / stock encoder")
+    place = result.environment
+    axes.set_title(f"{place['device_name']}, {place['threads']} threads, {place['dtype']}; 95 % intervals", fontsize=9)
+    return _save(figure, axes, folder, "times")
+
+
+def _figure() -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ResourceError(
+            "matplotlib is not installed", place="--plots", remedy="pip install 'dactcli[plots]'"
+        ) from None
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _save(figure: Any, axes: Any, folder: Path, name: str) -> list[Path]:
     axes.legend(fontsize=7)
-    files = [folder / "curves.png", folder / "curves.svg"]
+    files = [folder / f"{name}.png", folder / f"{name}.svg"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:

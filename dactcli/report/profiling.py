@@ -6,8 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.console import bar
-from dactcli.report.evaluation import histogram
+from dactcli.report.blocks import bar, histogram
 from dactcli.results import Breakdown, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
 
 BAR = 20  # cells
@@ -25,6 +24,8 @@ def render_profile(result: ProfileResult) -> Group:
         f"transformers {place['transformers']}, {place['dtype']}"
     )
     views: list[RenderableType] = [head]
+    if result.cases or result.throughput:
+        views.append(_answer(result))
     for case in result.cases:
         views.append(_case(case, f"latency, batch {case.batch_size}"))
         if case.breakdown is not None:
@@ -32,6 +33,23 @@ def render_profile(result: ProfileResult) -> Group:
     views += [_case(case, "throughput, whole data set", whole=True) for case in result.throughput]
     views += [_training(case) for case in result.training]
     return Group(*views)
+
+
+def _answer(result: ProfileResult) -> Table:
+    """What one wants to know first: how much time is saved, and how much of what could be."""
+    rule = (result.cases or result.throughput)[0].rule
+    table = _table(f"time / stock encoder, rule {rule}", "full depth", "adaptive", "ideal / time", "layers")
+    table.box, table.padding = None, (0, 2, 0, 0)
+    named = [(f"batch {case.batch_size}", case) for case in result.cases]
+    for name, case in [*named, *(("all, pooled", case) for case in result.throughput)]:
+        table.add_row(
+            name,
+            _interval(case.full_ratio_to_stock),
+            Text(_interval(case.time_ratio_to_stock), style="bold"),
+            _interval(case.realised_share),
+            _number(case.adaptive.layers_mean, 1, 2),
+        )
+    return table
 
 
 def _length(tokens: int | None) -> str:
@@ -48,10 +66,8 @@ def _table(title: str, *headings: str) -> Table:
 
 def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Table:
     """One row per figure, one column per way, so that it fits a narrow terminal."""
-    table = _table(f"{title}, {_length(case.sequence_length)}, rule {case.rule}", "stock", "full depth", "adaptive")
+    table = _table(f"{title}, {_length(case.sequence_length)}", "stock", "full depth", "adaptive")
     ways = (case.stock, case.full, case.adaptive)
-    table.add_row("time / stock", "1", _interval(case.full_ratio_to_stock), _interval(case.time_ratio_to_stock))
-    table.add_row("ideal time / time", "", "", _interval(case.realised_share))
     _speed(table, ways, "pass" if whole else "batch")
     table.add_row("GFLOP per example", *(_number(way.flops_per_example, 1e-9, 2) for way in ways))
     table.add_row("peak memory, MiB", *(_number(way.peak_memory_mib, 1, 0) for way in ways))

@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+FIGURES = ("metric", "full depth", "mean layers")
+
 
 def render_sweep(document: dict[str, Any]) -> Table:
     """One row per run, by ascending layers.
@@ -17,7 +19,7 @@ def render_sweep(document: dict[str, Any]) -> Table:
     rule = document["rule"]
     table = Table(title=Text(f"validation, rule {rule}; * no run is better at as few layers"), title_justify="left")
     for heading in ("", "run", "set", "metric", "full depth", "mean layers"):
-        table.add_column(heading, justify="right" if heading in ("metric", "full depth", "mean layers") else "left")
+        table.add_column(heading, justify="right" if heading in FIGURES else "left", overflow="fold")
     for run in sorted(document["runs"], key=lambda one: one["rules"][rule]["layers_mean"]):
         judged, full = run["rules"][rule], run["rules"].get("full", run["rules"][rule])
         table.add_row(

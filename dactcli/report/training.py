@@ -1,18 +1,25 @@
-"""How a training goes, on screen: a live bar on a terminal, plain lines elsewhere."""
+"""How a training goes, on screen: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Literal
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.blocks import histogram, sparkline
 from dactcli.report.console import messages, print_notice
 from dactcli.report.evaluation import render_evaluation
-from dactcli.results import EvalResult, TrainResult
+from dactcli.results import EvalResult, StepLog, TrainResult
+
+Loudness = Literal["quiet", "normal", "verbose"]
+SPARK = 24  # cells of a sparkline
 
 
 def summary_line(result: EvalResult) -> str:
@@ -24,21 +31,46 @@ def summary_line(result: EvalResult) -> str:
     return f"{result.split} {result.metric.replace('_', ' ')}: {', '.join(parts)}"
 
 
-class PlainScreen:
-    """One line per log step; for files, pipes and terminals without cursor control."""
+class QuietScreen:
+    """Nothing but what the user should know."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or messages()
-        self.stage, self.step, self.steps = "", 0, 0
-        self.started, self.first = time.monotonic(), 0
-
-    def __enter__(self) -> PlainScreen:
+    def __enter__(self) -> QuietScreen:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
+        """Not shown."""
+
+    def stepped(self, step: int) -> None:
+        """Not shown."""
+
+    def logged(self, log: StepLog) -> None:
+        """Not shown."""
+
+    def evaluated(self, result: EvalResult) -> None:
+        """Not shown."""
+
+    def notice(self, text: str) -> None:
+        """A note."""
+        print_notice(text)
+
+
+class PlainScreen(QuietScreen):
+    """One line per log step; for files, pipes and terminals without cursor control.
+
+    Args:
+        console: Where to; standard error without.
+        verbose: Whether a line holds all that is known of its step.
+    """
+
+    def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
+        self.console, self.verbose = console or messages(), verbose
+        self.stage, self.step, self.steps = "", 0, 0
+        self.started, self.first = time.monotonic(), 0
 
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
@@ -55,10 +87,17 @@ class PlainScreen:
         if self.first < 0:
             self.first, self.started = step, time.monotonic()
 
-    def logged(self, values: dict[str, float]) -> None:
+    def logged(self, log: StepLog) -> None:
         """A line with loss, mean layers and time left."""
-        layers = f" layers {values['layers_mean']:.2f}" if "layers_mean" in values else ""
-        self._print(f"{self.stage} step {self.step}/{self.steps} loss {values['loss']:.4f}{layers}{self._left()}")
+        parts = [f"{self.stage} step {self.step}/{self.steps} loss {log.loss:.4f}"]
+        if log.layers_mean is not None:
+            parts.append(f"layers {log.layers_mean:.2f}")
+        if self.verbose:
+            parts.append(f"rate {log.learning_rate:.2e} gradient {log.grad_norm:.2f} epoch {log.epoch:.2f}")
+            parts.append(f"{log.examples_per_second:.0f} examples/s")
+            if log.halting_weights is not None:
+                parts.append("weights " + " ".join(f"{weight:.2f}" for weight in log.halting_weights))
+        self._print(" ".join(parts) + self._left())
 
     def _left(self) -> str:
         done = self.step - self.first
@@ -71,13 +110,47 @@ class PlainScreen:
         """A line with the metric of every rule."""
         self._print(summary_line(result))
 
-    def notice(self, text: str) -> None:
-        """A note."""
-        print_notice(text)
+
+class Course:
+    """What a stage has said so far, and how that looks.
+
+    Every number is drawn as it moved: the loss, the mean layers as tau bites, the metric of each evaluation; the
+    halting weights as they are now.
+    """
+
+    def __init__(self) -> None:
+        self.logs: list[StepLog] = []
+        self.evaluations: list[EvalResult] = []
+
+    def __rich__(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 2))
+        if self.logs:
+            last = self.logs[-1]
+            self._row(grid, "loss", f"{last.loss:.3f}", [log.loss for log in self.logs])
+            depths = [log.layers_mean for log in self.logs if log.layers_mean is not None]
+            if depths:
+                self._row(grid, "mean layers", f"{depths[-1]:.2f}", depths)
+            if last.halting_weights is not None:
+                most = max(range(len(last.halting_weights)), key=last.halting_weights.__getitem__)
+                note = f"most on layer {most + 1}: {last.halting_weights[most]:.2f}"
+                grid.add_row("halting weights", "", Text(histogram(last.halting_weights), style="cyan"), note)
+        if self.evaluations:
+            latest = self.evaluations[-1]
+            first = [next(iter(one.rules.values())).metric for one in self.evaluations]
+            known = [metric for metric in first if metric is not None]
+            if known:
+                self._row(grid, latest.metric.replace("_", " "), f"{known[-1]:.3f}", known)
+        if self.logs:
+            grid.add_row("examples/s", f"{self.logs[-1].examples_per_second:.0f}")
+        return grid
+
+    @staticmethod
+    def _row(grid: Table, name: str, now: str, values: list[float]) -> None:
+        grid.add_row(name, now, Text(sparkline(values, SPARK), style="cyan"))
 
 
-class RichScreen:
-    """A live bar: stage, steps, loss, metric, mean layers, time left."""
+class RichScreen(QuietScreen):
+    """A live view: a bar for each stage, and how loss, layers, halting weights and metric move."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or messages()
@@ -85,61 +158,59 @@ class RichScreen:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
             console=self.console,
             expand=True,
         )
         self.task: TaskID | None = None
-        self.numbers: dict[str, str] = {}
+        self.course = Course()
+        self.live = Live(self._view(), console=self.console, refresh_per_second=4)
+
+    def _view(self) -> Group:
+        return Group(self.progress, self.course)
 
     def __enter__(self) -> RichScreen:
-        self.progress.start()
+        self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.stop()
+        self.live.stop()
 
     def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
         """A bar of its own for each stage."""
-        self.numbers = {}
-        self.task = self.progress.add_task(f"{number}/{stages} {name}", total=steps, numbers="")
+        self.course = Course()
+        self.task = self.progress.add_task(f"{number}/{stages} {name}", total=steps)
+        self.live.update(self._view())
 
     def stepped(self, step: int) -> None:
         """Move the bar."""
         if self.task is not None:
             self.progress.update(self.task, completed=step)
 
-    def logged(self, values: dict[str, float]) -> None:
-        """Loss and mean layers beside the bar."""
-        self.numbers["loss"] = f"loss {values['loss']:.3f}"
-        if "layers_mean" in values:
-            self.numbers["layers"] = f"layers {values['layers_mean']:.2f}"
-        self._show()
+    def logged(self, log: StepLog) -> None:
+        """The numbers below the bar."""
+        self.course.logs.append(log)
 
     def evaluated(self, result: EvalResult) -> None:
-        """The metric beside the bar, and a line that stays."""
-        first = next(iter(result.rules.values()))
-        if first.metric is not None:
-            self.numbers["metric"] = f"{result.metric.replace('_', ' ')} {first.metric:.3f}"
-        self.progress.console.print(summary_line(result), markup=False, style="dim")
-        self._show()
-
-    def _show(self) -> None:
-        if self.task is not None:
-            self.progress.update(self.task, numbers="  ".join(self.numbers.values()))
+        """The metric below the bar, and a line that stays."""
+        self.course.evaluations.append(result)
+        self.console.print(summary_line(result), markup=False, style="dim")
 
     def notice(self, text: str) -> None:
         """A note above the bar."""
-        self.progress.console.print(f"note: {text}", markup=False, style="yellow")
+        self.console.print(f"note: {text}", markup=False, style="yellow")
 
 
-def screen() -> RichScreen | PlainScreen:
-    """The live bar on a terminal, plain lines elsewhere."""
+def screen(loudness: Loudness = "normal") -> QuietScreen:
+    """The live view on a terminal, plain lines elsewhere and where everything is asked for."""
     console = messages()
-    return RichScreen(console) if console.is_terminal and not console.is_dumb_terminal else PlainScreen(console)
+    if loudness == "quiet":
+        return QuietScreen()
+    if loudness == "verbose" or not console.is_terminal or console.is_dumb_terminal:
+        return PlainScreen(console, verbose=loudness == "verbose")
+    return RichScreen(console)
 
 
 def render_training(result: TrainResult) -> Panel:
@@ -149,12 +220,10 @@ def render_training(result: TrainResult) -> Panel:
         result: What `dact finetune` computed.
     """
     minutes, seconds = divmod(round(result.seconds), 60)
-    parts: list[Group | Text] = [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
+    parts: list[RenderableType] = [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
     parts.append(Text(f"{result.steps} steps in {minutes}:{seconds:02d}, saved in {result.run}"))
-    parts.append(
-        Text(
-            f'next: dact eval {result.run} --split test\n      dact inspect --run {result.run} "some text"',
-            style="dim",
-        )
-    )
+    commands = [f"dact eval {result.run} --split test", f'dact inspect --run {result.run} "some text"']
+    if any(judged.depths[-1] < one.examples for one in result.evaluation.values() for judged in one.rules.values()):
+        commands[1:1] = [f"dact eval {result.run} --calibrate risk=0.01,delta=0.05", f"dact profile {result.run}"]
+    parts.append(Text("next: " + "\n      ".join(commands), style="dim", overflow="fold"))
     return Panel(Group(*parts), title="finished", title_align="left")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,14 +16,15 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from dactcli.results import EvalResult
+from dactcli.results import EvalResult, StepLog
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage
 
 if TYPE_CHECKING:
     from dactcli.training.trainer import DactTrainer
 
-SHOWN: tuple[str, ...] = ("loss", "learning_rate", "grad_norm", "epoch")
+SHOWN = ("loss", "learning_rate", "grad_norm", "epoch")  # of what transformers logs
+Depth = tuple[float, list[float]]  # mean layers, and mean halting weights
 
 
 class Listener(Protocol):
@@ -34,8 +36,8 @@ class Listener(Protocol):
     def stepped(self, step: int) -> None:
         """An optimizer step of the stage is done."""
 
-    def logged(self, values: dict[str, float]) -> None:
-        """Loss, learning rate, gradient norm, mean layers: every few steps."""
+    def logged(self, log: StepLog) -> None:
+        """Loss, throughput, mean layers and halting weights: every few steps."""
 
     def evaluated(self, result: EvalResult) -> None:
         """The validation split was evaluated."""
@@ -68,13 +70,14 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.stage, self.stages, self.stopper = stage, stages, stopper
         self.listener, self.log, self.evaluate = listener, log, evaluate
-        self.layers_mean: Callable[[], float | None] = lambda: None
+        self.depth: Callable[[], Depth | None] = lambda: None
+        self.clock, self.step = time.perf_counter(), 0  # when the last log was, less what evaluations took since
 
-    def attach(self, trainer: DactTrainer, layers_mean: Callable[[], float | None]) -> None:
+    def attach(self, trainer: DactTrainer, depth: Callable[[], Depth | None]) -> None:
         """Give it the trainer's view of depth, and take the Trainer's own printing away."""
         from transformers import PrinterCallback, ProgressCallback
 
-        self.layers_mean = layers_mean
+        self.depth = depth
         for kind in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(kind)
 
@@ -83,6 +86,7 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         keep_lines_until(self.log, self.stage.label, state.global_step)
         self.listener.stage_started(self.stage.name, self.stage.number, self.stages, state.max_steps)
         self.listener.stepped(state.global_step)
+        self.clock, self.step = time.perf_counter(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Show the step; save and stop after it when a signal came."""
@@ -91,22 +95,34 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """Write the Trainer's numbers down, with the mean layers."""
-        logs = logs or {}
-        if "loss" not in logs:
+        """Write the Trainer's numbers down, with the throughput and the depth."""
+        if logs is None or "loss" not in logs:
             return
-        values: dict[str, float] = {name: float(logs[name]) for name in SHOWN if name in logs}
-        layers = self.layers_mean()
-        if layers is not None:
-            values["layers_mean"] = layers
-        self._write(state.global_step, values)
-        self.listener.logged(values)
+        layers, weights = self.depth() or (None, None)
+        log = StepLog(
+            **{name: float(logs[name]) for name in SHOWN},
+            examples_per_second=self._throughput(args, state.global_step),
+            layers_mean=layers,
+            halting_weights=weights,
+        )
+        self._write(state.global_step, {name: value for name, value in asdict(log).items() if value is not None})
+        self.listener.logged(log)
+
+    def _throughput(self, args: Any, step: int) -> float:
+        """Examples per second since the last log, of all processes together."""
+        now = time.perf_counter()
+        examples = (step - self.step) * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        rate = examples / max(now - self.clock, 1e-9)
+        self.clock, self.step = now, step
+        return float(rate)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluate the validation split, unless a signal ended the epoch."""
         if self.stopper.received is not None:
             return
+        began = time.perf_counter()
         result = self.evaluate()
+        self.clock += time.perf_counter() - began
         rules = {
             rule: {"metric": judged.metric, "layers_mean": judged.layers_mean} for rule, judged in result.rules.items()
         }

@@ -193,7 +193,7 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
             weights_only=job.weights_only,
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
-        callback.attach(trainer, lambda: trainer.layers_mean(rule))
+        callback.attach(trainer, lambda: trainer.depth(rule))
         last = newest_valid(folder, weights_only=job.weights_only, notice=job.listener.notice)
         job.stopper.stepping = True
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)

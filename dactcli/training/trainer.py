@@ -18,6 +18,7 @@ from dactcli.data.batches import BucketSampler, pad
 from dactcli.errors import ArtefactError, DivergedError
 from dactcli.model.checkpoint import unsaved
 from dactcli.model.decide import decide
+from dactcli.model.halting import halting_weights
 from dactcli.model.rules import Rule
 from dactcli.storage import commit
 from dactcli.training.checkpoints import WRITING, retain
@@ -163,7 +164,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The model's own loss; keeps the last outputs for `layers_mean`."""
+        """The model's own loss; keeps the last outputs for `depth`."""
         out = model(**inputs)
         if out.halting is not None and self.stage.loss.objective == "dact":
             answers = self.model.layer_answer(out.layer_logits.detach())
@@ -267,12 +268,17 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         except UNREADABLE as error:
             raise _unloadable(checkpoint, "rng_state.pth", error) from None
 
-    def layers_mean(self, rule: Rule | None) -> float | None:
-        """Mean layers of the last few batches under a rule; None before any, and without the DACT loss."""
+    def depth(self, rule: Rule | None) -> tuple[float, list[float]] | None:
+        """Mean layers under a rule, and mean halting weights [N], of the last few batches.
+
+        Returns:
+            None before any batch, and without the DACT loss.
+        """
         if rule is None or not self.recent:
             return None
-        depths = [decide(rule, y, h).exit_layer for y, h in self.recent]
-        return float(torch.cat(depths).double().mean())
+        exits = torch.cat([decide(rule, y, h).exit_layer for y, h in self.recent])
+        weights = torch.cat([halting_weights(h) for _, h in self.recent])
+        return float(exits.double().mean()), weights.mean(0).tolist()
 
 
 def _unloadable(checkpoint: str | None, name: str, error: Exception) -> ArtefactError:

@@ -242,11 +242,65 @@ def test_a_sweep_that_is_none_is_refused(sweep: str, tmp_path: Path) -> None:
 QUICK = ("--batch-size", "2", "--examples", "4", "--repeats", "2", "--warmup", "0")
 
 
+def test_pictures_of_depths_and_times(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    judged = dact("eval", tiny_run, "--split", "test", "--plots", "pictures")
+    assert "written: pictures/depths.png, pictures/depths.svg" in judged.stderr
+    timed = dact("profile", tiny_run, *QUICK, "--plots", "pictures")
+    assert "written: pictures/times.png, pictures/times.svg" in timed.stderr
+    assert all(path.stat().st_size > 4000 for path in Path("pictures").iterdir())
+    two = dact("eval", tiny_run, tiny_run, "--plots", "each", "--json")
+    assert len(json.loads(two.stdout)) == 2
+    assert {path.name for path in Path("each", tiny_run.name).iterdir()} == {"depths.png", "depths.svg"}
+    for refused in (("eval", tiny_run, "--calibrate", "budget=2"), ("profile", tiny_run, "--train")):
+        assert dact(*refused, "--plots", "no").exit_code == 2
+    assert not Path("no").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["eval", "--splt", "test"], "error: dact eval: there is no option --splt; did you mean --split?"),
+        (["--verson"], "error: dact: there is no option --verson; did you mean --version?"),
+        (["finetune"], "error: dact finetune: missing argument 'RECIPE'; see dact finetune --help"),
+        (["finetune", "x.yaml", "-q", "-v"], "error: --quiet: does not go with --verbose; leave one of them out"),
+    ],
+)
+def test_a_command_line_that_does_not_fit_gets_one_sentence(arguments: list[str], sentence: str) -> None:
+    result = dact(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.strip() == sentence
+
+
+def test_quiet_and_verbose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    few = ("--set", "data.examples=64")
+    quiet = dact("finetune", "tiny.yaml", *few, "--quiet")
+    assert quiet.stderr == ""
+    assert "saved in runs/tiny-1" in quiet.stdout
+    verbose = dact("finetune", "tiny.yaml", *few, "--verbose")
+    units = [line for line in verbose.stderr.splitlines() if line.startswith("stage 2/2 units step")]
+    assert units
+    for part in ("loss", "layers", "rate", "gradient", "epoch", "examples/s", "weights"):
+        assert part in units[-1]
+    logged = [json.loads(line) for line in Path("runs/tiny-2/metrics.jsonl").read_text().splitlines()]
+    last = [line for line in logged if "halting_weights" in line][-1]
+    assert sum(last["halting_weights"]) == pytest.approx(1, abs=1e-5)
+    assert last["examples_per_second"] > 0
+
+
 def test_random_weights_are_profiled_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shown = dact("profile", "--random", "bert-tiny", "--depths", "1,2,2", "--sequence-length", "8", *QUICK)
     assert shown.exit_code == 0
-    for part in ("8 tokens, rule depths", "ideal time / time", "where the adaptive time goes", "throughput, whole"):
+    for part in (
+        "rule depths",
+        "batch 2, 8 tokens",
+        "ideal / time",
+        "where the adaptive time goes",
+        "throughput, whole",
+    ):
         assert part in shown.stdout
     monkeypatch.setattr("dactcli.cli.profile.FALLBACK", "bert-tiny")
     fallen = dact("profile", "--json", *QUICK)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
+from dactcli.report.blocks import bar, histogram, sparkline
 from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
-from dactcli.report.console import bar
-from dactcli.report.evaluation import histogram, render_evaluation
+from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import reason, render_traces
+from dactcli.report.listings import render_plan, render_recipes, render_runs
 from dactcli.report.profiling import render_profile
 from dactcli.report.sweeps import render_sweep
-from dactcli.report.training import PlainScreen, RichScreen, render_training
+from dactcli.report.training import Course, PlainScreen, RichScreen, render_training, screen
 from dactcli.results import (
     Breakdown,
     Calibration,
@@ -28,9 +34,13 @@ from dactcli.results import (
     ExitTrace,
     Interval,
     Measurement,
+    PlanResult,
     ProfileCase,
     ProfileResult,
     RuleResult,
+    RunFacts,
+    SplitFacts,
+    StepLog,
     TrainingCase,
     TrainResult,
 )
@@ -53,6 +63,7 @@ TRACE = ExitTrace(
     scores=[0.0768, 1.714],
     cut=1.000001,
 )
+LOG = StepLog(0.25, 5e-5, 1.2, 0.5, 80.0, 2.5, [0.1, 0.2, 0.6, 0.1])
 FULL = RuleResult(0.9412, {"accuracy": 0.9412}, 4.0, 1.0, [0, 0, 0, 1000], 1.0)
 EXACT = RuleResult(0.9412, {"accuracy": 0.9412}, 2.1, 0.525, [300, 400, 200, 100], 1.0)
 EVALUATION = EvalResult(
@@ -89,100 +100,141 @@ PROFILE = ProfileResult(
 )  # fmt: skip
 
 
-def drawn(view: RenderableType, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False, legacy_windows=False)
-    console.print(view)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+EMPTY = replace(TRACE, text="", notices=["the text is empty: the answer is what the model says of nothing"])
+JUDGED = replace(
+    TRACE, rule="confidence:0.9", cut=0.9, scores=[0.6, 0.97], promise="a promise", expected=0,
+    expected_name="unacceptable", full_answer=[0.8, 0.2], answers=[[0.6, 0.4], [0.03, 0.97]],
+)  # fmt: skip
+NAMES = ["unacceptable", "acceptable"]
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_inspection(width: int, snapshot: SnapshotAssertion) -> None:
-    empty = replace(TRACE, text="", notices=["the text is empty: the answer is what the model says of nothing"])
-    judged = replace(
-        TRACE, rule="confidence:0.9", cut=0.9, scores=[0.6, 0.97], promise="a promise", expected=0,
-        expected_name="unacceptable", full_answer=[0.8, 0.2], answers=[[0.6, 0.4], [0.03, 0.97]],
-    )  # fmt: skip
-    names = ["unacceptable", "acceptable"]
-    assert drawn(render_traces([TRACE, empty], names, every=[TRACE, empty, judged]), width) == snapshot
-    assert drawn(render_traces([judged], names), width) == snapshot
-
-
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_evaluation(width: int, snapshot: SnapshotAssertion) -> None:
-    assert drawn(render_evaluation(EVALUATION), width) == snapshot
-
-
-@pytest.mark.parametrize("width", [80, 120])
-def test_profile(width: int, snapshot: SnapshotAssertion) -> None:
-    assert drawn(render_profile(PROFILE), width) == snapshot
-
-
-@pytest.mark.parametrize("width", [80, 120])
-def test_comparison(width: int, snapshot: SnapshotAssertion) -> None:
+def comparison() -> RenderableType:
     points = [CurvePoint("runs/a-1", 0.5, 1.2, 0.85), CurvePoint("runs/a-1", 0.9, 2.5, 0.93)]
-    rule = ComparedRule(
-        Interval(0.962, 0.951, 0.973), {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}, 2.2, 0.8, points, [0.9]
-    )
-    never = replace(rule, layers_for_99=None, points=points[:1])
-    comparison = Comparison(
-        "test",
-        1000,
-        "accuracy",
-        4,
-        ["runs/a-1"],
-        "full depth",
-        ["runs/a-1"],
-        0.94,
-        {"confidence": rule, "answer_entropy": never},
-    )
-    assert drawn(render_comparison(comparison), width) == snapshot
+    at = {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}
+    rule = ComparedRule(Interval(0.962, 0.951, 0.973), at, 2.2, 0.8, points, [0.9])
+    rules = {"confidence": rule, "answer_entropy": replace(rule, layers_for_99=None, points=points[:1])}
+    reference = ("full depth", ["runs/a-1"], 0.94)
+    return render_comparison(Comparison("test", 1000, "accuracy", 4, ["runs/a-1"], *reference, rules))
 
 
-def test_calibration_and_sweep(snapshot: SnapshotAssertion) -> None:
-    facts = {
-        "weights_sha256": "w",
-        "dtype": "float32",
-        "max_length": 48,
-        "split": "calibration",
-        "data_fingerprint": "d",
-    }
-    found = Calibration(
-        "risk",
-        "confidence:0.93",
-        0.93,
-        True,
-        ["confidence"],
-        1000,
-        2.4,
-        **facts,
-        loss="harm",
-        epsilon=0.01,
-        delta=0.05,
-        observed=4,
-    )
-    assert drawn(render_calibration(found, 6), 80) == snapshot
+def calibration() -> RenderableType:
+    facts = {name: "x" for name in ("weights_sha256", "split", "data_fingerprint")} | {"dtype": "float32"}
+    chosen = ("risk", "confidence:0.93", 0.93, True, ["confidence"], 1000, 2.4)
+    promise = {"loss": "harm", "epsilon": 0.01, "delta": 0.05, "observed": 4}
+    return render_calibration(Calibration(*chosen, **facts, max_length=48, **promise), 6)
+
+
+def sweep() -> RenderableType:
     rules = {"full": {"metric": 0.9, "layers_mean": 6.0}, "exact": {"metric": 0.9, "layers_mean": 3.2}}
     runs = [
         {"run": f"runs/a-sweep/a-tau-{tau}-1", "values": {"dact.tau": tau}, "rules": rules} for tau in ("0.1", "0.2")
     ]
-    document = {"rule": "exact", "runs": runs, "front": [runs[0]["run"]]}
-    assert drawn(render_sweep(document), 80) == snapshot
+    return render_sweep({"rule": "exact", "runs": runs, "front": [runs[0]["run"]]})
 
 
-def test_training(snapshot: SnapshotAssertion) -> None:
-    result = TrainResult("runs/agreement-1", 2345, 183.4, {"validation": EVALUATION})
-    assert drawn(render_training(result), 80) == snapshot
+def course() -> RenderableType:
+    made = Course()
+    made.logs = [replace(LOG, loss=1 / step, layers_mean=4 - step / 10) for step in range(1, 31)]
+    made.evaluations = [EVALUATION]
+    return made
+
+
+def plain_course() -> RenderableType:
+    made = Course()
+    made.logs = [replace(LOG, layers_mean=None, halting_weights=None)]
+    return made
+
+
+def recipe_list() -> RenderableType:
+    @dataclass
+    class Recipe:
+        name: str
+        about: str
+
+    return render_recipes([Recipe("sst2", "SST-2: is a sentence of a film review positive?"), Recipe("own-data", "Your own texts.")])  # fmt: skip
+
+
+def run_list() -> RenderableType:
+    noon = datetime(2026, 11, 24, 12, 0).timestamp()
+    done = RunFacts("runs/sst2-1", "sst2", True, True, "accuracy", 0.8741, "exact", 2.94, 6, noon, 98.4)
+    return render_runs([done, RunFacts("runs/cola-1", "cola", False, False, None, None, None, None, None, noon, 0.1)])
+
+
+def plan() -> RenderableType:
+    splits = {
+        "train": SplitFacts(6228, 24, 48, 71, 0, {"negative": 0.48, "positive": 0.52}),
+        "test": SplitFacts(1821, 23, 47, 64, 3, {}),
+    }
+    return render_plan(
+        PlanResult(
+            splits, "bert 384", 6, 26_300_000, ["stage 1/1 joint: 585 steps"], 585, 0.31, 181.0, 1400, 610, "cpu", []
+        )
+    )
+
+
+# every view, as the commands draw it
+VIEWS: dict[str, Callable[[], RenderableType]] = {
+    "inspect, several": lambda: render_traces([TRACE, EMPTY], NAMES, every=[TRACE, EMPTY, JUDGED]),
+    "inspect, calibrated": lambda: render_traces([JUDGED], NAMES),
+    "eval": lambda: render_evaluation(EVALUATION),
+    "profile": lambda: render_profile(PROFILE),
+    "compare": comparison,
+    "calibrate": calibration,
+    "sweep": sweep,
+    "finetune, running": course,
+    "finetune, plain": plain_course,
+    "finetune, finished": lambda: render_training(
+        TrainResult("runs/agreement-1", 2345, 183.4, {"validation": EVALUATION})
+    ),
+    "recipes": recipe_list,
+    "runs": run_list,
+    "validate": plan,
+}
+
+
+def drawn(view: RenderableType, width: int, style: str) -> str:
+    """As console.results() writes it, on a UTF-8 terminal or, in ASCII, on one in the C locale."""
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii" if style == "ascii" else "utf-8", errors="dact-plain")
+    colours: Any = "standard" if style == "colour" else None
+    console = Console(
+        file=file, width=width, color_system=colours, force_terminal=style == "colour", no_color=False,
+        highlight=False, legacy_windows=False,
+    )  # fmt: skip
+    console.print(view)
+    file.flush()
+    return "\n".join(line.rstrip() for line in raw.getvalue().decode().splitlines())
+
+
+@pytest.mark.parametrize("style", ["plain", "colour", "ascii"])
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("name", VIEWS)
+def test_views(name: str, width: int, style: str, snapshot: SnapshotAssertion) -> None:
+    text = drawn(VIEWS[name](), width, style)
+    assert text == snapshot
+    if style != "colour":
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_no_view_is_left_out() -> None:
+    """What report/ offers to draw is drawn here."""
+    source = Path(__file__).read_text(encoding="utf-8")
+    folder = Path(import_module("dactcli.report").__path__[0])
+    offered = {
+        name for file in folder.glob("*.py") for name in re.findall(r"^def (render_\w+)", file.read_text(), re.M)
+    }
+    assert offered
+    assert {name for name in offered if f"{name}(" not in source} == set()
 
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
     console = Console(file=io.StringIO(), width=80)
-    screen = PlainScreen(console)
-    with screen:
-        screen.stage_started("joint", 1, 2, 40)
-        screen.stepped(0)
-        screen.stepped(20)
-        screen.logged({"loss": 0.25, "layers_mean": 2.5})
-        screen.evaluated(EVALUATION)
+    with PlainScreen(console) as plain:
+        plain.stage_started("joint", 1, 2, 40)
+        plain.stepped(0)
+        plain.stepped(20)
+        plain.logged(LOG)
+        plain.evaluated(EVALUATION)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == "stage 1/2 joint: 40 steps"
     assert lines[1].startswith("stage 1/2 joint step 20/40 loss 0.2500 layers 2.50 left 0:0")
@@ -191,14 +243,43 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
 
 def test_a_live_bar_shows_loss_layers_and_metric() -> None:
     console = Console(file=io.StringIO(), width=110, force_terminal=True, color_system=None)
-    with RichScreen(console) as screen:
-        screen.stage_started("joint", 1, 1, 40)
-        screen.stepped(20)
-        screen.logged({"loss": 0.25, "layers_mean": 2.5})
-        screen.evaluated(EVALUATION)
+    with RichScreen(console) as live:
+        live.stage_started("joint", 1, 1, 40)
+        live.stepped(20)
+        live.logged(LOG)
+        live.evaluated(EVALUATION)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("1/1 joint", "20/40", "loss 0.250", "layers 2.50", "accuracy 0.941"):
+    for part in ("1/1 joint", "20/40", "0.250", "2.50", "accuracy", "0.941", "▂▃█▂"):
         assert part in text
+
+
+def test_all_that_is_known_of_a_step() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    with PlainScreen(console, verbose=True) as plain:
+        plain.stage_started("joint", 1, 2, 40)
+        plain.stepped(0)
+        plain.logged(LOG)
+    line = console.file.getvalue().splitlines()[1]  # type: ignore[attr-defined]
+    assert line == (
+        "stage 1/2 joint step 0/40 loss 0.2500 layers 2.50 rate 5.00e-05 gradient 1.20 epoch 0.50 80 examples/s "
+        "weights 0.10 0.20 0.60 0.10"
+    )
+
+
+def test_quiet_screens_say_what_one_should_know(capsys: pytest.CaptureFixture[str]) -> None:
+    with screen("quiet") as shown:
+        shown.stage_started("joint", 1, 1, 40)
+        shown.logged(LOG)
+        shown.evaluated(EVALUATION)
+        shown.notice("texts were cut")
+    assert capsys.readouterr().err == "note: texts were cut\n"
+
+
+def test_sparklines_show_how_a_number_moved() -> None:
+    assert sparkline([3, 2, 1], 8) == "█▅▁"
+    assert sparkline([5.0, 5.0], 8) == "▄▄"
+    assert sparkline([], 8) == ""
+    assert sparkline([0, 0, 1, 1, 2, 2, 3, 3], 4) == "▁▃▆█"
 
 
 @pytest.mark.parametrize(
