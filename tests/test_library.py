@@ -42,6 +42,16 @@ def test_functions_say_what_commands_say(tiny_run: Path) -> None:
     assert timed.cases[0].adaptive.layers_mean == pytest.approx(timed.throughput[0].adaptive.layers_mean)
 
 
+def test_nothing_is_printed_in_a_process_of_ones_own(tiny_run: Path) -> None:
+    script = (
+        "import dactcli, sys\nrun = dactcli.open_run(sys.argv[1])\n"
+        "dactcli.predict(['the key is old .'], run=run)\n"
+        "dactcli.profile(run, batch_sizes=[2], examples_most=4, repeats=2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tiny_run)], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""
+
+
 def test_errors_are_the_same_and_nothing_is_printed(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

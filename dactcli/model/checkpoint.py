@@ -7,12 +7,15 @@ architecture we do not know, a custom attention implementation or a layer count 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from safetensors import SafetensorError
+from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, RecipeError, ResourceError, UsageError, did_you_mean
 from dactcli.model.dact import DactForSequenceClassification
@@ -329,21 +332,34 @@ def _screen_values(config: dict[str, Any], path: Path) -> None:
         )
 
 
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers' bar of loaded weights off the screen; who wanted its bars has them again afterwards."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _checked(name: str | Path, kind: Any, *, partial: bool = False, **options: Any) -> Any:
     """`kind.from_pretrained`, failing on every weight that is missing, misshapen or not finite.
 
     `partial` allows weights in the file that the model does not take (a pooler, a language-model head, cut layers).
     """
     try:
-        model, info = kind.from_pretrained(
-            str(name),
-            use_safetensors=True,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, by name
-            **options,
-        )
+        with _without_bars():
+            model, info = kind.from_pretrained(
+                str(name),
+                use_safetensors=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, by name
+                **options,
+            )
     except Exception as error:  # safetensors, json and torch raise their own kinds for damaged files
         raise ArtefactError(
             f"the weights cannot be loaded: {_first_line(error)}",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from torch.profiler import profile
 
 MIB = 2**20
 
@@ -45,11 +50,19 @@ def peak_memory_mib(run: Callable[[], object], modules: Sequence[nn.Module], dev
     return (weights_bytes(modules) + above) / MIB
 
 
+def silent_profile(**options: Any) -> profile:
+    """`torch.profiler.profile`, without its library's own lines about starting and stopping."""
+    import torch.profiler
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # read when a profiler is first used
+    return torch.profiler.profile(**options)
+
+
 def _allocated_on_cpu(run: Callable[[], object]) -> int:
     """The largest running sum of what the CPU allocator gave and took back."""
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with silent_profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     kineto = profiler.profiler.kineto_results if profiler.profiler is not None else None
     events = [event for event in kineto.events() if event.name() == "[memory]"] if kineto is not None else []

@@ -19,7 +19,7 @@ from dactcli.model.rules import Full
 from dactcli.profiling.breakdown import break_down
 from dactcli.profiling.flops import LayerFlops, examples_flops, head_flops, layer_flops, share_of_full, unit_flops
 from dactcli.profiling.latency import Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
-from dactcli.profiling.memory import peak_memory_mib
+from dactcli.profiling.memory import peak_memory_mib, silent_profile
 from dactcli.profiling.ways import Batch, Subject, run_batch
 from dactcli.results import Breakdown, ProfileCase, ProfileResult
 
@@ -283,7 +283,7 @@ def write_trace(subject: Subject, encoded: Encoded, batch_size: int, folder: Pat
 
 
 def _record(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -> Path:
-    from torch.profiler import ProfilerActivity, profile, record_function, tensorboard_trace_handler
+    from torch.profiler import ProfilerActivity, record_function, tensorboard_trace_handler
 
     device = subject.model.device
     config = subject.model.config.encoder_config
@@ -292,7 +292,7 @@ def _record(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -
     before = set(folder.glob("*.pt.trace.json"))
     with (
         torch.inference_mode(),
-        profile(
+        silent_profile(
             activities=activities,
             record_shapes=True,
             profile_memory=True,

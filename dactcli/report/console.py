@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -107,8 +108,18 @@ def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
     """
     console = Console(record=True, file=io.StringIO(), width=max(results().width, EXPORTED), force_terminal=True)
     console.print(view)
-    text = console.export_html(inline_styles=True) if html else console.export_svg(title=title)
+    text = console.export_html(inline_styles=True) if html else svg_of(console, title=title)
     write_named(path, text, remedy="name another file")
+
+
+def svg_of(console: Console, *, title: str) -> str:
+    """What a console recorded, as an SVG picture that loads no fonts from the web.
+
+    Args:
+        console: Made with `record=True`.
+        title: Of the picture.
+    """
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title), flags=re.DOTALL)
 
 
 @contextmanager

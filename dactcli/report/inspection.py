@@ -61,7 +61,8 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
 
 def _short(trace: ExitTrace) -> str:
     text = trace.text if len(trace.text) <= 60 else f"{trace.text[:59]}…"
-    return f"{trace.exit_layer} layers, {trace.label_name} {max(trace.probabilities):.1%}: {text or '(empty)'}"
+    layers = "1 layer" if trace.exit_layer == 1 else f"{trace.exit_layer} layers"
+    return f"{layers}, {trace.label_name} {max(trace.probabilities):.1%}: {text or '(empty)'}"
 
 
 class _Panel:
