@@ -89,14 +89,19 @@ def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, list
     return run, outputs, labels
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("run", type=Path)
+    made.add_argument("--splits", default="calibration,test")
+    made.add_argument("--rule", default="confidence")
+    made.add_argument("--draws", type=int, default=5000)
+    return made
+
+
 def main() -> None:
     """Print a line per cell, and a JSON document last."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--splits", default="calibration,test")
-    parser.add_argument("--rule", default="confidence")
-    parser.add_argument("--draws", type=int, default=5000)
-    options = parser.parse_args()
+    options = parser().parse_args()
     run, outputs, labels = load_population(options.run, options.splits.split(","))
     examples, layers, classes = outputs.y.shape
     rule = run.model.rule(f"{options.rule}:1")

@@ -26,13 +26,18 @@ from dactcli.profiling.profile import Effort, profile_latency, profile_throughpu
 from dactcli.profiling.ways import Subject, stock_classifier
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("run", type=Path)
+    made.add_argument("--split", default="test")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--batch-size", type=int, default=32)
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=32)
-    options = parser.parse_args()
+    options = parser().parse_args()
     shared.quieten_libraries()
     run = load_run(options.run)
     model, tokenizer = run.model.eval(), run.tokenizer

@@ -186,16 +186,21 @@ def table(out: Path) -> str:
     return "\n".join(lines)
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("what", choices=["train", "table"])
+    made.add_argument("out", type=Path)
+    made.add_argument("--seeds", default="0,1,2")
+    made.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
+    made.add_argument("--only", help="names of methods, as files bear them, with commas")
+    made.add_argument("--set", dest="overrides", action="append", default=[])
+    return made
+
+
 def main() -> None:
     """Parse, and train or print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "table"])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
-    parser.add_argument("--only", help="names of methods, as files bear them, with commas")
-    parser.add_argument("--set", dest="overrides", action="append", default=[])
-    wanted = parser.parse_args()
+    wanted = parser().parse_args()
     if wanted.what == "train":
         seeds = [int(seed) for seed in wanted.seeds.split(",")]
         train(wanted.out, seeds, wanted.overrides, wanted.layers, wanted.only.split(",") if wanted.only else None)

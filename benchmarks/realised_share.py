@@ -31,15 +31,20 @@ def skewed(layers: int, examples: int) -> str:
     return ",".join(map(str, [3] * (examples - later) + rest))
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--geometry", default="bert-base")
+    made.add_argument("--batch-size", type=int, default=32)
+    made.add_argument("--tokens", type=int, default=32)
+    made.add_argument("--examples", type=int, help="per round; one batch without")
+    made.add_argument("--rounds", type=int, default=20)
+    made.add_argument("--warmup", type=int, default=1)
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--geometry", default="bert-base")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--examples", type=int, help="per round; one batch without")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--warmup", type=int, default=1)
-    options = parser.parse_args()
+    options = parser().parse_args()
     model = random_model(options.geometry)
     examples, layers = options.examples or options.batch_size, model.units.layers
     encoded = random_examples(model, examples, options.tokens)

@@ -49,12 +49,17 @@ def against(name: str, ours: list[str], theirs: list[str], rounds: int) -> None:
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("run", type=Path)
+    made.add_argument("--rounds", type=int, default=10)
+    return made
+
+
 def main() -> None:
     """Measure both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--rounds", type=int, default=10)
-    wanted = parser.parse_args()
+    wanted = parser().parse_args()
     dact = [sys.executable, "-m", "dactcli"]
     with tempfile.TemporaryDirectory() as folder:
         run = load_run(wanted.run)

@@ -60,13 +60,18 @@ def make(way: str, run: Any, encoded: Encoded, folder: str) -> Trainer:
     return trainer
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("run", type=Path)
+    made.add_argument("--examples", type=int, default=640)
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--only", choices=WAYS, help="train one way once and print its peak memory in MiB")
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--examples", type=int, default=640)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=WAYS, help="train one way once and print its peak memory in MiB")
-    options = parser.parse_args()
+    options = parser().parse_args()
     shared.quieten_libraries()
     warnings.simplefilter("ignore")
     run = load_run(options.run)

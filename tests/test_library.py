@@ -42,13 +42,16 @@ def test_functions_say_what_commands_say(tiny_run: Path) -> None:
     assert timed.cases[0].adaptive.layers_mean == pytest.approx(timed.throughput[0].adaptive.layers_mean)
 
 
-def test_nothing_is_printed_in_a_process_of_ones_own(tiny_run: Path) -> None:
+def test_nothing_is_printed_in_a_process_of_ones_own(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
     script = (
-        "import dactcli, sys\nrun = dactcli.open_run(sys.argv[1])\n"
+        "import dactcli, sys\ndactcli.fit('tiny.yaml', overrides=['data.examples=64'])\n"
+        "run = dactcli.open_run(sys.argv[1])\n"
         "dactcli.predict(['the key is old .'], run=run)\n"
         "dactcli.profile(run, batch_sizes=[2], examples_most=4, repeats=2)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tiny_run)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script, str(tiny_run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == done.stderr == ""
 
 

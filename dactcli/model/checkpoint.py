@@ -180,7 +180,8 @@ def save_model(model: DactForSequenceClassification, tokenizer: Tokenizer, folde
     """
     model.config.dact_format = FORMAT
     try:
-        model.save_pretrained(folder)
+        with without_bars():
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except (OSError, RuntimeError, SafetensorError) as error:  # the kinds of Python, torch and safetensors
         raise unsaved(folder, error) from None
@@ -333,8 +334,8 @@ def _screen_values(config: dict[str, Any], path: Path) -> None:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep transformers' bar of loaded weights off the screen; who wanted its bars has them again afterwards."""
+def without_bars() -> Iterator[None]:
+    """Keep transformers' bars of weights loaded and written off the screen; who wanted its bars has them again afterwards."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -350,7 +351,7 @@ def _checked(name: str | Path, kind: Any, *, partial: bool = False, **options: A
     `partial` allows weights in the file that the model does not take (a pooler, a language-model head, cut layers).
     """
     try:
-        with _without_bars():
+        with without_bars():
             model, info = kind.from_pretrained(
                 str(name),
                 use_safetensors=True,

@@ -16,7 +16,7 @@ import torch
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
-from dactcli.model.checkpoint import load_run, save_model, unsaved, weights_digest
+from dactcli.model.checkpoint import load_run, save_model, unsaved, weights_digest, without_bars
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
@@ -113,7 +113,7 @@ def fit(
     if resume is not None:
         _check_same(resume, recipe, splits)
     run = resume or runs.new_run(output, name)
-    with runs.locked(run), Stopper(str(run), listener.notice) as stopper:
+    with runs.locked(run), without_bars(), Stopper(str(run), listener.notice) as stopper:
         if resume is None:
             write_json(run / BEGUN, {"data_fingerprint": splits.fingerprint})
             write_whole(run / "recipe.yaml", dump_recipe(recipe))

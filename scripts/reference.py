@@ -1,0 +1,117 @@
+"""Write the reference pages from the code: commands with their options, recipe keys with defaults and units.
+
+.venv/bin/python scripts/reference.py            # writes docs/reference/commands.md and recipe.md
+.venv/bin/python scripts/reference.py --check    # exit code 1 where a page is not as the code says
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from dactcli.cli.app import app
+from dactcli.recipe import schema
+
+PAGES = Path(__file__).parents[1] / "docs" / "reference"
+MADE = "<!-- made by scripts/reference.py from the code; change the code instead -->\n"
+SECTIONS = {
+    "task": schema.TaskSection,
+    "data": schema.DataSection,
+    "model": schema.ModelSection,
+    "dact": schema.DactSection,
+    "training": schema.TrainingSection,
+    "evaluation": schema.EvaluationSection,
+    "output": schema.OutputSection,
+}
+
+
+def commands() -> str:
+    """Every command with its arguments, options and examples."""
+    root = typer.main.get_command(app)
+    parts = [MADE, "# Commands\n"]
+    for name, command in _walk(root, ()):
+        parts.append(f"## dact {name}\n\n{command.help or ''}\n")
+        rows = [_option(parameter) for parameter in command.params if parameter.name != "help"]
+        if rows:
+            parts.append("| option | what it does |\n| --- | --- |\n" + "\n".join(rows) + "\n")
+        examples = re.findall(r"dact [^·\n]+", command.epilog or "")
+        if examples:
+            parts.append("```bash\n" + "\n".join(text.strip() for text in examples) + "\n```\n")
+    return "\n".join(parts)
+
+
+def _walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if path:
+        yield " ".join(path), command
+    for name, child in sorted(getattr(command, "commands", {}).items()):
+        yield from _walk(child, (*path, name))
+
+
+def _option(parameter: Any) -> str:
+    argument = parameter.param_type_name == "argument"
+    name = parameter.metavar or parameter.name.upper() if argument else ", ".join(parameter.opts)
+    value = "" if argument or getattr(parameter, "is_flag", False) else f" {parameter.metavar or ''}".rstrip()
+    default = parameter.default
+    shown = "" if default in (None, False, "", ()) or argument or callable(default) else f" Default: `{default}`."
+    text = (getattr(parameter, "help", None) or "").strip()
+    return f"| `{name}{value}` | {text}{shown} |".replace(" | uniform", " \\| uniform")
+
+
+def recipe_keys() -> str:
+    """Every key with its default and what it means."""
+    parts = [MADE, "# Recipe keys\n", (schema.__doc__ or "").split("\n\n", 1)[1].strip() + "\n"]
+    for name, section in SECTIONS.items():
+        parts.append(f"## {name}\n\n{section.__doc__}\n\n| key | default | meaning |\n| --- | --- | --- |")
+        parts += [_key(name, key, field, section) for key, field in section.model_fields.items()]
+        parts.append("")
+    keys = ", ".join(f"`{key}`" for key in schema.StageSection.model_fields if key != "name")
+    parts.append(
+        f"## training.stages\n\n{schema.StageSection.__doc__} `name` is `joint`, `units` or `encoder`; it may set {keys}.\n"
+    )
+    parts.append(
+        f"## model.encoder as a geometry\n\n{schema.Geometry.__doc__}\n\n| key | default | meaning |\n| --- | --- | --- |"
+    )
+    parts += [_key("model.encoder", key, field, schema.Geometry) for key, field in schema.Geometry.model_fields.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _key(section: str, key: str, field: Any, owner: type[BaseModel]) -> str:
+    if field.description is None:
+        raise SystemExit(f"{owner.__name__}.{key} has no docstring; say there what it means")
+    default = "required" if field.default is PydanticUndefined else _plain(field.default)
+    meaning = " ".join(field.description.split()).replace("|", "\\|")
+    return f"| `{section}.{key}` | {default} | {meaning} |"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], BaseModel):
+        value = [one.model_dump(exclude_unset=True) for one in value]
+    return f"`{json.dumps(value)}`"
+
+
+def main() -> None:
+    """Write the pages, or compare them."""
+    pages = {"commands.md": commands(), "recipe.md": recipe_keys()}
+    stale = [
+        name
+        for name, text in pages.items()
+        if not (PAGES / name).is_file() or (PAGES / name).read_text("utf-8") != text
+    ]
+    if "--check" in sys.argv:
+        if stale:
+            raise SystemExit(f"docs/reference: {', '.join(stale)} is not as the code says; run scripts/reference.py")
+        return
+    for name, text in pages.items():
+        (PAGES / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
