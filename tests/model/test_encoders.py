@@ -38,7 +38,7 @@ def test_rows_that_leave_change_nothing_and_take_their_padding_along(name: str) 
     state = model.adapter.run(3, state)
     state = model.adapter.select(state, [1])
     assert state.hidden.shape[:2] == (1, 6)
-    assert state.mask is None, "a row without padding needs no mask"
+    assert state.attention_mask is None, "a row without padding needs no mask"
     state = model.adapter.run(4, state)
     torch.testing.assert_close(state.hidden[0], wanted[2, :6], atol=1e-5, rtol=1e-5)
 

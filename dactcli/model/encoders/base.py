@@ -1,15 +1,16 @@
 """An encoder as (embed, layer 1..N): the interface, and what all families share.
 
 B batch, T tokens, H hidden size. An adapter wraps one transformers encoder and runs it layer by layer on an
-`EncoderState`, giving exactly the library's own hidden states. A family whose layers want more than hidden states and
-a mask keeps it in the state: per-row tensors in `per_row` (they leave with their rows), the rest in `shared`.
+`EncoderState`, giving exactly the library's own hidden states. What the layers take beside them - a mask, and in some
+families positions - is the state's `context`: it is made from the mask when a batch begins and when batches are
+joined, and cut down with the rows and tokens that stay.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -47,19 +48,15 @@ class EncoderState:
 
     Attributes:
         hidden: [B, T, H].
-        attention_mask: 1 for real tokens [B, T]; None when none was given.
-        mask: The form that the layers take, [B, 1, T, T] or [B, 1, 1, T]; None when nothing is padded.
-        spans: Where each row's real tokens lie, known without asking the device; None when none was given.
-        per_row: Further tensors whose first axis is B.
-        shared: Further tensors without such an axis.
+        attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+        context: What the layers take beside the hidden states, as `Encoder.context` made it.
+        spans: Where each row's real tokens lie, known without asking the device; None when no mask was given.
     """
 
     hidden: Tensor
     attention_mask: Tensor | None
-    mask: Tensor | None
+    context: dict[str, Tensor]
     spans: list[Span] | None = None
-    per_row: dict[str, Tensor] = field(default_factory=dict)
-    shared: dict[str, Any] = field(default_factory=dict)
 
 
 class Encoder(ABC):
@@ -71,6 +68,8 @@ class Encoder(ABC):
 
     # How AutoModel is asked for the bare encoder, without parts that no unit reads.
     build: ClassVar[dict[str, Any]] = {}
+    # Which axes of an entry of `context` count tokens; what does not stand here has none.
+    token_axes: ClassVar[dict[str, tuple[int, ...]]] = {"mask": (2, 3)}
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
@@ -81,16 +80,42 @@ class Encoder(ABC):
         """The modules of layers 1..N."""
 
     @abstractmethod
-    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
-        """The state before layer 1, from token ids [B, T], mask [B, T] and token types [B, T]."""
+    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """What layer 1 takes [B, T, H], from token ids [B, T], mask [B, T] and token types [B, T]."""
 
     @abstractmethod
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         """Run layer n (from 1) on the rows of the state."""
 
+    def context(self, hidden: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:
+        """What the layers take beside the hidden states; families with more than a mask extend it, and `token_axes`.
+
+        It may depend on where tokens stand only through the distance between them: rows are trimmed and joined.
+
+        Args:
+            hidden: [B, T, H]; for its shape, type and device.
+            attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+
+        Returns:
+            Tensors whose first axis is B, or 1 where all rows have the same.
+        """
+        mask = padding_mask(self.model.config, hidden, attention_mask)
+        return {} if mask is None else {"mask": mask}
+
     def output(self, state: EncoderState) -> Tensor:
         """The hidden states [B, T, H] that a unit pools; families with a final norm apply it here."""
         return state.hidden
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
+        """The state before layer 1.
+
+        Args:
+            input_ids: [B, T].
+            attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+            token_type_ids: [B, T].
+        """
+        hidden = self.embeddings(input_ids, attention_mask, token_type_ids)
+        return EncoderState(hidden, attention_mask, self.context(hidden, attention_mask))
 
     def select(self, state: EncoderState, keep: list[int]) -> EncoderState:
         """The state of the rows at the positions `keep`, without padding that none of them needs."""
@@ -103,51 +128,44 @@ class Encoder(ABC):
         kept = EncoderState(
             trimmed.hidden.index_select(0, rows),
             None if trimmed.attention_mask is None else trimmed.attention_mask.index_select(0, rows),
-            None if trimmed.mask is None else trimmed.mask.index_select(0, rows),
+            {
+                name: values if len(values) == 1 else values.index_select(0, rows)
+                for name, values in trimmed.context.items()
+            },
             None if spans is None else [Span(span.first - first, span.last - first, span.solid) for span in spans],
-            {name: value.index_select(0, rows) for name, value in trimmed.per_row.items()},
-            trimmed.shared,
         )
-        return self.unmask(kept) if spans and all(span == (first, last, True) for span in spans) else kept
-
-    def unmask(self, state: EncoderState) -> EncoderState:
-        """The state without its mask, because no live row is padded; families whose layers need one keep it."""
-        state.attention_mask = state.mask = None
-        return state
+        if kept.attention_mask is not None and spans and all(span == (first, last, True) for span in spans):
+            kept.attention_mask, kept.context = None, self.context(kept.hidden, None)  # nothing is padded any more
+        return kept
 
     def trim(self, state: EncoderState, first: int, last: int) -> EncoderState:
-        """The state with the tokens `first` to `last` (exclusive) only; families with more state extend it."""
-        mask = state.mask
-        if mask is not None:
-            queries = slice(first, last) if mask.shape[2] > 1 else slice(None)
-            mask = mask[:, :, queries, first:last]
+        """The state with the tokens `first` to `last` (exclusive) only."""
+        context = {}
+        for name, values in state.context.items():
+            for axis in self.token_axes.get(name, ()):
+                # an axis of length 1 serves all tokens
+                values = values if values.shape[axis] == 1 else values.narrow(axis, first, last - first)
+            context[name] = values
         attention = None if state.attention_mask is None else state.attention_mask[:, first:last]
-        return EncoderState(state.hidden[:, first:last], attention, mask, state.spans, state.per_row, state.shared)
+        return EncoderState(state.hidden[:, first:last], attention, context, state.spans)
 
     def join(self, states: list[EncoderState]) -> EncoderState:
-        """One state from several at the same depth, padded on the right to the longest; families with more extend it.
-
-        Raises:
-            NotImplementedError: The family keeps state per row, and does not say how to join it.
-        """
-        if any(state.per_row for state in states):
-            raise NotImplementedError("this encoder family does not say how its rows are joined")
+        """One state from several at the same depth, padded on the right to the longest."""
         if len(states) == 1:
             return states[0]
         width = max(state.hidden.shape[1] for state in states)
         hidden = torch.cat([_widen(state.hidden, width) for state in states])
         spans = [span for state in states for span in state.spans or _whole(state.hidden)]
-        if all(span == (0, width, True) for span in spans):
-            return EncoderState(hidden, None, None, spans, shared=states[0].shared)
-        masks = [
-            state.hidden.new_ones(state.hidden.shape[:2], dtype=torch.long)
-            if state.attention_mask is None
-            else state.attention_mask.long()
-            for state in states
-        ]
-        attention = torch.cat([_widen(mask, width) for mask in masks])
-        mask = padding_mask(self.model.config, hidden, attention)
-        return EncoderState(hidden, attention, mask, spans, shared=states[0].shared)
+        attention = None
+        if any(span != (0, width, True) for span in spans):
+            masks = [
+                state.hidden.new_ones(state.hidden.shape[:2], dtype=torch.long)
+                if state.attention_mask is None
+                else state.attention_mask.long()
+                for state in states
+            ]
+            attention = torch.cat([_widen(mask, width) for mask in masks])
+        return EncoderState(hidden, attention, self.context(hidden, attention), spans)
 
 
 def _widen(values: Tensor, width: int) -> Tensor:
