@@ -9,7 +9,7 @@ joined, and cut down with the rows and tokens that stay.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -70,9 +70,44 @@ class Encoder(ABC):
     build: ClassVar[dict[str, Any]] = {}
     # Which axes of an entry of `context` count tokens; what does not stand here has none.
     token_axes: ClassVar[dict[str, tuple[int, ...]]] = {"mask": (2, 3)}
+    # Whether it takes token types.
+    token_types: ClassVar[bool] = True
+    # What config.json calls things here, by the names that most families have for them.
+    names: ClassVar[dict[str, str]] = {}
+    # Sizes in config.json that only this family has: the least and the most that they may be.
+    sizes: ClassVar[dict[str, tuple[int, int]]] = {}
+    # The configuration's key for the dropout on what a classifier sees; a unit takes the same.
+    dropout: ClassVar[str] = "hidden_dropout_prob"
+    # Keys of config.json, besides numbers, that decide how much a layer computes.
+    geometry: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
+
+    @classmethod
+    def longest(cls, config: Any) -> int:
+        """The most tokens that an encoder of this configuration takes."""
+        return int(config.max_position_embeddings)
+
+    @classmethod
+    def cut(cls, config: Any, layers: int) -> None:
+        """Make the configuration that of the first layers only.
+
+        Raises:
+            ArtefactError: The family cannot be cut there.
+        """
+        config.num_hidden_layers = layers
+
+    @classmethod
+    def fewest_weights(cls, config: Mapping[str, int]) -> int:
+        """A number of weights that an encoder of these sizes exceeds.
+
+        Args:
+            config: The sizes in config.json, by the names that most families have for them; 1 for what is not said.
+        """
+        width, inner = config.get("hidden_size", 1), config.get("intermediate_size", 1)
+        embeddings = config.get("vocab_size", 1) * config.get("embedding_size", width)
+        return embeddings + config.get("num_hidden_layers", 1) * (4 * width * width + 2 * width * inner)
 
     @property
     @abstractmethod
@@ -181,18 +216,22 @@ def _whole(hidden: Tensor) -> list[Span]:
     return [Span(0, hidden.shape[1], True)] * len(hidden)
 
 
-def padding_mask(config: Any, hidden: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+def padding_mask(config: Any, hidden: Tensor, attention_mask: Tensor | None, *, sliding: bool = False) -> Tensor | None:
     """The mask in the form that transformers' layers take, by the library's own code.
 
     Args:
         config: The encoder's configuration (its attention implementation decides the form).
         hidden: [B, T, H].
         attention_mask: [B, T] or None.
+        sliding: Whether a token sees only those inside the configuration's window.
 
     Returns:
-        None when nothing is padded, else [B, 1, T, T].
+        None when every token sees every other, else [B, 1, T, T].
     """
-    from transformers.masking_utils import create_bidirectional_mask
+    from transformers import masking_utils
 
-    made = create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=attention_mask)
+    make = (
+        masking_utils.create_bidirectional_sliding_window_mask if sliding else masking_utils.create_bidirectional_mask
+    )
+    made = make(config=config, inputs_embeds=hidden, attention_mask=attention_mask)
     return made if made is None or isinstance(made, torch.Tensor) else torch.as_tensor(made)
