@@ -70,8 +70,6 @@ class Encoder(ABC):
     build: ClassVar[dict[str, Any]] = {}
     # Which axes of an entry of `context` count tokens; what does not stand here has none.
     token_axes: ClassVar[dict[str, tuple[int, ...]]] = {"mask": (2, 3)}
-    # Whether it takes token types.
-    token_types: ClassVar[bool] = True
     # What config.json calls things here, by the names that most families have for them.
     names: ClassVar[dict[str, str]] = {}
     # Sizes in config.json that only this family has: the least and the most that they may be.

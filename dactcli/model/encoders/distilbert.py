@@ -14,7 +14,6 @@ class DistilBertEncoder(BertEncoder):
     """Encoders with `embeddings(input_ids)` and `transformer.layer`."""
 
     build: ClassVar[dict[str, Any]] = {}
-    token_types: ClassVar[bool] = False
     dropout: ClassVar[str] = "seq_classif_dropout"
     names: ClassVar[dict[str, str]] = {
         "hidden_size": "dim",

@@ -14,7 +14,6 @@ from dactcli.model.encoders.base import Encoder, EncoderState, padding_mask
 class ModernBertEncoder(Encoder):
     """Layers of two kinds, `full_attention` and `sliding_attention`, each with a mask and rotations of its own."""
 
-    token_types: ClassVar[bool] = False
     dropout: ClassVar[str] = "classifier_dropout"
     sizes: ClassVar[dict[str, tuple[int, int]]] = {
         "local_attention": (1, 10_000_000),

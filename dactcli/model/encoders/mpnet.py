@@ -13,7 +13,6 @@ from dactcli.model.encoders.bert import BertEncoder
 class MPNetEncoder(BertEncoder):
     """Layers that take a position bias, and no token types."""
 
-    token_types: ClassVar[bool] = False
     sizes: ClassVar[dict[str, tuple[int, int]]] = {"relative_attention_num_buckets": (1, 10_000)}
     token_axes: ClassVar[dict[str, tuple[int, ...]]] = {"mask": (2, 3), "position_bias": (2, 3)}
 
