@@ -72,7 +72,7 @@ class Encoder(ABC):
     token_axes: ClassVar[dict[str, tuple[int, ...]]] = {"mask": (2, 3)}
     # What config.json calls things here, by the names that most families have for them.
     names: ClassVar[dict[str, str]] = {}
-    # Sizes in config.json that only this family has: the least and the most that they may be.
+    # Sizes in config.json that only this family has, or has otherwise: the least and the most that they may be.
     sizes: ClassVar[dict[str, tuple[int, int]]] = {}
     # The configuration's key for the dropout on what a classifier sees; a unit takes the same.
     dropout: ClassVar[str] = "hidden_dropout_prob"

@@ -23,6 +23,7 @@ class DebertaEncoder(BertEncoder):
         "position_buckets": (-1, 100_000),
         "max_relative_positions": (-1, 100_000),
         "conv_kernel_size": (0, 1_000),
+        "type_vocab_size": (0, 10_000),
     }
     geometry: ClassVar[tuple[str, ...]] = ("pos_att_type", "norm_rel_ebd")
 
