@@ -131,7 +131,8 @@ def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
             place=name,
             remedy="give a folder with config.json and model.safetensors, or a hub name that this machine reaches",
         ) from None
-    kind = family(config.model_type)
+    with _placed(name):
+        kind = family(config.model_type)
     if layers is not None:
         if layers > config.num_hidden_layers:
             raise ArtefactError(

@@ -159,7 +159,7 @@ def profile_throughput(
     """
     model, budget = subject.model, tokens_per_batch(subject.model.device)
     config, examples = model.config.encoder_config, len(encoded.lengths)
-    rule = subject.rule_for(range(examples))
+    rule, operations = subject.rule_for(range(examples)), Operations.of(subject)
 
     def batches() -> Any:
         return by_length(config, encoded, examples, model.device, tokens=budget)
@@ -182,7 +182,7 @@ def profile_throughput(
             [positions for positions, _ in batches()],
             encoded,
             adaptive(0),
-            Operations.of(subject),
+            operations,
             turns=1,
             effort=effort,
             sequence_length=sequence_length,
