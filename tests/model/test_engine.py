@@ -205,8 +205,9 @@ def test_a_device_is_never_exchanged_for_another() -> None:
 
 
 @pytest.mark.gpu
-def test_the_engine_on_cuda_agrees_with_the_cpu() -> None:
-    model = small_model(layers=5)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_engine_on_cuda_agrees_with_the_cpu(name: str) -> None:
+    model = small_model(name, layers=5)
     batch = random_batch(model, [5, 11, 3, 8, 17])
     rule = make_rule("exact")
     close = near_the_cut(rule, model, batch)

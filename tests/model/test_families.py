@@ -175,6 +175,21 @@ def test_the_table_in_the_docs_is_what_has_just_passed() -> None:
     assert [found.group() for found in TABLE.finditer(text)] == [made], "write the table anew"
 
 
+@every_family
+def test_in_bfloat16_rows_leave_too(name: str) -> None:
+    """Whole, and under autocast as in training; beyond the table, because nobody promises digits there."""
+    model, batch = small_model(name), random_batch(small_model(name), LENGTHS)
+    batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])  # as some tokenizers give them
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.train()(**batch, labels=torch.tensor([0, 1, 2, 0, 1])).loss.backward()
+        cast = run_adaptive(model.eval(), ForcedDepths(torch.tensor([2, 4, 1, 3, 4])), **batch)
+    whole = run_adaptive(model.to(torch.bfloat16), ForcedDepths(torch.tensor([2, 4, 1, 3, 4])), **batch)
+    for out in (cast, whole):
+        assert out.exit_layer.tolist() == [2, 4, 1, 3, 4]
+        assert out.answer.isfinite().all()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_every_family_has_a_small_configuration() -> None:
     assert set(FAMILIES) == set(encoders.FAMILIES)
 

@@ -11,7 +11,7 @@ from dactcli.model.encoders.bert import BertEncoder
 
 
 class MPNetEncoder(BertEncoder):
-    """Layers that take a position bias, and no token types."""
+    """As BERT, with layers that take a position bias; the library's embeddings pass over token types."""
 
     sizes: ClassVar[dict[str, tuple[int, int]]] = {"relative_attention_num_buckets": (1, 10_000)}
     token_axes: ClassVar[dict[str, tuple[int, ...]]] = {"mask": (2, 3), "position_bias": (2, 3)}
@@ -20,11 +20,6 @@ class MPNetEncoder(BertEncoder):
     def longest(cls, config: Any) -> int:
         """Positions are counted from 2, whatever the padding id."""
         return super().longest(config) - 2
-
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """Word and position embeddings [B, T, H]."""
-        hidden: Tensor = self.model.embeddings(input_ids=input_ids)
-        return hidden
 
     def context(self, hidden: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:
         """The mask, and the position bias [1, K, T, T] of K heads."""
