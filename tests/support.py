@@ -7,26 +7,38 @@ from typing import Any
 
 import torch
 
-FAMILIES = ("bert", "roberta")
+SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
+NO_POSITIONS = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"]}
+# by transformers' model_type, what a small configuration says besides SIZES
+FAMILIES: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "roberta": {"pad_token_id": 1},
+    "xlm-roberta": {"pad_token_id": 1},
+    "camembert": {"pad_token_id": 1},
+    "distilbert": {"hidden_dim": 48},
+    "electra": {"embedding_size": 16},
+    "mpnet": {"pad_token_id": 1},
+    "albert": {"embedding_size": 16, "num_hidden_groups": 2},
+    "deberta-v2": {**NO_POSITIONS, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "conv_kernel_size": 3},
+    "modernbert": {"pad_token_id": 0, "local_attention": 6, "global_attn_every_n_layers": 2},
+}
+
+
+def small_config(family: str, *, layers: int, **extra: Any) -> Any:
+    """A small configuration of an encoder."""
+    from transformers import AutoConfig
+
+    special = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 2)
+    values = {"vocab_size": 120, "max_position_embeddings": 64, "num_hidden_layers": layers, **SIZES, **special}
+    return AutoConfig.for_model(family, **{**values, **FAMILIES[family], **extra})
 
 
 def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed: int = 0, **settings: Any) -> Any:
     """A random model whose units disagree and halt at different layers."""
-    from transformers import BertConfig, RobertaConfig
-
     from dactcli.model import DactConfig, DactForSequenceClassification
 
     torch.manual_seed(seed)
-    kind, extra = (BertConfig, {}) if family == "bert" else (RobertaConfig, {"pad_token_id": 1})
-    encoder = kind(
-        vocab_size=120,
-        hidden_size=32,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        **extra,
-    )
+    encoder = small_config(family, layers=layers)
     model = DactForSequenceClassification(DactConfig(encoder_config=encoder.to_dict(), num_labels=labels, **settings))
     with torch.no_grad():
         for parameter in model.encoder.parameters():
@@ -41,15 +53,16 @@ def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed:
     return model.eval()
 
 
-def random_batch(model: Any, lengths: list[int], *, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Token ids of the given lengths, padded on the right."""
+def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = False) -> dict[str, torch.Tensor]:
+    """Token ids of the given lengths, padded on the right, or on the left."""
     generator = torch.Generator().manual_seed(seed)
     padding = model.encoder.config.pad_token_id
     width = max(lengths)
     ids = torch.full((len(lengths), width), padding)
+    mask = torch.zeros_like(ids)
     for row, length in enumerate(lengths):
-        ids[row, :length] = torch.randint(5, 120, (length,), generator=generator)
-    mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
+        real = slice(width - length, width) if left else slice(length)
+        ids[row, real], mask[row, real] = torch.randint(5, 120, (length,), generator=generator), 1
     return {"input_ids": ids, "attention_mask": mask}
 
 

@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, RecipeError, ResourceError, UsageError, did_you_mean
 from dactcli.model.dact import DactForSequenceClassification
-from dactcli.model.encoders import FAMILIES
+from dactcli.model.encoders import Encoder, family
 from dactcli.model.heads import Pooling
 from dactcli.model.loss import Objective
 from dactcli.model.rules import make_rule
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 # what a configuration may ask for at most; a layer count of a billion would be built before any weight is missed
 SIZES = {
     "num_hidden_layers": 1_000,
-    "num_hidden_groups": 1_000,
     "hidden_size": 100_000,
     "embedding_size": 100_000,
     "num_attention_heads": 10_000,
@@ -122,20 +121,19 @@ def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
     """
     from transformers import AutoConfig, AutoModel
 
-    from dactcli.model.encoders import family
-
     folder = Path(name)
     if folder.is_dir():
         _screen(folder, bare=True)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a configuration's own checks raise kinds of their own
         raise ArtefactError(
             f"the encoder cannot be loaded: {_first_line(error)}",
             place=name,
             remedy="give a folder with config.json and model.safetensors, or a hub name that this machine reaches",
         ) from None
-    kind = family(config.model_type)
+    with _placed(name):
+        kind = family(config.model_type)
     if layers is not None:
         if layers > config.num_hidden_layers:
             raise ArtefactError(
@@ -143,9 +141,19 @@ def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
                 place=name,
                 remedy="lower model.layers",
             )
-        config.num_hidden_layers = layers
+        with _placed(name):
+            kind.cut(config, layers)
     model: PreTrainedModel = _checked(name, AutoModel, config=config, partial=True, **kind.build)
     return model
+
+
+@contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Name the place in errors that do not know it."""
+    try:
+        yield
+    except (ArtefactError, RecipeError, UsageError) as error:
+        raise ArtefactError(error.fault, place=error.place or place, remedy=error.remedy) from None
 
 
 def load_tokenizer(name: str | Path) -> Tokenizer:
@@ -209,10 +217,8 @@ def _recipe(folder: Path) -> Recipe | None:
     path = folder / "recipe.yaml"
     if not path.is_file():
         return None
-    try:
+    with _placed(str(path)):
         return load_recipe(path)
-    except RecipeError as error:
-        raise ArtefactError(error.fault, place=error.place, remedy=error.remedy) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -269,7 +275,7 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
     if bounds is not None and not (isinstance(bounds, list) and len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ArtefactError(f"answer_range is {bounds!r}", place=str(path), remedy="it must be [lowest, highest]")
     if rule is not None:
-        try:
+        with _placed(str(path)):
             make_rule(
                 str(rule),
                 objective=config.get("objective", "dact"),
@@ -277,38 +283,32 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
                 certainty=bool(config.get("certainty")),
                 place=f"{path}: rule",
             )
-        except UsageError as error:
-            raise ArtefactError(error.fault, place=error.place, remedy=error.remedy) from None
 
 
 def _screen_encoder(config: dict[str, Any], path: Path) -> None:
     _screen_values(config, path)
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise ArtefactError(
-            f"encoders of type {kind!r} are not supported",
-            place=str(path),
-            remedy=f"use one of {', '.join(FAMILIES)}",
-        )
-    for key, most in SIZES.items():
-        size = config.get(key, 1)
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
-            raise ArtefactError(
-                f"{key} is {size!r}", place=str(path), remedy=f"it must be a whole number from 1 to {most:,}"
-            )
+    with _placed(str(path)):
+        kind = family(str(config.get("model_type")))
+    sizes = {key: (1, most) for key, most in SIZES.items()} | kind.sizes
+    for key, (least, most) in sizes.items():
+        # transformers reads a size by either of its names
+        for name in {key, kind.names.get(key, key)} & set(config):
+            size = config[name]
+            if not isinstance(size, int) or isinstance(size, bool) or not least <= size <= most:
+                raise ArtefactError(
+                    f"{name} is {size!r}", place=str(path), remedy=f"it must be a whole number from {least} to {most:,}"
+                )
     for key in NUMBERS:
-        if isinstance(value := config.get(key, 0.0), bool) or not isinstance(value, int | float):
-            raise ArtefactError(f"{key} is {value!r}", place=str(path), remedy="it must be a number")
-    _screen_memory(config, path)
+        for name in {key, kind.names.get(key, key)} & set(config):
+            if isinstance(value := config[name], bool) or not isinstance(value, int | float):
+                raise ArtefactError(f"{name} is {value!r}", place=str(path), remedy="it must be a number")
+    _screen_memory(kind, {**config, **{key: config[own] for key, own in kind.names.items() if own in config}}, path)
 
 
-def _screen_memory(config: dict[str, Any], path: Path) -> None:
+def _screen_memory(kind: type[Encoder], sizes: dict[str, Any], path: Path) -> None:
     """Refuse sizes that the weights beside them cannot have, before memory is taken for them."""
     held = sum(file.stat().st_size for file in path.parent.glob("*.safetensors"))
-    width, inner = config.get("hidden_size", 1), config.get("intermediate_size", 1)
-    layer = 4 * width * width + 2 * width * inner
-    repeated = config.get("num_hidden_groups", config.get("num_hidden_layers", 1))  # ALBERT's layers share weights
-    asked = config.get("vocab_size", 1) * config.get("embedding_size", width) + repeated * layer
+    asked = kind.fewest_weights(sizes)
     if held and asked > held:  # a weight takes a byte at the very least
         raise ArtefactError(
             f"config.json asks for at least {asked:,} weights, and the safetensors files hold {held:,} bytes",

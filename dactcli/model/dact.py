@@ -149,7 +149,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             shared=config.share_units,
             certainty=config.certainty,
             answer_inputs=config.halting_inputs == "features+answer",
-            dropout=getattr(sizes, "hidden_dropout_prob", 0.1),
+            dropout=getattr(sizes, kind.dropout),
             halting_bias=bias,
             initializer_range=getattr(sizes, "initializer_range", 0.02),
         )

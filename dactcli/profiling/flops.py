@@ -21,11 +21,15 @@ SHORT, LONG = 8, 16  # tokens at which a layer is counted; two points determine 
 
 @dataclass(frozen=True)
 class LayerFlops:
-    """Operations of one layer, or one unit, for one example of T tokens: constant + linear * T + quadratic * T^2."""
+    """Operations of one layer, or one unit, for one example of T tokens: constant + linear * T + quadratic * T^2.
+
+    `shared` stands beside them: what a batch takes once, whichever examples it holds.
+    """
 
     linear: float
     quadratic: float
     constant: float = 0.0
+    shared: float = 0.0
 
     def at(self, lengths: Tensor) -> Tensor:
         """For examples of these many tokens, float64 [E]."""
@@ -53,17 +57,24 @@ def layer_flops(model: DactForSequenceClassification) -> list[LayerFlops]:
     """Operations of the encoder's layers 1..N.
 
     Args:
-        model: The model; its layers run on one row at two lengths.
+        model: The model; its layers run on one row at two lengths, and on two rows.
     """
     adapter, found = model.adapter, []
-    ids = torch.ones(1, LONG, dtype=torch.long, device=model.device)
+    ids = torch.ones(2, LONG, dtype=torch.long, device=model.device)
     with torch.no_grad():
-        short, long = (adapter.embed(ids[:, :tokens], None, None) for tokens in (SHORT, LONG))
+        states = [adapter.embed(some, None, None) for some in (ids[:1, :SHORT], ids[:1], ids[:, :SHORT])]
     for layer in range(1, model.units.layers + 1):
-        few, many = (count(partial(adapter.run, layer, state)) for state in (short, long))
-        quadratic = (many / LONG - few / SHORT) / (LONG - SHORT)
-        found.append(LayerFlops(few / SHORT - quadratic * SHORT, quadratic))
+        few, many, twice = (count(partial(adapter.run, layer, state)) for state in states)
+        shared = 2 * few - twice
+        quadratic = ((many - shared) / LONG - (few - shared) / SHORT) / (LONG - SHORT)
+        found.append(LayerFlops((few - shared) / SHORT - quadratic * SHORT, quadratic, shared=shared))
     return found
+
+
+def embedding_flops(model: DactForSequenceClassification) -> LayerFlops:
+    """Operations before layer 1: where embeddings are narrower than the hidden states, they are projected."""
+    ids = torch.ones(1, SHORT, dtype=torch.long, device=model.device)
+    return LayerFlops(count(lambda: model.adapter.embed(ids, None, None)) / SHORT, 0.0)
 
 
 def unit_flops(model: DactForSequenceClassification) -> LayerFlops:
@@ -75,11 +86,16 @@ def unit_flops(model: DactForSequenceClassification) -> LayerFlops:
     return LayerFlops(by_token, 0.0, float(count(lambda: model.units.one(1, pooled))))
 
 
-def head_flops(stock: Any, layers: Sequence[LayerFlops]) -> float:
-    """Operations per example of what a stock classifier has beside its layers: pooler and classifier."""
+def head_flops(stock: Any, parts: Sequence[LayerFlops]) -> float:
+    """Operations per example of what a stock classifier has beside these parts: pooler and classifier.
+
+    Args:
+        stock: The stock classifier.
+        parts: The embeddings and the layers.
+    """
     ids = torch.ones(1, SHORT, dtype=torch.long, device=stock.device)
-    beside = count(lambda: stock(input_ids=ids)) - sum(float(layer.at(torch.tensor(SHORT))) for layer in layers)
-    return max(beside, 0.0)
+    counted = sum(float(part.at(torch.tensor(SHORT))) + part.shared for part in parts)
+    return max(count(lambda: stock(input_ids=ids)) - counted, 0.0)
 
 
 def examples_flops(layers: Sequence[LayerFlops], lengths: Tensor, depths: Tensor | None = None) -> Tensor:
@@ -97,6 +113,18 @@ def examples_flops(layers: Sequence[LayerFlops], lengths: Tensor, depths: Tensor
     if depths is None:
         return each[-1]
     return each.gather(0, (depths - 1).unsqueeze(0)).squeeze(0)
+
+
+def shared_flops(layers: Sequence[LayerFlops], batches: Sequence[Sequence[int]], depths: Tensor | None = None) -> float:
+    """What the batches take once each, whichever examples they hold, summed over the layers that run and over batches.
+
+    Args:
+        layers: Operations of each.
+        batches: The positions of the examples of each batch.
+        depths: Layers run per example [E]; None for all.
+    """
+    deepest = [len(layers) if depths is None else int(depths[list(positions)].max()) for positions in batches]
+    return sum(layer.shared for depth in deepest for layer in layers[:depth])
 
 
 def share_of_full(layers: Sequence[LayerFlops], lengths: Tensor, depths: Tensor) -> float:

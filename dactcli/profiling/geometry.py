@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded
 from dactcli.errors import ArtefactError, UsageError, did_you_mean
+from dactcli.model.encoders import family
 
 if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification
@@ -66,10 +67,10 @@ def _settings(geometry: str) -> dict[str, Any]:
         raise UsageError(f"geometry {geometry!r} is unknown", place="--random", remedy=remedy)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        kept = {"model_type", *family(found["model_type"]).geometry}
         # sizes only: nothing in the file may choose code
-        sizes = {key: value for key, value in found.items() if key == "model_type" or isinstance(value, (int, float))}
-        sizes["model_type"]
-    except (ValueError, KeyError, AttributeError):
+        sizes = {key: value for key, value in found.items() if key in kept or isinstance(value, (int, float))}
+    except (ValueError, KeyError, TypeError):
         raise ArtefactError(
             "is no configuration of an encoder", place=str(path), remedy="give a transformers config.json"
         ) from None
@@ -88,7 +89,7 @@ def random_examples(model: DactForSequenceClassification, examples: int, tokens:
         UsageError: The encoder cannot take that many tokens.
     """
     config = model.config.encoder_config
-    most = config.max_position_embeddings - (2 if config.model_type == "roberta" else 0)
+    most = family(config.model_type).longest(config)
     if tokens > most:
         raise UsageError(f"the encoder takes at most {most} tokens", place="--sequence-length", remedy="lower it")
     generator = torch.Generator().manual_seed(0)

@@ -17,7 +17,16 @@ from dactcli.errors import DataError, ResourceError
 from dactcli.model.engine import EngineOutput, run_batches
 from dactcli.model.rules import Full
 from dactcli.profiling.breakdown import break_down
-from dactcli.profiling.flops import LayerFlops, examples_flops, head_flops, layer_flops, share_of_full, unit_flops
+from dactcli.profiling.flops import (
+    LayerFlops,
+    embedding_flops,
+    examples_flops,
+    head_flops,
+    layer_flops,
+    share_of_full,
+    shared_flops,
+    unit_flops,
+)
 from dactcli.profiling.latency import Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
 from dactcli.profiling.memory import peak_memory_mib, silent_profile
 from dactcli.profiling.ways import Batch, Subject, run_batch
@@ -48,6 +57,7 @@ class Effort:
 class Operations:
     """Operations of the parts of a model, for one example."""
 
+    embeddings: LayerFlops
     layers: list[LayerFlops]
     units: list[LayerFlops]
     head: float
@@ -55,8 +65,29 @@ class Operations:
     @classmethod
     def of(cls, subject: Subject) -> Operations:
         """Counted on the model itself."""
-        layers = layer_flops(subject.model)
-        return cls(layers, [unit_flops(subject.model)] * len(layers), head_flops(subject.stock, layers))
+        embeddings, layers = embedding_flops(subject.model), layer_flops(subject.model)
+        units, head = [unit_flops(subject.model)] * len(layers), head_flops(subject.stock, [embeddings, *layers])
+        return cls(embeddings, layers, units, head)
+
+    def per_example(self, lengths: Tensor, depths: Tensor, batches: Sequence[Positions]) -> dict[str, float]:
+        """Of each way, on average.
+
+        Args:
+            lengths: Tokens per example [E].
+            depths: Layers that adaptive inference runs on each [E].
+            batches: The positions of the examples of each batch; where survivors are pooled, before that.
+        """
+
+        def mean(parts: Sequence[LayerFlops], ran: Tensor | None = None) -> float:
+            return float(examples_flops(parts, lengths, ran).mean()) + shared_flops(parts, batches, ran) / len(lengths)
+
+        before = mean([self.embeddings])
+        whole = before + mean(self.layers)
+        return {
+            "stock": whole + self.head,
+            "full": whole + mean(self.units),
+            "adaptive": before + mean(self.layers, depths) + mean(self.units, depths),
+        }
 
 
 def profile_latency(
@@ -97,8 +128,8 @@ def profile_latency(
                 encoded,
                 out,
                 operations,
+                turns=len(batches),
                 effort=effort,
-                batch_size=max(len(positions) for positions, _ in batches),
                 sequence_length=sequence_length,
                 score=score,
                 parts=partial(
@@ -128,7 +159,7 @@ def profile_throughput(
     """
     model, budget = subject.model, tokens_per_batch(subject.model.device)
     config, examples = model.config.encoder_config, len(encoded.lengths)
-    rule = subject.rule_for(range(examples))
+    rule, operations = subject.rule_for(range(examples)), Operations.of(subject)
 
     def batches() -> Any:
         return by_length(config, encoded, examples, model.device, tokens=budget)
@@ -148,12 +179,12 @@ def profile_throughput(
         return _case(
             subject,
             {"stock": stock, "full": full, "adaptive": adaptive},
-            [list(range(examples))],
+            [positions for positions, _ in batches()],
             encoded,
             adaptive(0),
-            Operations.of(subject),
+            operations,
+            turns=1,
             effort=effort,
-            batch_size=max(len(positions) for positions, _ in batches()),
             sequence_length=sequence_length,
             score=score,
             progress=progress,
@@ -178,8 +209,8 @@ def _case(
     out: EngineOutput,
     operations: Operations,
     *,
+    turns: int,
     effort: Effort,
-    batch_size: int,
     sequence_length: int | None,
     score: tuple[str, Score] | None,
     parts: Callable[[], Breakdown] | None = None,
@@ -189,7 +220,7 @@ def _case(
     model, device = subject.model, subject.model.device
     samples = take_turns(
         ways,
-        len(batches),
+        turns,
         device=device,
         warmup=effort.warmup,
         repeats=effort.repeats,
@@ -201,14 +232,7 @@ def _case(
     share = share_of_full(operations.layers, lengths, depths)
     modules = {"stock": subject.stock, "full": model, "adaptive": model}
     peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in ways.items()}
-    layers, units = operations.layers, operations.units
-    whole = examples_flops(layers, lengths)
-    adaptive = examples_flops(layers, lengths, depths) + examples_flops(units, lengths, depths)
-    flops = {
-        "stock": float(whole.mean()) + operations.head,
-        "full": float((whole + examples_flops(units, lengths)).mean()),
-        "adaptive": float(adaptive.mean()),
-    }
+    flops = operations.per_example(lengths, depths, batches)
 
     def way(name: str, **known: Any) -> Any:
         return measurement(
@@ -217,7 +241,7 @@ def _case(
 
     counts = depths.bincount(minlength=model.units.layers + 1)[1:].tolist()
     return ProfileCase(
-        batch_size=batch_size,
+        batch_size=max(map(len, batches)),
         sequence_length=sequence_length,
         rule=subject.rule_name,
         stock=way("stock"),

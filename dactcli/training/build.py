@@ -15,6 +15,7 @@ from dactcli.data.sources import Splits
 from dactcli.errors import DataError, RecipeError
 from dactcli.model.checkpoint import load_encoder, load_tokenizer
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
+from dactcli.model.encoders import family
 from dactcli.recipe.schema import Geometry, Recipe
 from dactcli.training.stages import resolve_stages
 
@@ -155,14 +156,12 @@ def build_model(
     settings = _settings(recipe, labels, answer_range)
     if isinstance(recipe.model.encoder, str):
         encoder = load_encoder(recipe.model.encoder, recipe.model.layers)
-        longest = getattr(encoder.config, "max_position_embeddings", recipe.data.max_length)
-        # RoBERTa-like encoders spend positions up to the padding id.
-        spent = (encoder.config.pad_token_id or 0) + 1 if encoder.config.model_type != "bert" else 0
-        if recipe.data.max_length > longest - spent:
+        longest = family(encoder.config.model_type).longest(encoder.config)
+        if recipe.data.max_length > longest:
             raise RecipeError(
-                f"is {recipe.data.max_length}, and this encoder has {longest - spent} positions",
+                f"is {recipe.data.max_length}, and this encoder has {longest} positions",
                 place="data.max_length",
-                remedy=f"set it to {longest - spent} or less",
+                remedy=f"set it to {longest} or less",
             )
         return from_encoder(encoder, **settings)
     return DactForSequenceClassification(

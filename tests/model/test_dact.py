@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import FAMILIES, random_batch, small_model
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from support import FAMILIES, random_batch, small_config, small_model
+from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, BertModel
 
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.model import DactConfig, DactForSequenceClassification
@@ -88,15 +88,13 @@ def test_a_pretrained_encoder_is_used_as_it_is(tmp_path: Path) -> None:
         load_encoder(str(tmp_path), 4)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_a_pretrained_encoder_masks_its_padding_before_and_after_saving(tmp_path: Path) -> None:
+def test_a_pretrained_encoder_masks_its_padding_before_and_after_saving(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=120, hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32
-    )
-    BertModel(config).save_pretrained(tmp_path / "encoder")
+    AutoModel.from_config(small_config(name, layers=4)).save_pretrained(tmp_path / "encoder")
     model = from_encoder(load_encoder(str(tmp_path / "encoder"), None), num_labels=2).eval()
-    assert model.encoder.config._attn_implementation == "sdpa"
+    assert model.encoder.config._attn_implementation == ("eager" if name in ("mpnet", "deberta-v2") else "sdpa")
     batch = random_batch(model, [4, 16])
     together = model(**batch).layer_logits
     alone = model(**{key: value[:1, :4] for key, value in batch.items()}).layer_logits

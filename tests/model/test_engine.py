@@ -43,13 +43,15 @@ def near_the_cut(rule: Rule, model: object, batch: dict[str, torch.Tensor]) -> t
 
 
 @pytest.mark.parametrize("name", MODELS)
-@given(st.lists(st.integers(2, 20), min_size=1, max_size=9), st.integers(0, 10**6), st.sampled_from(RULES))
+@given(
+    st.lists(st.integers(2, 20), min_size=1, max_size=9), st.integers(0, 10**6), st.sampled_from(RULES), st.booleans()
+)
 @settings(max_examples=60)
 def test_the_engine_equals_the_full_pass_followed_by_the_rule(
-    name: str, lengths: list[int], seed: int, text: str
+    name: str, lengths: list[int], seed: int, text: str, left: bool
 ) -> None:
     model, rule = MODELS[name], make_rule(text)
-    batch = random_batch(model, lengths, seed=seed)
+    batch = random_batch(model, lengths, seed=seed, left=left)
     live = run_adaptive(model, rule, **batch)
     y, h, _ = model.layer_outputs(**batch)
     cached = decide(rule, y, h)
@@ -92,16 +94,17 @@ def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], se
     st.integers(0, 10**6),
     st.sampled_from(RULES),
     st.integers(0, 120),
+    st.booleans(),
 )
 @settings(max_examples=60)
 def test_pooling_survivors_of_several_batches_changes_nothing(
-    name: str, lengths: list[list[int]], seed: int, text: str, regroup: int
+    name: str, lengths: list[list[int]], seed: int, text: str, regroup: int, left: bool
 ) -> None:
     model, rule = MODELS[name], make_rule(text)
     order = torch.randperm(sum(map(len, lengths)), generator=torch.Generator().manual_seed(seed)).tolist()
     batches, at = [], 0
     for number, some in enumerate(lengths):
-        batches.append((order[at : at + len(some)], random_batch(model, some, seed=seed + number)))
+        batches.append((order[at : at + len(some)], random_batch(model, some, seed=seed + number, left=left)))
         at += len(some)
     pooled = run_batches(model, rule, batches, len(order), regroup=regroup)
     for positions, batch in batches:
@@ -202,8 +205,9 @@ def test_a_device_is_never_exchanged_for_another() -> None:
 
 
 @pytest.mark.gpu
-def test_the_engine_on_cuda_agrees_with_the_cpu() -> None:
-    model = small_model(layers=5)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_engine_on_cuda_agrees_with_the_cpu(name: str) -> None:
+    model = small_model(name, layers=5)
     batch = random_batch(model, [5, 11, 3, 8, 17])
     rule = make_rule("exact")
     close = near_the_cut(rule, model, batch)

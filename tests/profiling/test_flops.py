@@ -10,21 +10,29 @@ from torch import nn
 from dactcli.profiling.flops import (
     LayerFlops,
     count,
+    embedding_flops,
     examples_flops,
     head_flops,
     layer_flops,
     share_of_full,
+    shared_flops,
     unit_flops,
 )
 from dactcli.profiling.memory import MIB, peak_memory_mib
 from dactcli.profiling.ways import stock_classifier
 
-HIDDEN, INNER = 32, 48  # of the small models
+HIDDEN, INNER, NARROW = 32, 48, 16  # of the small models
+DISTANCES = 2 * 8  # of the small DeBERTa, both ways
 
 
-def analytic(tokens: int) -> int:
-    """Projections 8 T H^2, feed-forward 4 T H I, attention 4 T^2 H."""
-    return tokens * (8 * HIDDEN * HIDDEN + 4 * HIDDEN * INNER) + 4 * tokens * tokens * HIDDEN
+def analytic(tokens: int, family: str = "bert", layer: int = 1) -> int:
+    """Projections 8 T H^2, feed-forward 4 T H I, attention 4 T^2 H, and what a family has beside them."""
+    usual = tokens * (8 * HIDDEN * HIDDEN + 4 * HIDDEN * INNER) + 4 * tokens * tokens * HIDDEN
+    if family == "modernbert":  # the feed-forward is gated: 6 T H I
+        return usual + 2 * tokens * HIDDEN * INNER
+    if family == "deberta-v2":  # contents and distances, both ways; a convolution over 3 tokens beside layer 1
+        return usual + 4 * tokens * DISTANCES * HIDDEN + (6 * tokens * HIDDEN * HIDDEN if layer == 1 else 0)
+    return usual
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -35,8 +43,29 @@ def test_layers_are_counted_as_on_paper(family: str, attention: str) -> None:
     layers = layer_flops(model)
     lengths = torch.tensor([2, 7, 31])
     assert len(layers) == 4
-    for layer in layers:
-        assert layer.at(lengths).tolist() == [analytic(tokens) for tokens in (2, 7, 31)]
+    for number, layer in enumerate(layers, start=1):
+        assert layer.at(lengths).tolist() == [analytic(tokens, family, number) for tokens in (2, 7, 31)]
+        # DeBERTa projects its distances once for a batch, as keys and as queries
+        assert layer.shared == (4 * DISTANCES * HIDDEN * HIDDEN if family == "deberta-v2" else 0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_embeddings_layers_and_head_are_all_that_a_stock_classifier_computes(family: str) -> None:
+    model = small_model(family)
+    stock, layers, before = stock_classifier(model), layer_flops(model), embedding_flops(model)
+    assert before == LayerFlops(2 * NARROW * HIDDEN if family in ("electra", "albert") else 0, 0)
+    head = head_flops(stock, [before, *layers])
+    rows, tokens = 5, 11
+    lengths = torch.full((rows,), tokens)
+    parts = float(examples_flops([before, *layers], lengths).sum()) + shared_flops(layers, [[*range(rows)]])
+    whole = count(lambda: stock(input_ids=torch.full((rows, tokens), 7)))
+    assert whole == parts + rows * head
+
+
+def test_what_a_batch_takes_once_is_taken_by_the_layers_that_run() -> None:
+    layers = [LayerFlops(0, 0, shared=shared) for shared in (1.0, 10.0, 100.0)]
+    assert shared_flops(layers, [[0, 2], [1]]) == 222
+    assert shared_flops(layers, [[0, 2], [1]], torch.tensor([1, 3, 2])) == 11 + 111
 
 
 def test_the_stock_classifier_is_its_layers_and_a_head() -> None:

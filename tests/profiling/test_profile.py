@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import FAMILIES, random_batch, small_model
+from support import FAMILIES, random_batch, small_config, small_model
 
 from dactcli.data.batches import Encoded
 from dactcli.errors import ArtefactError, DactError, UsageError
@@ -106,6 +106,28 @@ def test_a_training_step_is_measured_and_leaves_the_weights_alone() -> None:
     assert all(torch.equal(before[name], value) for name, value in one.model.state_dict().items())
     assert not one.model.training
     assert not one.stock.training
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_profiled_from_its_configuration(family: str, tmp_path: Path) -> None:
+    path, config = tmp_path / "config.json", small_config(family, layers=2, vocab_size=150).to_dict()
+    path.write_text(json.dumps(config))
+    model = geometry.random_model(str(path))
+    sizes = sum(parameter.numel() for parameter in model.encoder.parameters())
+    assert sizes == sum(parameter.numel() for parameter in small_model(family, layers=2).encoder.parameters()) + (
+        30 * config.get("embedding_size", 32)
+    )
+    one = Subject(model, stock_classifier(model), Full(), torch.tensor([1, 2, 1, 2]))
+    data, effort = geometry.random_examples(model, 4, 9), Effort(warmup=0, repeats=2)
+    (case,) = profile_latency(one, data, batch_sizes=[2], sequence_length=9, effort=effort)
+    whole = profile_throughput(one, data, sequence_length=9, effort=effort)
+    for found in (case, whole):
+        assert found.adaptive.depths == [2, 2]
+        assert 0 < (found.adaptive.flops_per_example or 0) < (found.full.flops_per_example or 0)
+    assert case.breakdown is not None
+    assert all(spent > 0 for spent in case.breakdown.layers_ms)
+    trained = profile_training(one, data, batch_size=4, sequence_length=9, effort=effort)
+    assert trained.plain.latency_ms_p50 > 0
 
 
 def test_the_order_of_the_ways_rotates() -> None:

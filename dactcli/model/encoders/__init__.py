@@ -7,12 +7,27 @@ from typing import Any
 from torch import nn
 
 from dactcli.errors import ArtefactError
+from dactcli.model.encoders.albert import AlbertEncoder
 from dactcli.model.encoders.base import Encoder, EncoderState
 from dactcli.model.encoders.bert import BertEncoder
+from dactcli.model.encoders.deberta import DebertaEncoder
+from dactcli.model.encoders.distilbert import DistilBertEncoder
+from dactcli.model.encoders.electra import ElectraEncoder
+from dactcli.model.encoders.modernbert import ModernBertEncoder
+from dactcli.model.encoders.mpnet import MPNetEncoder
+from dactcli.model.encoders.roberta import RobertaEncoder
 
 FAMILIES: dict[str, type[Encoder]] = {
     "bert": BertEncoder,
-    "roberta": BertEncoder,
+    "roberta": RobertaEncoder,
+    "xlm-roberta": RobertaEncoder,
+    "camembert": RobertaEncoder,
+    "distilbert": DistilBertEncoder,
+    "electra": ElectraEncoder,
+    "mpnet": MPNetEncoder,
+    "albert": AlbertEncoder,
+    "deberta-v2": DebertaEncoder,
+    "modernbert": ModernBertEncoder,
 }
 
 

@@ -1,15 +1,16 @@
 """An encoder as (embed, layer 1..N): the interface, and what all families share.
 
 B batch, T tokens, H hidden size. An adapter wraps one transformers encoder and runs it layer by layer on an
-`EncoderState`, giving exactly the library's own hidden states. A family whose layers want more than hidden states and
-a mask keeps it in the state: per-row tensors in `per_row` (they leave with their rows), the rest in `shared`.
+`EncoderState`, giving exactly the library's own hidden states. What the layers take beside them - a mask, and in some
+families positions - is the state's `context`: it is made from the mask when a batch begins and when batches are
+joined, and cut down with the rows and tokens that stay.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -47,19 +48,15 @@ class EncoderState:
 
     Attributes:
         hidden: [B, T, H].
-        attention_mask: 1 for real tokens [B, T]; None when none was given.
-        mask: The form that the layers take, [B, 1, T, T] or [B, 1, 1, T]; None when nothing is padded.
-        spans: Where each row's real tokens lie, known without asking the device; None when none was given.
-        per_row: Further tensors whose first axis is B.
-        shared: Further tensors without such an axis.
+        attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+        context: What the layers take beside the hidden states, as `Encoder.context` made it.
+        spans: Where each row's real tokens lie, known without asking the device; None when no mask was given.
     """
 
     hidden: Tensor
     attention_mask: Tensor | None
-    mask: Tensor | None
+    context: dict[str, Tensor]
     spans: list[Span] | None = None
-    per_row: dict[str, Tensor] = field(default_factory=dict)
-    shared: dict[str, Any] = field(default_factory=dict)
 
 
 class Encoder(ABC):
@@ -71,9 +68,44 @@ class Encoder(ABC):
 
     # How AutoModel is asked for the bare encoder, without parts that no unit reads.
     build: ClassVar[dict[str, Any]] = {}
+    # Which axes of an entry of `context` count tokens; what does not stand here has none.
+    token_axes: ClassVar[dict[str, tuple[int, ...]]] = {"mask": (2, 3)}
+    # What config.json calls things here, by the names that most families have for them.
+    names: ClassVar[dict[str, str]] = {}
+    # Sizes in config.json that only this family has, or has otherwise: the least and the most that they may be.
+    sizes: ClassVar[dict[str, tuple[int, int]]] = {}
+    # The configuration's key for the dropout on what a classifier sees; a unit takes the same.
+    dropout: ClassVar[str] = "hidden_dropout_prob"
+    # Keys of config.json, besides numbers, that decide how much a layer computes.
+    geometry: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
+
+    @classmethod
+    def longest(cls, config: Any) -> int:
+        """The most tokens that an encoder of this configuration takes."""
+        return int(config.max_position_embeddings)
+
+    @classmethod
+    def cut(cls, config: Any, layers: int) -> None:
+        """Make the configuration that of the first layers only.
+
+        Raises:
+            ArtefactError: The family cannot be cut there.
+        """
+        config.num_hidden_layers = layers
+
+    @classmethod
+    def fewest_weights(cls, config: Mapping[str, int]) -> int:
+        """A number of weights that an encoder of these sizes exceeds.
+
+        Args:
+            config: The sizes in config.json, by the names that most families have for them; 1 for what is not said.
+        """
+        width, inner = config.get("hidden_size", 1), config.get("intermediate_size", 1)
+        embeddings = config.get("vocab_size", 1) * config.get("embedding_size", width)
+        return embeddings + config.get("num_hidden_layers", 1) * (4 * width * width + 2 * width * inner)
 
     @property
     @abstractmethod
@@ -81,16 +113,42 @@ class Encoder(ABC):
         """The modules of layers 1..N."""
 
     @abstractmethod
-    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
-        """The state before layer 1, from token ids [B, T], mask [B, T] and token types [B, T]."""
+    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """What layer 1 takes [B, T, H], from token ids [B, T], mask [B, T] and token types [B, T]."""
 
     @abstractmethod
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         """Run layer n (from 1) on the rows of the state."""
 
+    def context(self, hidden: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:
+        """What the layers take beside the hidden states; families with more than a mask extend it, and `token_axes`.
+
+        It may depend on where tokens stand only through the distance between them: rows are trimmed and joined.
+
+        Args:
+            hidden: [B, T, H]; for its shape, type and device.
+            attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+
+        Returns:
+            Tensors whose first axis is B, or 1 where all rows have the same.
+        """
+        mask = padding_mask(self.model.config, hidden, attention_mask)
+        return {} if mask is None else {"mask": mask}
+
     def output(self, state: EncoderState) -> Tensor:
         """The hidden states [B, T, H] that a unit pools; families with a final norm apply it here."""
         return state.hidden
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
+        """The state before layer 1.
+
+        Args:
+            input_ids: [B, T].
+            attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+            token_type_ids: [B, T].
+        """
+        hidden = self.embeddings(input_ids, attention_mask, token_type_ids)
+        return EncoderState(hidden, attention_mask, self.context(hidden, attention_mask))
 
     def select(self, state: EncoderState, keep: list[int]) -> EncoderState:
         """The state of the rows at the positions `keep`, without padding that none of them needs."""
@@ -103,51 +161,44 @@ class Encoder(ABC):
         kept = EncoderState(
             trimmed.hidden.index_select(0, rows),
             None if trimmed.attention_mask is None else trimmed.attention_mask.index_select(0, rows),
-            None if trimmed.mask is None else trimmed.mask.index_select(0, rows),
+            {
+                name: values if len(values) == 1 else values.index_select(0, rows)
+                for name, values in trimmed.context.items()
+            },
             None if spans is None else [Span(span.first - first, span.last - first, span.solid) for span in spans],
-            {name: value.index_select(0, rows) for name, value in trimmed.per_row.items()},
-            trimmed.shared,
         )
-        return self.unmask(kept) if spans and all(span == (first, last, True) for span in spans) else kept
-
-    def unmask(self, state: EncoderState) -> EncoderState:
-        """The state without its mask, because no live row is padded; families whose layers need one keep it."""
-        state.attention_mask = state.mask = None
-        return state
+        if kept.attention_mask is not None and spans and all(span == (first, last, True) for span in spans):
+            kept.attention_mask, kept.context = None, self.context(kept.hidden, None)  # nothing is padded any more
+        return kept
 
     def trim(self, state: EncoderState, first: int, last: int) -> EncoderState:
-        """The state with the tokens `first` to `last` (exclusive) only; families with more state extend it."""
-        mask = state.mask
-        if mask is not None:
-            queries = slice(first, last) if mask.shape[2] > 1 else slice(None)
-            mask = mask[:, :, queries, first:last]
+        """The state with the tokens `first` to `last` (exclusive) only."""
+        context = {}
+        for name, values in state.context.items():
+            for axis in self.token_axes.get(name, ()):
+                # an axis of length 1 serves all tokens
+                values = values if values.shape[axis] == 1 else values.narrow(axis, first, last - first)
+            context[name] = values
         attention = None if state.attention_mask is None else state.attention_mask[:, first:last]
-        return EncoderState(state.hidden[:, first:last], attention, mask, state.spans, state.per_row, state.shared)
+        return EncoderState(state.hidden[:, first:last], attention, context, state.spans)
 
     def join(self, states: list[EncoderState]) -> EncoderState:
-        """One state from several at the same depth, padded on the right to the longest; families with more extend it.
-
-        Raises:
-            NotImplementedError: The family keeps state per row, and does not say how to join it.
-        """
-        if any(state.per_row for state in states):
-            raise NotImplementedError("this encoder family does not say how its rows are joined")
+        """One state from several at the same depth, padded on the right to the longest."""
         if len(states) == 1:
             return states[0]
         width = max(state.hidden.shape[1] for state in states)
         hidden = torch.cat([_widen(state.hidden, width) for state in states])
         spans = [span for state in states for span in state.spans or _whole(state.hidden)]
-        if all(span == (0, width, True) for span in spans):
-            return EncoderState(hidden, None, None, spans, shared=states[0].shared)
-        masks = [
-            state.hidden.new_ones(state.hidden.shape[:2], dtype=torch.long)
-            if state.attention_mask is None
-            else state.attention_mask.long()
-            for state in states
-        ]
-        attention = torch.cat([_widen(mask, width) for mask in masks])
-        mask = padding_mask(self.model.config, hidden, attention)
-        return EncoderState(hidden, attention, mask, spans, shared=states[0].shared)
+        attention = None
+        if any(span != (0, width, True) for span in spans):
+            masks = [
+                state.hidden.new_ones(state.hidden.shape[:2], dtype=torch.long)
+                if state.attention_mask is None
+                else state.attention_mask.long()
+                for state in states
+            ]
+            attention = torch.cat([_widen(mask, width) for mask in masks])
+        return EncoderState(hidden, attention, self.context(hidden, attention), spans)
 
 
 def _widen(values: Tensor, width: int) -> Tensor:
@@ -163,18 +214,22 @@ def _whole(hidden: Tensor) -> list[Span]:
     return [Span(0, hidden.shape[1], True)] * len(hidden)
 
 
-def padding_mask(config: Any, hidden: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+def padding_mask(config: Any, hidden: Tensor, attention_mask: Tensor | None, *, sliding: bool = False) -> Tensor | None:
     """The mask in the form that transformers' layers take, by the library's own code.
 
     Args:
         config: The encoder's configuration (its attention implementation decides the form).
         hidden: [B, T, H].
         attention_mask: [B, T] or None.
+        sliding: Whether a token sees only those inside the configuration's window.
 
     Returns:
-        None when nothing is padded, else [B, 1, T, T].
+        None when every token sees every other, else [B, 1, T, T].
     """
-    from transformers.masking_utils import create_bidirectional_mask
+    from transformers import masking_utils
 
-    made = create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=attention_mask)
+    make = (
+        masking_utils.create_bidirectional_sliding_window_mask if sliding else masking_utils.create_bidirectional_mask
+    )
+    made = make(config=config, inputs_embeds=hidden, attention_mask=attention_mask)
     return made if made is None or isinstance(made, torch.Tensor) else torch.as_tensor(made)

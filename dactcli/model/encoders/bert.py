@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from dactcli.model.encoders.base import Encoder, EncoderState, padding_mask
+from dactcli.model.encoders.base import Encoder, EncoderState
 
 
 class BertEncoder(Encoder):
@@ -21,13 +21,12 @@ class BertEncoder(Encoder):
         found: Sequence[nn.Module] = self.model.encoder.layer
         return found
 
-    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
+    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Word, position and type embeddings [B, T, H]."""
-        hidden = self.model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
-        mask = padding_mask(self.model.config, hidden, attention_mask)
-        return EncoderState(hidden, attention_mask, mask)
+        hidden: Tensor = self.model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        return hidden
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         """One transformer layer."""
-        state.hidden = self.layers[layer - 1](state.hidden, state.mask)
+        state.hidden = self.layers[layer - 1](state.hidden, state.context.get("mask"))
         return state
