@@ -263,7 +263,7 @@ def _read_tables(recipe: Recipe, wanted: list[str]) -> dict[str, list[Table]]:
     if data.source == "builtin":
         return _generate(data.examples, list(parts))
     if data.source == "hub":
-        return read_hub(data.name or "", data.config, parts, task.labels, data.label)
+        return read_hub(data.name or "", data.config, parts, task.labels, data.label, revision=data.revision)
     return {split: [read_table(path) for path in paths] for split, paths in parts.items()}
 
 

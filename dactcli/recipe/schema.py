@@ -59,6 +59,7 @@ class DataSection(Section):
     source: Literal["builtin", "hub", "files"]
     name: str | None = None
     config: str | None = None
+    revision: str | None = None  # hub: a branch, tag or commit of the data set
     train: Files | None = None
     validation: Split | None = None
     calibration: Split | None = None

@@ -517,7 +517,7 @@ def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
 
     features = datasets.Features(sentence=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"]))
     part = datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": [0, 1]}, features=features)
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: {"train": part, "validation": part})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, revision: {"train": part, "validation": part})
     data = {"source": "hub", "name": "some/data"}
     plain, turned, renamed = (
         load(task, **data) for task in ({}, {"labels": ["good", "bad"]}, {"labels": ["no", "yes"]})
@@ -594,7 +594,7 @@ FETCH = "check data.name and data.config, or use data.source: files"
 def test_a_hub_that_fails(monkeypatch, raised, kind, sentence):
     import datasets
 
-    def fail(name, config):
+    def fail(name, config, revision):
         assert datasets.are_progress_bars_disabled()
         raise raised
 
