@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from dactcli.data import agreement
 from dactcli.data.files import describe
-from dactcli.errors import DataError, RecipeError, did_you_mean
+from dactcli.errors import DataError, RecipeError, did_you_mean, listed
 from dactcli.recipe.schema import REGRESSION_METRICS, SPLITS, DataSection, Metric, Recipe, Section, TaskSection
 
 BUILTIN = "agreement"
@@ -240,7 +240,7 @@ class Scale:
             return self.index[key]
         if _INTEGER.fullmatch(key) and not self._named_by_integers:
             fault = f"label {key} is outside 0..{len(self.labels) - 1}"
-            raise DataError(fault, remedy=f"these stand for {', '.join(self.labels)}")
+            raise DataError(fault, remedy=f"these stand for {listed(self.labels)}")
         raise DataError(f"label {key!r} is unknown", remedy=did_you_mean(key, self.labels))
 
     def _number(self, key: str) -> float:
