@@ -214,7 +214,7 @@ def _compare_rule(name: str, runs: list[Contender], measure: _Measure, reference
 
 
 def _share_of(reference: Array, values: Array) -> Array:
-    """The values [..., 1 + S] as shares of the reference's; 0 in a sample on which that one is no better than chance."""
+    """The values [..., 1 + S] as shares of the reference's; 0 in a sample whose reference is none."""
     shares: Array = np.divide(values, reference, out=np.zeros_like(values), where=reference > 0)
     return shares
 

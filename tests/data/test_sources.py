@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import write_hub_folder
 
 from dactcli.data.sources import draw_fractions, load_splits, read_file
 from dactcli.data.tasks import complete
@@ -525,6 +526,76 @@ def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
     assert (plain.labels, plain.splits["train"]["label"][:]) == (["bad", "good"], [0, 1])
     assert (turned.labels, turned.splits["train"]["label"][:]) == (["good", "bad"], [1, 0])
     assert (renamed.labels, renamed.splits["train"]["label"][:]) == (["no", "yes"], [0, 1])
+
+
+def test_mnli_as_the_hub_lays_it_out():
+    folder = write_hub_folder(Path("mnli"), "nyu-mll/glue", "mnli")
+    splits = {"validation": "validation_matched", "test": "validation_mismatched", "calibration": "test_mismatched"}
+    read = load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", **splits)
+    assert {split: len(rows) for split, rows in read.splits.items()} == {
+        "train": 48,
+        "validation": 12,
+        "calibration": 12,
+        "test": 12,
+    }
+    assert read.labels == ["entailment", "neutral", "contradiction"]
+    assert read.splits["train"].column_names == ["text", "text_pair", "label", "row"]
+    assert read.splits["test"]["label"][:3] == [0, 1, 2]
+    assert read.splits["validation"]["text"][:] != read.splits["test"]["text"][:]
+    # the labels that GLUE keeps to itself
+    assert "label" not in read.splits["calibration"].column_names
+    assert "calibration: every label is -1, so it is taken as unlabelled" in read.notices
+    both = load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", test=list(splits.values())[:2])
+    assert len(both.splits["test"]) == 24
+    with pytest.raises(DataError) as caught:
+        load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", validation="test_matched")
+    assert "label -1 is outside 0..2" in str(caught.value)
+    with pytest.raises(DataError, match="data.test: mnli has no split test among: train, validation_matched"):
+        load({"name": "mnli"}, source="hub", name="mnli", config="mnli", test="test")
+
+
+def test_a_regression_as_the_hub_lays_it_out():
+    folder = write_hub_folder(Path("stsb"), "nyu-mll/glue", "stsb")
+    read = load({"name": "stsb"}, source="hub", name=str(folder), config="stsb", test="test")
+    assert (read.labels, read.range) == ([], (0.0, 5.0))
+    assert (min(read.splits["train"]["label"]), max(read.splits["train"]["label"])) == (0.0, 5.0)
+    assert "label" not in read.splits["test"].column_names
+
+
+def test_a_second_label_column_with_the_names_that_it_declares():
+    import datasets
+
+    names = [f"kind {number}" for number in (3, 1, 2)]
+    features = {"text": datasets.Value("string"), "coarse_label": datasets.Value("int64")}
+    features = datasets.Features({**features, "fine_label": datasets.ClassLabel(names=names)})
+    columns = {
+        "text": [f"lamp {n}" for n in range(12)],
+        "coarse_label": [0] * 12,
+        "fine_label": [n % 3 for n in range(12)],
+    }
+    Path("trec").mkdir()
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(columns, features=features).to_parquet(f"trec/{split}-00000-of-00001.parquet")
+    task = {"name": "trec", "labels": None}
+    read = load(task, source="hub", name="./trec", label="fine_label", validation=0.25)
+    assert read.labels == names
+    assert sorted(set(read.splits["test"]["label"])) == [0, 1, 2]
+
+
+def test_a_revision_reaches_the_hub(monkeypatch):
+    import datasets
+
+    asked = []
+    part = datasets.Dataset.from_dict({"text": ["a", "b"] * 5, "coarse_label": [0, 1] * 5})
+
+    def fake(name, config, revision):
+        asked.append((name, config, revision))
+        return {"train": part, "test": part}
+
+    monkeypatch.setattr(datasets, "load_dataset", fake)
+    load({"name": "trec"}, source="hub", validation=0.2)
+    load({"name": "trec"}, source="hub", validation=0.2, revision="main")
+    assert asked == [("CogComp/trec", None, "refs/convert/parquet"), ("CogComp/trec", None, "main")]
 
 
 @pytest.mark.parametrize(
