@@ -121,9 +121,16 @@ def test_pairs_and_regression():
 
 def test_a_range_that_is_not_given_is_that_of_train():
     write("train.csv", "sentence,label\na,-2\nb,7.5\n")
-    write("dev.csv", "sentence,label\na,9\n")
-    assert load({"metric": "spearman"}, train="train.csv", validation="dev.csv").range == (-2.0, 7.5)
-    assert load({"metric": "spearman"}, train="train.csv", validation="dev.csv", only=["validation"]).range == (-2, 7.5)
+    write("dev.csv", "sentence,label\na,7\n")
+    write("far.csv", "sentence,label\na,7\nb,9\n")
+    task = {"metric": "spearman"}
+    assert load(task, train="train.csv", validation="dev.csv").range == (-2.0, 7.5)
+    assert load(task, train="train.csv", validation="dev.csv", only=["validation"]).range == (-2, 7.5)
+    # else a run would be trained whose own recipe, which holds that range, refuses its validation split
+    with pytest.raises(DataError) as caught:
+        load(task, train="train.csv", validation="far.csv")
+    assert str(caught.value) == "far.csv:3: label 9 is outside -2..7.5; correct it, or set task.range"
+    assert load({**task, "range": [-2.0, 9.0]}, train="train.csv", validation="far.csv").range == (-2.0, 9.0)
 
 
 @pytest.mark.parametrize(
