@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-Weights = Annotated[list[Positive], Field(min_length=2)]
+Weights = Annotated[list[Positive], Field(min_length=1)]
 Files = str | Annotated[list[str], Field(min_length=1)]
 Split = Files | Annotated[float, Field(gt=0, lt=1)]
 

@@ -56,7 +56,7 @@ def _check_class_weights(recipe: Recipe) -> None:
         raise RecipeError("weighs classes, and this task is a regression", place=place, remedy="remove it")
     if isinstance(weights, list) and labels is not None and len(weights) != len(labels):
         raise RecipeError(
-            f"has {len(weights)} weights for {len(labels)} classes",
+            f"the weights are {len(weights)} and the classes {len(labels)}",
             place=place,
             remedy=f"give one for each of {listed(labels)}, in this order, or write balanced",
         )

@@ -460,6 +460,12 @@ FILES = "text, a non-empty list of text"
             "model.halting_bias must be auto or a number, not Infinity; write a finite number",
         ),
         ("model.encoder=3", "model.encoder must be text or a mapping, not 3"),
+        (
+            "training.class_weights=even",
+            'training.class_weights must be balanced, a non-empty list of numbers or null, not "even"',
+        ),
+        ("training.class_weights=[1, 0]", "training.class_weights.1 must be a number above 0, not 0"),
+        ("training.report_to=wandb", 'training.report_to must be a list of text, not "wandb"'),
         ("model.encoder={hiden_size: 3}", "model.encoder.hiden_size is unknown; did you mean hidden_size?"),
         (
             "model.encoder={hidden_size: a, dropout: 1}",

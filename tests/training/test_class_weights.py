@@ -89,7 +89,7 @@ def test_a_resumed_run_goes_on_with_its_weights_and_no_others(folder: Path) -> N
     [
         (
             ["training.class_weights=[1, 2, 3]"],
-            "training.class_weights: has 3 weights for 2 classes; give one for each of rare, usual, in this order, "
+            "training.class_weights: the weights are 3 and the classes 2; give one for each of rare, usual, in this order, "
             "or write balanced",
         ),
         (
