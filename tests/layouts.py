@@ -2,8 +2,8 @@
 
 The layouts are written down here by themselves, not read from the recipes or from the table of tasks, so that these are
 held to them: columns, splits, class names in the hub's order, and what stands for hidden labels. A layout is a folder
-of parquet files, one for each split, whose schema declares the classes; where a data set has several configurations,
-a README.md names the files of each.
+of parquet files, one for each split, whose schema declares the classes, and a README.md that names the files of each
+configuration; or a folder as the hub's own conversion to parquet leaves it, with a subfolder for each split.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Layout:
         splits: Its splits; those that start with `hidden:` hold no labels.
         numbers: Lowest and highest label where there are no classes.
         others: Columns that no recipe needs.
+        converted: Whether it is the hub's own conversion.
     """
 
     texts: tuple[str, ...]
@@ -35,6 +36,7 @@ class Layout:
     splits: tuple[str, ...]
     numbers: tuple[float, float] = (0.0, 5.0)
     others: tuple[str, ...] = ()
+    converted: bool = False
 
 
 def _glue(texts: str, classes: str, *, splits: str = "train validation hidden:test") -> Layout:
@@ -62,6 +64,7 @@ LAYOUTS: dict[tuple[str, str | None], Layout] = {
         ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"),
         ("train", "test"),
         others=("fine_label",),
+        converted=True,
     ),
 }
 WORDS = [
@@ -117,7 +120,6 @@ def write_hub_folder(folder: Path, name: str, config: str | None, *, train: int 
 
     layout = LAYOUTS[name, config]
     inner = folder / (config or "data")
-    inner.mkdir(parents=True)
     label = ClassLabel(names=list(layout.classes)) if layout.classes else Value("float32")
     features = Features(
         {
@@ -130,7 +132,14 @@ def write_hub_folder(folder: Path, name: str, config: str | None, *, train: int 
     for seed, entry in enumerate(layout.splits):
         split = entry.removeprefix("hidden:")
         columns = rows_of(layout, train if split == "train" else others, seed=seed, hidden=split != entry)
-        Dataset.from_dict(columns, features=features).to_parquet(inner / f"{split}-00000-of-00001.parquet")
+        file = (
+            folder / "default" / split / "0000.parquet"
+            if layout.converted
+            else inner / f"{split}-00000-of-00001.parquet"
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict(columns, features=features).to_parquet(file)
         lines += [f"  - split: {split}", f"    path: {inner.name}/{split}-*"]
-    (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
+    if not layout.converted:
+        (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
     return folder

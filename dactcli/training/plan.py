@@ -22,7 +22,8 @@ def describe_stages(recipe: Recipe) -> list[str]:
     Args:
         recipe: A complete recipe.
     """
-    return [_describe(stage) for stage in resolve_stages(recipe)]
+    weighed = "; classes weighed" if recipe.training.class_weights is not None else ""
+    return [_describe(stage) + weighed for stage in resolve_stages(recipe)]
 
 
 def check_plan(recipe: Recipe) -> None:

@@ -13,6 +13,8 @@ from support import Interrupt, train
 
 from dactcli.errors import RecipeError
 from dactcli.model.checkpoint import load_run
+from dactcli.recipe.load import load_recipe
+from dactcli.training.plan import describe_stages
 
 RARE = 12  # of 120 examples
 RECIPE = """
@@ -48,9 +50,15 @@ def share_of_rare(run: str) -> float:
         return float(loaded.model(**inputs, rule="full").logits.exp()[:, 0].mean())
 
 
+def stages_of(run: str) -> list[str]:
+    return describe_stages(load_recipe(Path(run) / "recipe.yaml"))
+
+
 def test_balanced_weights_have_mean_one_and_lift_the_rare_class(folder: Path) -> None:
     plain = train(folder, RECIPE)
     weighed = train(folder, RECIPE, "training.class_weights=balanced")
+    assert not any(line.endswith("; classes weighed") for line in stages_of(plain.run))
+    assert all(line.endswith("; classes weighed") for line in stages_of(weighed.run))
     model = load_run(Path(weighed.run)).model
     rare, usual = model.config.class_weights
     train_rare = round(RARE * 0.8)  # the draw takes each class in its share
