@@ -17,7 +17,16 @@ from typing import Any, TypeVar
 from dactcli.data import agreement
 from dactcli.data.files import describe
 from dactcli.errors import DataError, RecipeError, did_you_mean, listed
-from dactcli.recipe.schema import REGRESSION_METRICS, SPLITS, DataSection, Metric, Recipe, Section, TaskSection
+from dactcli.recipe.schema import (
+    REGRESSION_METRICS,
+    SPLITS,
+    DataSection,
+    Metric,
+    Recipe,
+    Section,
+    StageSection,
+    TaskSection,
+)
 
 BUILTIN = "agreement"
 HIDDEN = "-1"  # what GLUE writes for the labels that it keeps to itself
@@ -132,8 +141,32 @@ def complete(recipe: Recipe) -> Recipe:
     complete_source = {"builtin": _complete_builtin, "hub": _complete_hub, "files": _complete_files}[data.source]
     data = complete_source(data, known)
     recipe = _replace(recipe, task=_complete_task(task, known), data=data)
+    if recipe.model.keep_classifier:
+        recipe = _keeping(recipe)
     rules = recipe.evaluation.rules or _default_rules(recipe)
     return _replace(recipe, evaluation=_replace(recipe.evaluation, rules=rules))
+
+
+def _keeping(recipe: Recipe) -> Recipe:
+    """The recipe of an encoder whose classifier is kept: nothing is trained but the units."""
+    place, stages = "model.keep_classifier", recipe.training.stages
+    if not isinstance(recipe.model.encoder, str):
+        raise RecipeError(
+            "a fresh encoder has none", place=place, remedy="name a fine-tuned classifier as model.encoder"
+        )
+    if is_regression(recipe.task):
+        raise RecipeError("is for classes, and this task is a regression", place=place, remedy="set it to false")
+    if recipe.dact is None:
+        raise RecipeError("leaves nothing to train without the dact section", place=place, remedy="remove dact: null")
+    if recipe.model.layers is not None:
+        fault = "goes with the encoder's last layer, which model.layers may cut off"
+        raise RecipeError(fault, place=place, remedy="remove model.layers")
+    if "stages" not in recipe.training.model_fields_set:
+        stages = [StageSection(name="units")]
+    if any(stage.name != "units" for stage in stages):
+        fault = "leaves encoder and classifier as they are, and training.stages would train them"
+        raise RecipeError(fault, place=place, remedy="make every stage one of units, or leave training.stages out")
+    return _replace(recipe, training=_replace(recipe.training, stages=stages))
 
 
 def _complete_task(task: TaskSection, known: Task | None) -> TaskSection:

@@ -12,14 +12,16 @@ from transformers import set_seed
 from dactcli.data.agreement import vocabulary
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import Splits
-from dactcli.errors import DataError, RecipeError
-from dactcli.model.checkpoint import load_encoder, load_tokenizer
+from dactcli.errors import DataError, RecipeError, listed
+from dactcli.model.checkpoint import load_classifier, load_encoder, load_tokenizer
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
 from dactcli.model.encoders import family
+from dactcli.model.kept import KeptClassifier
 from dactcli.recipe.schema import Geometry, Recipe
 from dactcli.training.stages import resolve_stages
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -181,7 +183,7 @@ def build_model(
     """
     settings = _settings(recipe, labels, answer_range) | {"class_weights": class_weights}
     if isinstance(recipe.model.encoder, str):
-        encoder = load_encoder(recipe.model.encoder, recipe.model.layers)
+        encoder, kept = _pretrained(recipe, recipe.model.encoder, labels)
         longest = family(encoder.config.model_type).longest(encoder.config)
         if recipe.data.max_length > longest:
             raise RecipeError(
@@ -189,10 +191,37 @@ def build_model(
                 place="data.max_length",
                 remedy=f"set it to {longest} or less",
             )
-        return from_encoder(encoder, **settings)
+        return from_encoder(encoder, kept=kept, **settings)
     return DactForSequenceClassification(
         DactConfig(encoder_config=_fresh_config(recipe, recipe.model.encoder, tokenizer), **settings)
     )
+
+
+def _pretrained(recipe: Recipe, name: str, labels: list[str]) -> tuple[PreTrainedModel, KeptClassifier | None]:
+    """The pretrained encoder, and the classifier that it came with where that is kept."""
+    if not recipe.model.keep_classifier:
+        return load_encoder(name, recipe.model.layers), None
+    classifier = load_classifier(name)
+    encoder: PreTrainedModel = classifier.base_model
+    _check_labels([classifier.config.id2label[index] for index in range(classifier.config.num_labels)], labels)
+    return encoder, KeptClassifier(classifier)
+
+
+def _check_labels(known: list[str], labels: list[str]) -> None:
+    """Refuse a classifier whose classes are not the task's, in the task's order; LABEL_0 and so on name nothing."""
+    if len(known) != len(labels):
+        raise RecipeError(
+            f"the classifier knows {len(known)} classes and the data {len(labels)}",
+            place="model.keep_classifier",
+            remedy="name a classifier of this task",
+        )
+    nameless = all(name == f"LABEL_{index}" for index, name in enumerate(known))
+    if not nameless and [name.lower() for name in known] != [name.lower() for name in labels]:
+        raise RecipeError(
+            f"the classifier's classes are {listed(known)}, and the data's {listed(labels)}",
+            place="model.keep_classifier",
+            remedy=f"set task.labels: [{', '.join(known)}] if these are the same, or name a classifier of this task",
+        )
 
 
 def _fresh_config(recipe: Recipe, geometry: Geometry, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -18,8 +18,9 @@ class Stage:
         name: `joint`, `units` (the encoder stays as it is) or `encoder` (plain fine-tuning of the last layer).
         keys: Its training keys.
         loss: Its loss.
-        tau_delay: Share of its steps before tau acts. While all layers are at chance nothing speaks against
-            stopping at the first, and under Adam even the smallest price closes its unit for good.
+        tau_delay: Share of its steps before tau acts; 0 where an earlier stage taught the layers. While all layers
+            are at chance nothing speaks against stopping at the first, and under Adam even the smallest price closes
+            its unit for good.
     """
 
     number: int
@@ -62,7 +63,8 @@ def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None)
         if recipe.dact is None or section.name == "encoder":
             objective = "last"
         loss = replace(base, objective=objective, tau=float(tau or 0.0))
-        delay = recipe.dact.tau_delay if recipe.dact is not None and section.name == "joint" else 0.0
+        taught = any(earlier.name != "encoder" for earlier in recipe.training.stages[: number - 1])
+        delay = recipe.dact.tau_delay if recipe.dact is not None and not taught else 0.0
         stages.append(Stage(number, section.name, TrainingKeys(**{**common, **given}), loss, delay))
     return stages
 
