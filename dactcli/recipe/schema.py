@@ -143,7 +143,7 @@ class ModelSection(Section):
 
 
 class DactSection(Section):
-    """The loss: shared/design terms, L = NLL(a_N, label) + tau * ponder cost, and what goes with it."""
+    """The loss, L = NLL(a_N, label) + tau * ponder cost, and what goes with it."""
 
     tau: NonNegative | None = 0.05
     """Price of a layer. null: no DACT loss, the layers alone are trained."""
