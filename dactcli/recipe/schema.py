@@ -194,7 +194,7 @@ class TrainingKeys(Section):
     """Largest norm of the gradient."""
     accumulate: PositiveInt = 1
     """Batches per optimizer step."""
-    mask_tokens: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    mask_tokens: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the tokens that each step hides."""
 
 
