@@ -15,6 +15,8 @@ import torch
 from docs_world import ROOT, SHORT, Command, blocks, commands, pages, write_world
 from support import dact
 
+from dactcli.profiling.geometry import GEOMETRIES
+
 # commands that are run elsewhere, because they make environments, train for minutes or serve until they are stopped
 ELSEWHERE = {
     "scripts/install": ".ci/run",
@@ -33,6 +35,7 @@ def world(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     write_world(tmp_path, tiny_run)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setitem(GEOMETRIES, "bert-base", ("bert", 12, 32, 2))  # of its depth, and small
     return tmp_path
 
 

@@ -25,7 +25,11 @@ WHAT, ASKED = "What is judged", "What is asked"  # headings of the options
 def evaluate(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Run folders or saved models; runs/latest without any.", metavar="[RUN]..."),
+        typer.Argument(
+            help="Run folders or saved models; runs/latest without any.",
+            metavar="[RUN]...",
+            autocompletion=options.runs,
+        ),
     ] = None,
     split: Annotated[
         str | None,
@@ -47,6 +51,7 @@ def evaluate(
             "--rule",
             help="Halting rule; may be repeated. The recipe's without.",
             metavar="NAME[:VALUE]",
+            autocompletion=options.rules,
             rich_help_panel=WHAT,
         ),
     ] = None,

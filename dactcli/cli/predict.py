@@ -18,6 +18,8 @@ EXAMPLE = """Examples: dact predict reviews.csv --output answers.jsonl --text re
 
 cat sentences.txt | dact predict - --rule exact"""
 
+READ = "What is read"  # heading of the options
+
 
 def predict(
     source: Annotated[
@@ -31,14 +33,20 @@ def predict(
             help="A .jsonl, .csv or .parquet file; JSON lines on standard output without.",
             metavar="FILE",
             dir_okay=False,
+            rich_help_panel=options.SHOWN,
         ),
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="Column of the text; the recipe's without.", metavar="COLUMN")
+        str | None,
+        typer.Option(help="Column of the text; the recipe's without.", metavar="COLUMN", rich_help_panel=READ),
     ] = None,
     pair_column: Annotated[
         str | None,
-        typer.Option(help="Column of the second text, for models of pairs; the recipe's without.", metavar="COLUMN"),
+        typer.Option(
+            help="Column of the second text, for models of pairs; the recipe's without.",
+            metavar="COLUMN",
+            rich_help_panel=READ,
+        ),
     ] = None,
     kind: Annotated[
         str | None,
@@ -46,14 +54,19 @@ def predict(
             "--format",
             help="What INPUT is, where its name does not say: csv, tsv, jsonl, parquet or txt.",
             metavar="KIND",
+            rich_help_panel=READ,
         ),
     ] = None,
     rule: options.RuleName = None,
     max_layers: Annotated[
         int | None, typer.Option(min=1, help="No example runs more layers than this.", metavar="N")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted output.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted output.", rich_help_panel=options.SHOWN)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an output that is there.", rich_help_panel=options.SHOWN)
+    ] = False,
     device: options.Device = "auto",
 ) -> None:
     """Answer the texts of a file or of standard input, in order, however many there are."""
