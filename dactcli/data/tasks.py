@@ -1,8 +1,8 @@
 """What is known about a task by its name, the recipe completed with it, and what its labels mean.
 
-The GLUE tasks (Wang et al. 2018, https://gluebenchmark.com) bring their columns, class names in GLUE's order,
-metric and hub address; `agreement` is generated (`dactcli.data.agreement`). Any other name is a plain
-classification task. What the user wrote always stands.
+The GLUE tasks (Wang et al. 2018, https://gluebenchmark.com), AG News, IMDB and TREC bring their columns, class names
+in the hub's order, metric, splits and hub address; `agreement` is generated (`dactcli.data.agreement`). Any other name
+is a plain classification task. What the user wrote always stands.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from dactcli.data import agreement
 from dactcli.data.files import describe
-from dactcli.errors import DataError, RecipeError, did_you_mean
+from dactcli.errors import DataError, RecipeError, did_you_mean, listed
 from dactcli.recipe.schema import REGRESSION_METRICS, SPLITS, DataSection, Metric, Recipe, Section, TaskSection
 
 BUILTIN = "agreement"
@@ -29,8 +29,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 class Task:
     """A known task: its columns, classes, metric, and where the hub keeps it.
 
-    `labels` is None for regression, `range` for classification; `validation` names the hub split, since MNLI
-    has two.
+    `labels` is None for regression, `range` for classification. `validation` names the hub's split, since MNLI has
+    two, or is the fraction of train that stands in where the hub has none; `test` is a split whose labels are public.
     """
 
     name: str
@@ -42,7 +42,9 @@ class Task:
     range: tuple[float, float] | None = None
     hub_name: str | None = None
     hub_config: str | None = None
-    validation: str = "validation"
+    hub_revision: str | None = None
+    validation: str | float = "validation"
+    test: str | None = None
 
 
 def _glue(name: str, text: str, text_pair: str | None, labels: str, **known: Any) -> Task:
@@ -75,6 +77,32 @@ TASKS: dict[str, Task] = {
         _glue("qnli", "question", "sentence", "entailment not_entailment"),
         _glue("rte", "sentence1", "sentence2", "entailment not_entailment"),
         _glue("wnli", "sentence1", "sentence2", "not_entailment entailment"),
+        Task(
+            name="ag_news",
+            text="text",
+            labels=("World", "Sports", "Business", "Sci/Tech"),
+            hub_name="fancyzhx/ag_news",
+            validation=0.1,
+            test="test",
+        ),
+        Task(
+            name="imdb",
+            text="text",
+            labels=("neg", "pos"),
+            hub_name="stanfordnlp/imdb",
+            validation=0.1,
+            test="test",
+        ),
+        Task(
+            name="trec",
+            text="text",
+            label="coarse_label",
+            labels=("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"),
+            hub_name="CogComp/trec",
+            hub_revision="refs/convert/parquet",  # its main branch is a loading script, which datasets no longer runs
+            validation=0.1,
+            test="test",
+        ),
         Task(name=BUILTIN, labels=tuple(agreement.LABELS)),
     )
 }
@@ -89,7 +117,7 @@ def complete(recipe: Recipe) -> Recipe:
     """Fill in what the task's name implies and the user left out.
 
     Columns, class names, metric, range, hub address and splits, and the rules to evaluate. Completing twice
-    changes nothing. GLUE hides the labels of its test splits, so a hub task gets no test split unless one is
+    changes nothing. GLUE hides the labels of its test splits, so its tasks get no test split unless one is
     named.
 
     Raises:
@@ -140,13 +168,16 @@ def _complete_builtin(data: DataSection, known: Task | None) -> DataSection:
 
 def _complete_hub(data: DataSection, known: Task | None) -> DataSection:
     if known and known.hub_name and data.name in (None, known.hub_name):
-        data = _fill(_replace(data, name=known.hub_name), config=known.hub_config)
+        address = {"config": known.hub_config, "revision": known.hub_revision}
+        data = _fill(_replace(data, name=known.hub_name), **address)
     if data.name is None:
         names = ", ".join(name for name, task in TASKS.items() if task.hub_name)
         remedy = f"name a data set of the hub, a folder, or one of these as task.name: {names}"
         raise RecipeError("is missing", place="data.name", remedy=remedy)
     data = _replace(data, train=data.train or "train")
-    return _fill(data, validation=known.validation if known else "validation")
+    if known is None:
+        return _fill(data, validation="validation")
+    return _fill(data, validation=known.validation, test=known.test)
 
 
 def _complete_files(data: DataSection, known: Task | None) -> DataSection:
@@ -209,7 +240,7 @@ class Scale:
             return self.index[key]
         if _INTEGER.fullmatch(key) and not self._named_by_integers:
             fault = f"label {key} is outside 0..{len(self.labels) - 1}"
-            raise DataError(fault, remedy=f"these stand for {', '.join(self.labels)}")
+            raise DataError(fault, remedy=f"these stand for {listed(self.labels)}")
         raise DataError(f"label {key!r} is unknown", remedy=did_you_mean(key, self.labels))
 
     def _number(self, key: str) -> float:

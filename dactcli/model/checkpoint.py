@@ -269,6 +269,7 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
             raise ArtefactError(
                 f"{key} is {config[key]!r}", place=str(path), remedy=f"it must be one of {', '.join(values)}"
             )
+    _screen_class_weights(config, path)
     names, bounds, rule = config.get("id2label"), config.get("answer_range"), config.get("rule")
     if names is not None and (not isinstance(names, dict) or set(names) != {str(n) for n in range(len(names))}):
         raise ArtefactError("id2label does not number the classes from 0", place=str(path), remedy="save it again")
@@ -283,6 +284,17 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
                 certainty=bool(config.get("certainty")),
                 place=f"{path}: rule",
             )
+
+
+def _screen_class_weights(config: dict[str, Any], path: Path) -> None:
+    weights, classes = config.get("class_weights"), len(config.get("id2label") or (0, 1))  # transformers' own default
+    if weights is None:
+        return
+    numbers = isinstance(weights, list) and all(type(weight) in (int, float) and weight > 0 for weight in weights)
+    if not numbers or len(weights) != classes:
+        raise ArtefactError(
+            "class_weights does not give each class a number above 0", place=str(path), remedy="save it again"
+        )
 
 
 def _screen_encoder(config: dict[str, Any], path: Path) -> None:

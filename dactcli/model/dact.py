@@ -5,6 +5,7 @@ B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -41,6 +42,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         layer_loss_weight: Factor of the layer losses.
         detach: Whether the DACT loss leaves the layers' answers alone.
         distill: Factor of the distillation from the last layer.
+        class_weights: Factor of an example's NLL by its class [C]; None for 1.
         **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
     """
 
@@ -65,6 +67,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         layer_loss_weight: float = 1.0,
         detach: bool = True,
         distill: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if encoder_config is None:
@@ -84,6 +87,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         self.tau, self.ponder = tau, ponder
         self.layer_loss, self.layer_loss_weight = layer_loss, layer_loss_weight
         self.detach, self.distill = detach, distill
+        self.class_weights = list(class_weights) if class_weights is not None else None
         super().__init__(**kwargs)
 
     @property
@@ -161,6 +165,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             layer_loss_weight=config.layer_loss_weight,
             detach=config.detach,
             distill=config.distill,
+            class_weights=tuple(config.class_weights) if config.class_weights is not None else None,
         )
         self.post_init()
 

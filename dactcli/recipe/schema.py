@@ -20,6 +20,7 @@ Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Weights = Annotated[list[Positive], Field(min_length=2)]
 Files = str | Annotated[list[str], Field(min_length=1)]
 Split = Files | Annotated[float, Field(gt=0, lt=1)]
 
@@ -59,6 +60,7 @@ class DataSection(Section):
     source: Literal["builtin", "hub", "files"]
     name: str | None = None
     config: str | None = None
+    revision: str | None = None  # hub: a branch, tag or commit of the data set
     train: Files | None = None
     validation: Split | None = None
     calibration: Split | None = None
@@ -163,6 +165,8 @@ class TrainingSection(TrainingKeys):
     """How the model is trained: one or more stages with the transformers Trainer."""
 
     stages: Annotated[list[StageSection], Field(min_length=1)] = [StageSection(name="joint")]
+    class_weights: Literal["balanced"] | Weights | None = None  # in the labels' order; scaled to mean 1 over train
+    report_to: list[str] = ["tensorboard"]  # trackers, by transformers' names
     seed: Count = 0
     save_steps: PositiveInt | None = None
     log_steps: PositiveInt = 20

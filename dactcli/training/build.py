@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,32 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
             place="training.mask_tokens",
             remedy="set it to 0",
         )
-    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
+    weights = class_weights(recipe, splits.splits["train"]["label"][:], classes=len(splits.labels))
+    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range, class_weights=weights)
     return Built(model, tokenizer, encoded)
+
+
+def class_weights(recipe: Recipe, labels: Sequence[int], *, classes: int) -> list[float] | None:
+    """What the recipe's class weights come to on its train split: numbers whose mean over the examples is 1.
+
+    So the loss keeps its scale beside the price of a layer, whatever the classes' shares. A class without examples
+    weighs as if it had one.
+
+    Args:
+        recipe: A complete recipe.
+        labels: The classes of the examples of train.
+        classes: C.
+
+    Returns:
+        A weight for each class; None where the recipe has no class weights.
+    """
+    wish = recipe.training.class_weights
+    if wish is None:
+        return None
+    counts = Counter(labels)
+    given = [1 / max(counts[number], 1) for number in range(classes)] if wish == "balanced" else wish
+    total = sum(given[number] * count for number, count in counts.items())
+    return [weight * len(labels) / total for weight in given]
 
 
 def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> Tokenizer:
@@ -141,6 +165,7 @@ def build_model(
     *,
     labels: list[str],
     answer_range: tuple[float, float] | None,
+    class_weights: list[float] | None,
 ) -> DactForSequenceClassification:
     """The untrained model: a pretrained encoder or a fresh one, with fresh units.
 
@@ -149,11 +174,12 @@ def build_model(
         tokenizer: Its tokenizer.
         labels: Class names in order; empty for regression.
         answer_range: Lowest and highest answer of a regression, None for classes.
+        class_weights: Factor of an example's loss by its class; None for 1.
 
     Raises:
         ArtefactError: The pretrained encoder cannot be loaded.
     """
-    settings = _settings(recipe, labels, answer_range)
+    settings = _settings(recipe, labels, answer_range) | {"class_weights": class_weights}
     if isinstance(recipe.model.encoder, str):
         encoder = load_encoder(recipe.model.encoder, recipe.model.layers)
         longest = family(encoder.config.model_type).longest(encoder.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dactcli.model.loss import LossSettings, Objective
@@ -39,16 +40,19 @@ class Stage:
         return f"{self.number}-{self.name}"
 
 
-def resolve_stages(recipe: Recipe) -> list[Stage]:
+def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None) -> list[Stage]:
     """What the recipe's stages come to, each with its own keys over those of the whole training.
 
     Args:
         recipe: A complete recipe.
+        class_weights: What its class weights come to on its data (`build.class_weights`), for the loss.
     """
     common = {name: getattr(recipe.training, name) for name in TrainingKeys.model_fields}
     base = LossSettings()
     if recipe.dact is not None:
         base = LossSettings(**{"tau": 0.0, **recipe.dact.model_dump(exclude={"tau", "tau_delay"})})
+    if class_weights is not None:
+        base = replace(base, class_weights=tuple(class_weights))
     stages = []
     for number, section in enumerate(recipe.training.stages, start=1):
         own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}

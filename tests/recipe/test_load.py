@@ -251,7 +251,7 @@ SYNTAX = "check the indentation, brackets and quotes up to here"
         ("a: &a [*a]", "sst2.yaml:1: this is over 20 levels deep with its aliases expanded"),
         ("a: &a {b: *a}", "sst2.yaml:1: this is over 20 levels deep with its aliases expanded"),
         ("a: &a [*a, *a, *a]", "sst2.yaml:1: this is over 20 levels deep with its aliases expanded"),
-        (BOMB, "sst2.yaml:1: this is more than 10000 values with its aliases expanded"),
+        (BOMB, "sst2.yaml:1: this is more than 30000 values with its aliases expanded"),
         ("a: 1\na: 2", "sst2.yaml:2: a is given twice, first on line 1; keep one of them"),
         (
             SMALL + "dact:\n  tau: 1\n\n  'tau': 2",
@@ -269,12 +269,12 @@ SYNTAX = "check the indentation, brackets and quotes up to here"
         ("a: 1\nb: *c", f"sst2.yaml:2: this is not valid YAML: found undefined alias 'c'; {SYNTAX}"),
         ("a: b: c", f"sst2.yaml:1: this is not valid YAML: mapping values are not allowed here; {SYNTAX}"),
         (
-            b"x" * ((256 << 10) + 1),
-            "sst2.yaml: the file is larger than 256 KiB; name a recipe, not a data file",
+            b"x" * ((2 << 20) + 1),
+            "sst2.yaml: the file is larger than 2 MiB; name a recipe, not a data file",
         ),
         (
             "a:\n" + "- b\n" * 60_000,
-            "sst2.yaml:19999: this is more than 10000 values; name a recipe, not a data file",
+            "sst2.yaml:59999: this is more than 30000 values; name a recipe, not a data file",
         ),
     ],
 )
