@@ -14,8 +14,9 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -28,8 +29,9 @@ T = TypeVar("T")
 
 STARTED_BY = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what the launchers set
 PATIENCE = timedelta(days=7)  # process 0 may wait long for standard input; if one dies, the launcher ends the others
-GRACE = timedelta(seconds=2)  # for process 0 to fail as well, and to say why
-FAILED, SAID = "dact/failed", "dact/said"  # keys of the store: the first exit code, how many have said why
+GRACE = 2.0  # seconds for process 0 to fail as well, and to say why
+# keys of the store: the first exit code; whether a process wants to say why, and whether it has
+FAILED, CLAIMED, SAID = "dact/failed", "dact/claimed", "dact/said"
 BROKEN = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|store", re.IGNORECASE)
 
 
@@ -225,34 +227,53 @@ def settle(error: DactError | None) -> None:
         raise found
 
 
-def fail(code: int) -> bool:
+@contextmanager
+def failing(code: int) -> Iterator[bool]:
     """Tell the group that this process ends with an error, so that the others end with the same code.
 
     Args:
         code: Its exit code.
 
-    Returns:
-        Whether it is this process that must say why: process 0 where it fails as well, else the first that fails.
+    Yields:
+        Whether it is this process that must say why: process 0 where it fails as well, else the first that fails. The
+        others do not leave before it is said, because the launcher ends all when one leaves.
     """
     if not launched():
-        return True
-    if _Group.store is None:
-        return launched_rank() == 0  # nothing was shared yet, so all have read the same and fail alike
+        yield True
+    elif _Group.store is None:  # nothing was shared yet: all have read the same command line, and fail alike
+        if launched_rank():
+            time.sleep(GRACE)
+        yield not launched_rank()
+    else:
+        speaks = _speaks(code)
+        yield speaks
+        _set(SAID) if speaks else _soon(SAID)
+
+
+def _speaks(code: int) -> bool:
     try:
         _Group.store.compare_set(FAILED, "", str(code))
-        if launched_rank() and _said_soon():
+        if launched_rank() and _soon(CLAIMED):
             return False
-        return bool(_Group.store.add(SAID, 1) == 1)
+        return bool(_Group.store.add(CLAIMED, 1) == 1)
     except RuntimeError:  # the store is gone with the process that kept it
         return True
 
 
-def _said_soon() -> bool:
-    try:
-        _Group.store.wait([SAID], GRACE)
-    except RuntimeError:
-        return False
-    return True
+def _set(key: str) -> None:
+    with suppress(RuntimeError):
+        _Group.store.set(key, "")
+
+
+def _soon(key: str) -> bool:
+    """Whether a key of the store is set, or soon will be."""
+    until = time.monotonic() + GRACE
+    with suppress(RuntimeError):
+        while time.monotonic() < until:
+            if _Group.store.check([key]):
+                return True
+            time.sleep(0.02)
+    return False
 
 
 def failure() -> int | None:
@@ -269,6 +290,4 @@ def lost(error: Exception) -> ResourceError | None:
     """What a library's error says of the group: that a process is gone; None where it says something else."""
     if not launched() or not BROKEN.search(str(error)):
         return None
-    return ResourceError(
-        "another process of the group is gone", remedy="see what the launcher says of it, and --resume"
-    )
+    return ResourceError("another process of the group is gone", remedy="see what the launcher says of it")

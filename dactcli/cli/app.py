@@ -54,18 +54,14 @@ class DactGroup(TyperGroup):
         except DactError as error:
             raise _leave(error) from None
         except KeyboardInterrupt:
-            if group.fail(130) and ctx.invoked_subcommand == "finetune":
-                from dactcli.report.console import print_notice
-
-                print_notice("interrupted; the same command with --resume goes on from the last checkpoint")
-            raise typer.Exit(130) from None
+            raise _interrupted(ctx.invoked_subcommand) from None
         except typer.Exit:
             raise
         except Exception as error:
             scarce = _resource_error(error)
             if scarce is None:
-                group.fail(DactError.exit_code)
-                raise
+                with group.failing(DactError.exit_code):  # with the traceback, from whichever process
+                    raise
             raise _leave(scarce) from None
 
 
@@ -78,11 +74,22 @@ def _leave(error: DactError) -> typer.Exit:
     from dactcli.report.console import print_error
 
     code = group.failure() or error.exit_code
-    if group.fail(code):
-        # process 0 may be well, and only told to end: then this process, whose screen is off, has to say why
-        with redirect_stderr(sys.__stderr__) if group.launched_rank() else nullcontext():
-            print_error(error)
+    with group.failing(code) as speaks:
+        if speaks:
+            # process 0 may be well, and only told to end: then this process, whose screen is off, has to say why
+            with redirect_stderr(sys.__stderr__) if group.launched_rank() else nullcontext():
+                print_error(error)
     return typer.Exit(code)
+
+
+def _interrupted(command: str | None) -> typer.Exit:
+    """Say how to go on after Ctrl-C outside a training's steps."""
+    with group.failing(130) as speaks:
+        if speaks and command == "finetune":
+            from dactcli.report.console import print_notice
+
+            print_notice("interrupted; the same command with --resume goes on from the last checkpoint")
+    return typer.Exit(130)
 
 
 def _usage_error(error: Any) -> UsageError:
