@@ -69,7 +69,7 @@ def together() -> Iterator[None]:
     """Share what is done inside among the processes that were started; all of them must come here.
 
     Raises:
-        UsageError: The launcher asks for FSDP.
+        UsageError: The launcher asks for an engine that splits the model.
     """
     if _Group.sharing or not launched():
         yield
@@ -94,8 +94,13 @@ def _meet() -> None:
 
     store, rank, world = next(rendezvous("env://"))
     _Group.store = store
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
-        raise UsageError("FSDP is asked for, and dact keeps the whole model on every process", remedy="use DDP")
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true":
+            raise UsageError(
+                f"accelerate is told to use {name}, and every process of dact holds the whole model",
+                place="accelerate launch",
+                remedy="use --multi_gpu",
+            )
     if not distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=world)

@@ -213,9 +213,10 @@ class DactTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """The model's own loss; keeps the last outputs for `depth`."""
         out = model(**inputs)
-        if self.weight and out.halting is not None and self.stage.loss.objective == "dact":
-            answers = self.model.layer_answer(out.layer_logits.detach())
-            self.recent.append((answers, out.halting.detach()))
+        if out.halting is not None and self.stage.loss.objective == "dact":
+            rows = len(group.share(self.positions))  # a row that is computed with weight 0 is another process's
+            answers = self.model.layer_answer(out.layer_logits[:rows].detach())
+            self.recent.append((answers, out.halting[:rows].detach()))
         loss = out.loss if self.weight == 1 else out.loss * self.weight
         return (loss, out) if return_outputs else loss
 
@@ -327,7 +328,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         if rule is None:
             return None
         totals = torch.zeros(2 + self.model.units.layers, dtype=torch.float64)  # examples, layers, weights
-        for y, h in self.recent:
+        for y, h in (batch for batch in self.recent if len(batch[0])):
             exits, weights_sum = decide(rule, y, h).exit_layer.sum(), halting_weights(h).double().sum(0)
             totals += torch.cat([torch.tensor([len(h), float(exits)]), weights_sum.cpu()])
         examples, layers, *weights = group.add(totals).tolist()

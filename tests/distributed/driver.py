@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,12 @@ def lost_in_step(step: int) -> None:
     """As the kernel ends a process when memory is short."""
     from dactcli.training.trainer import DactTrainer
 
+    before = DactTrainer.training_step
+
     def training_step(self: Any, *args: Any) -> Any:
-        os.kill(os.getpid(), 9)
+        if self.state.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return before(self, *args)
 
     DactTrainer.training_step = training_step
 
