@@ -32,7 +32,7 @@ PATIENCE = timedelta(days=7)  # process 0 may wait long for standard input; if o
 GRACE = 2.0  # seconds for process 0 to fail as well, and to say why
 # keys of the store: the first exit code; whether a process wants to say why, and whether it has
 FAILED, CLAIMED, SAID = "dact/failed", "dact/claimed", "dact/said"
-BROKEN = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|store", re.IGNORECASE)
+BROKEN = re.compile(r"gloo|nccl|TCPStore|connection (closed|reset)|broken pipe", re.IGNORECASE)
 
 
 class _Group:
@@ -293,6 +293,6 @@ def failure() -> int | None:
 
 def lost(error: Exception) -> ResourceError | None:
     """What a library's error says of the group: that a process is gone; None where it says something else."""
-    if not launched() or not BROKEN.search(str(error)):
+    if not launched() or not isinstance(error, RuntimeError) or not BROKEN.search(str(error)):
         return None
     return ResourceError("another process of the group is gone", remedy="see what the launcher says of it")

@@ -329,8 +329,8 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             return None
         totals = torch.zeros(2 + self.model.units.layers, dtype=torch.float64)  # examples, layers, weights
         for y, h in (batch for batch in self.recent if len(batch[0])):
-            exits, weights_sum = decide(rule, y, h).exit_layer.sum(), halting_weights(h).double().sum(0)
-            totals += torch.cat([torch.tensor([len(h), float(exits)]), weights_sum.cpu()])
+            exits, weights_sum = decide(rule, y, h).exit_layer.sum(), halting_weights(h).cpu().double().sum(0)
+            totals += torch.cat([torch.tensor([len(h), float(exits)]), weights_sum])
         examples, layers, *weights = group.add(totals).tolist()
         return (layers / examples, [weight / examples for weight in weights]) if examples else None
 
