@@ -24,6 +24,8 @@ ELSEWHERE = {
     "scripts/test": ".ci/run",
     "scripts/quickstart": "tests/slow/test_quickstart.py",
     "tensorboard": "tests/slow/test_tensorboard.py",
+    "torchrun": "tests/distributed/test_processes.py",
+    "accelerate": "tests/distributed/test_stopping.py",
 }
 SHELL = ("source", "cd", "git", "pip")  # the reader's own shell; nothing of ours to run
 PYTHON = ("python", ".venv/bin/python")

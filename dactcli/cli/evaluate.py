@@ -110,6 +110,10 @@ def evaluate(
 
 
 def _show(results: list[EvalResult], plots: Path | None, *, as_json: bool, output: Path | None) -> None:
+    from dactcli import group
+
+    if not group.is_main():
+        return
     documents = [result.to_json() for result in results]
     options.emit(documents if len(documents) > 1 else documents[0], as_json=as_json, output=output)
     if not as_json:
@@ -188,11 +192,14 @@ def _compare(
     as_json: bool,
     output: Path | None,
 ) -> None:
+    from dactcli import group
     from dactcli.cli.compare import compare_runs
     from dactcli.report.comparison import render_comparison
     from dactcli.report.console import results as console
 
     comparison = compare_runs(paths, split=split, data=data, device=device, batch_size=batch_size)
+    if not group.is_main():
+        return
     options.emit(comparison.to_json(), as_json=as_json, output=output)
     if plots is not None:
         from dactcli.report.plots import write_curves

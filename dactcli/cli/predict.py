@@ -72,6 +72,7 @@ def predict(
     """Answer the texts of a file or of standard input, in order, however many there are."""
     import sys
 
+    from dactcli import group
     from dactcli.data.stream import KINDS, open_stream
     from dactcli.errors import UsageError, did_you_mean
 
@@ -79,6 +80,9 @@ def predict(
         raise UsageError("is about a file", place="--resume" if resume else "--overwrite", remedy="add --output FILE")
     if kind is not None and kind not in KINDS:
         raise UsageError(f"{kind!r} is unknown", place="--format", remedy=did_you_mean(kind, KINDS))
+    if not group.is_main():
+        _help_out(run, device, rule, max_layers)
+        return
     with open_stream(source, kind, sys.stdin.buffer) as stream:
         opened = options.open_run(run, device)
         chosen = _rule(opened, rule, max_layers)
@@ -88,6 +92,23 @@ def predict(
         from dactcli.report.console import print_notice
 
         print_notice(f"{written:,} predictions in {answers} (rule {chosen})")
+
+
+def _help_out(path: Path | None, device: str, rule: str | None, max_layers: int | None) -> None:
+    """Predict with process 0, which alone reads and writes."""
+    from dactcli.prediction.shared import help_out
+
+    opened = options.open_run(path, device)
+    help_out(_answer(opened, _rule(opened, rule, max_layers)))
+
+
+def _answer(run: Run, rule: Rule) -> Any:
+    """What predicts a list of texts."""
+    from functools import partial
+
+    from dactcli.prediction.predict import predict_texts
+
+    return partial(predict_texts, run.model, run.tokenizer, rule=rule)
 
 
 def _rule(run: Run, rule: str | None, max_layers: int | None) -> Rule:
@@ -137,15 +158,12 @@ def _write(
 
     from dactcli.model.checkpoint import weights_digest
     from dactcli.prediction.files import Output, lines_of, write_lines
-    from dactcli.prediction.predict import predict_texts
+    from dactcli.prediction.shared import helped
 
     first, second = columns
-
-    def answer(texts: list[str], pairs: list[str] | None) -> Any:
-        return predict_texts(run.model, run.tokenizer, texts, pairs, rule=rule)
-
     if path is None:
-        return write_lines(_shown(lines_of(stream, answer, text=first, pair=second), stream, 0), sys.stdout)
+        with helped(_answer(run, rule)) as answer:
+            return write_lines(_shown(lines_of(stream, answer, text=first, pair=second), stream, 0), sys.stdout)
     facts = {
         "input": stream.name,
         "bytes": stream.size,
@@ -155,7 +173,7 @@ def _write(
     }
     output = Output(path, facts)
     there = output.begin(resume=resume, overwrite=overwrite)
-    with output.append() as file:
+    with output.append() as file, helped(_answer(run, rule)) as answer:
         windows = lines_of(stream, answer, text=first, pair=second, skip=there)
         written = write_lines(_shown(windows, stream, there), file)
     output.finish()
