@@ -335,7 +335,7 @@ def _screen_values(config: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Keep transformers' bars of weights loaded and written off the screen; who wanted its bars has them again afterwards."""
+    """Keep transformers' bars of weights loaded and written off the screen; who wanted them has them again after."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
