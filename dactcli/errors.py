@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MOST_NAMES = 30  # of a task with thousands of classes a sentence cannot name all
+
 
 class DactError(Exception):
     """Base of all errors that are reported in one sentence: place, fault, remedy.
@@ -95,10 +97,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         known: The names that would have been understood.
 
     Returns:
-        `did you mean X?` when one is close, else `known: A, B, C`.
+        `did you mean X?` when one is close, else `known: A, B, C`, as `listed` has it.
     """
     from difflib import get_close_matches
 
     names = list(known)
     near = get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+    return f"did you mean {near[0]}?" if near else f"known: {listed(names)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a sentence: all of them, but of more than `MOST_NAMES` the first ones and how many more."""
+    whole = list(names)
+    more = len(whole) - MOST_NAMES
+    return ", ".join(whole) if more <= 0 else f"{', '.join(whole[:MOST_NAMES])} and {more:,} more"

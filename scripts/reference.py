@@ -11,7 +11,8 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -66,21 +67,21 @@ def _option(parameter: Any) -> str:
 
 
 def recipe_keys() -> str:
-    """Every key with its default and what it means."""
-    parts = [MADE, "# Recipe keys\n", (schema.__doc__ or "").split("\n\n", 1)[1].strip() + "\n"]
-    for name, section in SECTIONS.items():
-        parts.append(f"## {name}\n\n{section.__doc__}\n\n| key | default | meaning |\n| --- | --- | --- |")
-        parts += [_key(name, key, field, section) for key, field in section.model_fields.items()]
-        parts.append("")
+    """Every key with the values that it takes, its default and what it means."""
+    about = (schema.__doc__ or "").split("\n\n", 1)[1].strip()
+    parts = [MADE, "# Recipe keys\n", about + "\n"]
+    parts += [_table(name, section) for name, section in SECTIONS.items()]
     keys = ", ".join(f"`{key}`" for key in schema.StageSection.model_fields if key != "name")
-    parts.append(
-        f"## training.stages\n\n{schema.StageSection.__doc__} `name` is `joint`, `units` or `encoder`; it may set {keys}.\n"
-    )
-    parts.append(
-        f"## model.encoder as a geometry\n\n{schema.Geometry.__doc__}\n\n| key | default | meaning |\n| --- | --- | --- |"
-    )
-    parts += [_key("model.encoder", key, field, schema.Geometry) for key, field in schema.Geometry.model_fields.items()]
-    return "\n".join(parts) + "\n"
+    stage = f"{schema.StageSection.__doc__} `name` is `joint`, `units` or `encoder`; it may set {keys}."
+    parts.append(f"## training.stages\n\n{stage}\n")
+    parts.append(_table("model.encoder", schema.Geometry, heading="model.encoder as a geometry"))
+    return "\n".join(parts)
+
+
+def _table(name: str, section: type[BaseModel], *, heading: str | None = None) -> str:
+    rows = [_key(name, key, field, section) for key, field in section.model_fields.items()]
+    head = "| key | values | default | meaning |\n| --- | --- | --- | --- |"
+    return "\n".join([f"## {heading or name}\n\n{section.__doc__}\n", head, *rows, ""])
 
 
 def _key(section: str, key: str, field: Any, owner: type[BaseModel]) -> str:
@@ -88,7 +89,23 @@ def _key(section: str, key: str, field: Any, owner: type[BaseModel]) -> str:
         raise SystemExit(f"{owner.__name__}.{key} has no docstring; say there what it means")
     default = "required" if field.default is PydanticUndefined else _plain(field.default)
     meaning = " ".join(field.description.split()).replace("|", "\\|")
-    return f"| `{section}.{key}` | {default} | {meaning} |"
+    return f"| `{section}.{key}` | {_values(field.annotation)} | {default} | {meaning} |"
+
+
+def _values(kind: Any) -> str:
+    """The values of a type, in words."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _values(inside[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inside)
+    if origin in (Union, UnionType):
+        return ", ".join(dict.fromkeys(_values(one) for one in inside))
+    if origin is list:
+        return f"list of {_values(inside[0])}"
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "mapping"
+    return {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", type(None): "`null`"}[kind]
 
 
 def _plain(value: Any) -> str:

@@ -119,6 +119,16 @@ def write_encoder(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def write_classifier(folder: Path, names: tuple[str, ...]) -> None:
+    """A tiny fine-tuned classifier, as transformers saves one."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    write_encoder(folder)
+    config = AutoConfig.from_pretrained(folder)
+    config.id2label = dict(enumerate(names))
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+
+
 def write_world(folder: Path, run: Path) -> None:
     """Fill a folder with what the documentation names.
 
@@ -135,6 +145,7 @@ def write_world(folder: Path, run: Path) -> None:
     quick.write_text(TINY.replace("name: tiny", "name: quickstart"))
     for name in ("bert-base-uncased", "roberta-base", "ENCODER"):
         write_encoder(folder / name)
+    write_classifier(folder / "path" / "to" / "classifier", ("negative", "positive"))
     for task, counts in {"sst2": (400, 40, 40), "cola": (400, 40, 40)}.items():
         hub = folder / "nyu-mll" / "glue" / task
         hub.mkdir(parents=True)

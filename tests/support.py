@@ -33,6 +33,28 @@ def small_config(family: str, *, layers: int, **extra: Any) -> Any:
     return AutoConfig.for_model(family, **{**values, **FAMILIES[family], **extra})
 
 
+def words(name: str) -> Any:
+    """A tokenizer of the built-in task whose padding has the id that the family's encoder takes for it."""
+    from transformers import BertTokenizerFast
+
+    from dactcli.data.agreement import vocabulary
+
+    tokens, padding = vocabulary(), small_config(name, layers=1).pad_token_id
+    tokens.insert(padding, tokens.pop(tokens.index("[PAD]")))
+    return BertTokenizerFast(vocab={token: index for index, token in enumerate(tokens)}, do_lower_case=True)
+
+
+def pretrained(name: str, folder: Path) -> Path:
+    """The folder of an encoder of 4 layers, as one would come from a hub."""
+    from transformers import AutoModel
+
+    torch.manual_seed(0)
+    tokenizer = words(name)
+    AutoModel.from_config(small_config(name, layers=4, vocab_size=len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed: int = 0, **settings: Any) -> Any:
     """A random model whose units disagree and halt at different layers."""
     from dactcli.model import DactConfig, DactForSequenceClassification

@@ -78,8 +78,8 @@ def contender(
 
 
 def _variant(recipe: Any) -> str:
-    """A recipe without its seed and output: equal for runs that differ in those only."""
+    """A recipe without its seed, trackers and output: equal for runs that differ in those only."""
     from dactcli.recipe.load import dump_recipe
 
-    training = recipe.training.model_copy(update={"seed": 0})
+    training = recipe.training.model_copy(update={"seed": 0, "report_to": []})
     return dump_recipe(recipe.model_copy(update={"training": training, "output": type(recipe.output)()}))

@@ -152,9 +152,9 @@ def _show_plan(recipe: Recipe, *, as_json: bool, output: Path | None) -> None:
 
     from dactcli.recipe.load import dump_recipe
     from dactcli.report.console import messages
-    from dactcli.training.plan import check_rules, describe_stages
+    from dactcli.training.plan import check_plan, describe_stages
 
-    check_rules(recipe)
+    check_plan(recipe)
     stages = describe_stages(recipe)
     options.emit({"recipe": recipe.model_dump(mode="json"), "stages": stages}, as_json=as_json, output=output)
     if not as_json:

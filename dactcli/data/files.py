@@ -89,7 +89,13 @@ def read_error(path: str, error: OSError) -> DataError:
 
 
 def read_hub(
-    name: str, config: str | None, parts: Mapping[str, list[str]], labels: list[str] | None, label: str
+    name: str,
+    config: str | None,
+    parts: Mapping[str, list[str]],
+    labels: list[str] | None,
+    label: str,
+    *,
+    revision: str | None = None,
 ) -> dict[str, list[Table]]:
     """Read splits of a data set of the hub, or of a local folder of the same layout.
 
@@ -100,12 +106,13 @@ def read_hub(
         labels: The class names that the recipe gives, if it does.
         label: The label column. Where it declares class names, and the recipe gives none or the same, its
             numbers become names, so that another order cannot swap classes.
+        revision: Branch, tag or commit of the data set; its main branch when None.
 
     Raises:
         DataError: There is no such data set, configuration or split.
         ResourceError: The hub cannot be reached, or the disk is full.
     """
-    loaded = _load_quietly(name, config)
+    loaded = _load_quietly(name, config, revision)
     for split, names in parts.items():
         for part in names:
             if part not in loaded:
@@ -125,13 +132,13 @@ def _hub_table(source: str, dataset: Any, labels: list[str] | None, label: str) 
     return Table(source, columns, list(range(1, len(dataset) + 1)), labels=names)
 
 
-def _load_quietly(name: str, config: str | None) -> Any:
+def _load_quietly(name: str, config: str | None, revision: str | None) -> Any:
     import datasets
 
     silent = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(name, config)
+        return datasets.load_dataset(name, config, revision=revision)
     except Exception as error:  # whatever a loader or the network may raise, the user needs a sentence
         raise _hub_error(name, error) from error
     finally:

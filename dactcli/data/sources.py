@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ class Splits:
         splits: Columns `text`, `text_pair` (tasks of pairs), `label` (a class index, or a number; absent
             where unlabelled), `difficulty` (builtin only) and `row`, the line or row in the source.
         labels: Class names in the order of their indices; empty for regression.
-        range: Lowest and highest label of a regression: the recipe's, else those of train.
+        range: Lowest and highest label of a regression: the recipe's, else those of train; no split goes beyond it.
         fingerprint: A digest of each split's contents, the same wherever the file lies.
         notices: What is allowed but worth telling.
     """
@@ -65,10 +65,13 @@ def load_splits(recipe: Recipe, *, only: Collection[str] | None = None) -> Split
     wanted = _wanted(data, only)
     tables = _read_tables(recipe, wanted)
     scale = _scale(recipe, tables)
-    reader = _Reader(data.text, data.text_pair, data.label, scale)
-    columns = {split: reader.read(parts, split) for split, parts in tables.items()}
-    if "train" in columns:
+    reader, columns = _Reader(data.text, data.text_pair, data.label, scale), {}
+    if "train" in tables:
+        columns["train"] = reader.read(tables["train"], "train")
         scale = _check_train(scale, columns["train"]["label"], tables["train"][0].source)
+        reader = replace(reader, scale=scale)
+    columns |= {split: reader.read(parts, split) for split, parts in tables.items() if split != "train"}
+    if "train" in columns:
         columns |= _draw(columns["train"], _fractions(data), stratified=stratified)
     columns = {split: columns[split] for split in wanted}
     return Splits(
@@ -263,7 +266,7 @@ def _read_tables(recipe: Recipe, wanted: list[str]) -> dict[str, list[Table]]:
     if data.source == "builtin":
         return _generate(data.examples, list(parts))
     if data.source == "hub":
-        return read_hub(data.name or "", data.config, parts, task.labels, data.label)
+        return read_hub(data.name or "", data.config, parts, task.labels, data.label, revision=data.revision)
     return {split: [read_table(path) for path in paths] for split, paths in parts.items()}
 
 

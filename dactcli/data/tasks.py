@@ -1,8 +1,8 @@
 """What is known about a task by its name, the recipe completed with it, and what its labels mean.
 
-The GLUE tasks (Wang et al. 2018, https://gluebenchmark.com) bring their columns, class names in GLUE's order,
-metric and hub address; `agreement` is generated (`dactcli.data.agreement`). Any other name is a plain
-classification task. What the user wrote always stands.
+The GLUE tasks (Wang et al. 2018, https://gluebenchmark.com), AG News, IMDB and TREC bring their columns, class names
+in the hub's order, metric, splits and hub address; `agreement` is generated (`dactcli.data.agreement`). Any other name
+is a plain classification task. What the user wrote always stands.
 """
 
 from __future__ import annotations
@@ -16,8 +16,17 @@ from typing import Any, TypeVar
 
 from dactcli.data import agreement
 from dactcli.data.files import describe
-from dactcli.errors import DataError, RecipeError, did_you_mean
-from dactcli.recipe.schema import REGRESSION_METRICS, SPLITS, DataSection, Metric, Recipe, Section, TaskSection
+from dactcli.errors import DataError, RecipeError, did_you_mean, listed
+from dactcli.recipe.schema import (
+    REGRESSION_METRICS,
+    SPLITS,
+    DataSection,
+    Metric,
+    Recipe,
+    Section,
+    StageSection,
+    TaskSection,
+)
 
 BUILTIN = "agreement"
 HIDDEN = "-1"  # what GLUE writes for the labels that it keeps to itself
@@ -29,8 +38,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 class Task:
     """A known task: its columns, classes, metric, and where the hub keeps it.
 
-    `labels` is None for regression, `range` for classification; `validation` names the hub split, since MNLI
-    has two.
+    `labels` is None for regression, `range` for classification. `validation` names the hub's split, since MNLI has
+    two, or is the fraction of train that stands in where the hub has none; `test` is a split whose labels are public.
     """
 
     name: str
@@ -42,7 +51,9 @@ class Task:
     range: tuple[float, float] | None = None
     hub_name: str | None = None
     hub_config: str | None = None
-    validation: str = "validation"
+    hub_revision: str | None = None
+    validation: str | float = "validation"
+    test: str | None = None
 
 
 def _glue(name: str, text: str, text_pair: str | None, labels: str, **known: Any) -> Task:
@@ -75,6 +86,32 @@ TASKS: dict[str, Task] = {
         _glue("qnli", "question", "sentence", "entailment not_entailment"),
         _glue("rte", "sentence1", "sentence2", "entailment not_entailment"),
         _glue("wnli", "sentence1", "sentence2", "not_entailment entailment"),
+        Task(
+            name="ag_news",
+            text="text",
+            labels=("World", "Sports", "Business", "Sci/Tech"),
+            hub_name="fancyzhx/ag_news",
+            validation=0.1,
+            test="test",
+        ),
+        Task(
+            name="imdb",
+            text="text",
+            labels=("neg", "pos"),
+            hub_name="stanfordnlp/imdb",
+            validation=0.1,
+            test="test",
+        ),
+        Task(
+            name="trec",
+            text="text",
+            label="coarse_label",
+            labels=("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"),
+            hub_name="CogComp/trec",
+            hub_revision="refs/convert/parquet",  # its main branch is a loading script, which datasets no longer runs
+            validation=0.1,
+            test="test",
+        ),
         Task(name=BUILTIN, labels=tuple(agreement.LABELS)),
     )
 }
@@ -89,7 +126,7 @@ def complete(recipe: Recipe) -> Recipe:
     """Fill in what the task's name implies and the user left out.
 
     Columns, class names, metric, range, hub address and splits, and the rules to evaluate. Completing twice
-    changes nothing. GLUE hides the labels of its test splits, so a hub task gets no test split unless one is
+    changes nothing. GLUE hides the labels of its test splits, so its tasks get no test split unless one is
     named.
 
     Raises:
@@ -104,8 +141,32 @@ def complete(recipe: Recipe) -> Recipe:
     complete_source = {"builtin": _complete_builtin, "hub": _complete_hub, "files": _complete_files}[data.source]
     data = complete_source(data, known)
     recipe = _replace(recipe, task=_complete_task(task, known), data=data)
+    if recipe.model.keep_classifier:
+        recipe = _keeping(recipe)
     rules = recipe.evaluation.rules or _default_rules(recipe)
     return _replace(recipe, evaluation=_replace(recipe.evaluation, rules=rules))
+
+
+def _keeping(recipe: Recipe) -> Recipe:
+    """The recipe of an encoder whose classifier is kept: nothing is trained but the units."""
+    place, stages = "model.keep_classifier", recipe.training.stages
+    if not isinstance(recipe.model.encoder, str):
+        raise RecipeError(
+            "a fresh encoder has none", place=place, remedy="name a fine-tuned classifier as model.encoder"
+        )
+    if is_regression(recipe.task):
+        raise RecipeError("is for classes, and this task is a regression", place=place, remedy="set it to false")
+    if recipe.dact is None:
+        raise RecipeError("leaves nothing to train without the dact section", place=place, remedy="remove dact: null")
+    if recipe.model.layers is not None:
+        fault = "goes with the encoder's last layer, which model.layers may cut off"
+        raise RecipeError(fault, place=place, remedy="remove model.layers")
+    if "stages" not in recipe.training.model_fields_set:
+        stages = [StageSection(name="units")]
+    if any(stage.name != "units" for stage in stages):
+        fault = "leaves encoder and classifier as they are, and training.stages would train them"
+        raise RecipeError(fault, place=place, remedy="make every stage one of units, or leave training.stages out")
+    return _replace(recipe, training=_replace(recipe.training, stages=stages))
 
 
 def _complete_task(task: TaskSection, known: Task | None) -> TaskSection:
@@ -140,13 +201,16 @@ def _complete_builtin(data: DataSection, known: Task | None) -> DataSection:
 
 def _complete_hub(data: DataSection, known: Task | None) -> DataSection:
     if known and known.hub_name and data.name in (None, known.hub_name):
-        data = _fill(_replace(data, name=known.hub_name), config=known.hub_config)
+        address = {"config": known.hub_config, "revision": known.hub_revision}
+        data = _fill(_replace(data, name=known.hub_name), **address)
     if data.name is None:
         names = ", ".join(name for name, task in TASKS.items() if task.hub_name)
         remedy = f"name a data set of the hub, a folder, or one of these as task.name: {names}"
         raise RecipeError("is missing", place="data.name", remedy=remedy)
     data = _replace(data, train=data.train or "train")
-    return _fill(data, validation=known.validation if known else "validation")
+    if known is None:
+        return _fill(data, validation="validation")
+    return _fill(data, validation=known.validation, test=known.test)
 
 
 def _complete_files(data: DataSection, known: Task | None) -> DataSection:
@@ -209,7 +273,7 @@ class Scale:
             return self.index[key]
         if _INTEGER.fullmatch(key) and not self._named_by_integers:
             fault = f"label {key} is outside 0..{len(self.labels) - 1}"
-            raise DataError(fault, remedy=f"these stand for {', '.join(self.labels)}")
+            raise DataError(fault, remedy=f"these stand for {listed(self.labels)}")
         raise DataError(f"label {key!r} is unknown", remedy=did_you_mean(key, self.labels))
 
     def _number(self, key: str) -> float:

@@ -83,11 +83,10 @@ class Sweep:
     """
 
     def __init__(self, rule: Rule, grid: Sequence[float | None], outputs: LayerOutputs, *, mixes: bool) -> None:
-        scored = outputs.score(rule, mixes=mixes)
+        scores, said = outputs.score(rule, mixes=mixes)
         at = [rule if threshold is None else rule.at(threshold) for threshold in grid]
         cuts = torch.tensor([one.cut for one in at], dtype=torch.float64)
-        exits = exit_layers(scored.scores, cuts)
-        said = scored.answers.argmax(-1)  # [E, N]
+        exits = exit_layers(scores, cuts)
         self.exits: NDArray[np.int64] = exits.numpy()
         self.classes: NDArray[np.int64] = said.T.gather(0, exits - 1).numpy()
         self.full: NDArray[np.int64] = full_classes(outputs, mixes=mixes)

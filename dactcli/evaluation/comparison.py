@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dactcli.errors import UsageError
 from dactcli.evaluation.calibration import Sweep, full_classes, thresholds
-from dactcli.evaluation.metrics import CLASSIFICATION, Array, confusion
+from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
 from dactcli.evaluation.outputs import LayerOutputs
 from dactcli.model.rules import RULES, Full, Rule
 from dactcli.results import ComparedRule, Comparison, CurvePoint, Interval
@@ -88,7 +88,7 @@ def compare(
         Curves, areas and their intervals.
 
     Raises:
-        UsageError: The runs have different examples, or the task is a regression.
+        UsageError: The runs have different examples, the task is a regression, or the reference is no good at all.
     """
     _check(contenders, metric)
     labels = contenders[0].test_labels
@@ -99,13 +99,19 @@ def compare(
     references = [one for one in deep if one.variant == deep[0].variant]
     measure = _Measure(metric, labels, classes, layers, seeds=_seeds(contenders))
     reference = measure.metric([full_classes(one.test, mixes=one.mixes) for one in references])
+    kind = "plain fine-tuning" if plain else "full depth"
+    if reference[0] <= 0:
+        raise UsageError(
+            f"the {metric} of {kind} is {reference[0]:.4g}, so no share of it can be drawn",
+            place="--compare",
+            remedy="train longer, or compare on another split",
+        )
     compared = {}
     for name in rules or (*(rule for rule in RULES if rule != Full.name), STATIC):
         serving = [one for one in contenders if _serves(one, name)]
         # plain runs of full depth alone are the reference, and no way to run fewer layers
         if serving and (name != STATIC or min(one.layers for one in serving) < layers):
             compared[name] = _compare_rule(name, serving, measure, reference)
-    kind = "plain fine-tuning" if plain else "full depth"
     return Comparison(
         split=split,
         examples=len(labels),
@@ -156,14 +162,15 @@ class _Measure:
         examples = len(labels)
         drawn = generator.multinomial(examples, np.full(examples, 1 / examples), size=BOOTSTRAPS)
         self.function, self.labels, self.classes, self.layers = CLASSIFICATION[metric], labels, classes, layers
-        self.weights: Array = np.vstack([np.ones(examples), drawn]).astype(float)  # [1 + S, E]
+        # [1 + S, E], column by column in memory, as `tally` wants them
+        self.weights: Array = np.asfortranarray(np.vstack([np.ones(examples), drawn]), dtype=float)
         self.seeds = seeds
         picked = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=BOOTSTRAPS)
         self.seed_weights: Array = np.vstack([np.ones(seeds), picked]) / seeds  # [1 + S, seeds]
 
     def metric(self, classes: list[NDArray[np.int64]]) -> Array:
         """The metric [1 + S], from the predicted classes [E] of each seed."""
-        found = self.function(confusion(np.stack(classes), self.labels, self.weights, classes=self.classes))
+        found = self.function(tally(np.stack(classes), self.labels, self.weights, classes=self.classes))
         return self._over_seeds(found)
 
     def share(self, exits: list[NDArray[np.int64]]) -> Array:
@@ -181,21 +188,17 @@ class _Measure:
 
 def _compare_rule(name: str, runs: list[Contender], measure: _Measure, reference: Array) -> ComparedRule:
     chosen = _envelope(name, runs, measure)
-    exits = [measure.share(point.exits) for point in chosen]
-    values = [measure.metric(point.classes) for point in chosen]
+    exits = np.stack([measure.share(point.exits) for point in chosen])  # [K, 1 + S]
+    values = np.stack([measure.metric(point.classes) for point in chosen])
     first = _first_layer(runs, measure)
+    shares, first_share = _share_of(reference, values), _share_of(reference, first)
     areas = np.array(
         [
-            area(
-                np.array([x[s] for x in exits]),
-                np.array([y[s] for y in values]) / reference[s],
-                first[s] / reference[s],
-                layers=measure.layers,
-            )
-            for s in range(len(reference))
+            area(exits[:, sample], shares[:, sample], first_share[sample], layers=measure.layers)
+            for sample in range(len(reference))
         ]
     )
-    xs, ys = np.array([x[0] for x in exits]), np.array([y[0] for y in values])
+    xs, ys = exits[:, 0], values[:, 0]
     line = curve(xs, ys, float(first[0]), layers=measure.layers)
     return ComparedRule(
         area=Interval(float(areas[0]), *(float(q) for q in np.quantile(areas[1:], [0.025, 0.975]))),
@@ -208,6 +211,12 @@ def _compare_rule(name: str, runs: list[Contender], measure: _Measure, reference
         ],
         area_samples=[round(float(sample), 6) for sample in areas[1:]],
     )
+
+
+def _share_of(reference: Array, values: Array) -> Array:
+    """The values [..., 1 + S] as shares of the reference's; 0 in a sample whose reference is none."""
+    shares: Array = np.divide(values, reference, out=np.zeros_like(values), where=reference > 0)
+    return shares
 
 
 def _first_layer(runs: list[Contender], measure: _Measure) -> Array:
@@ -261,8 +270,7 @@ def _sweep(name: str, one: Contender, outputs: LayerOutputs, grid: Sequence[floa
 
 def _metrics(sweep: Sweep, labels: NDArray[np.int64], measure: _Measure) -> Array:
     ones = np.ones((1, len(labels)))
-    matrices = confusion(sweep.classes, labels, ones, classes=measure.classes)
-    found: Array = measure.function(matrices)[0]
+    found: Array = measure.function(tally(sweep.classes, labels, ones, classes=measure.classes))[0]
     return found
 
 

@@ -1,12 +1,15 @@
 """The metrics of the tasks.
 
-Classification metrics are functions of the confusion matrix, over any leading axes, so that a curve of hundreds of
-thresholds and its bootstrap take one call; tests hold them to scikit-learn's. E examples, C classes.
+Classification metrics are functions of a tally, over any leading axes, so that a curve of hundreds of thresholds and
+its bootstrap take one call; tests hold them to scikit-learn's. None of them looks at which class was taken for which
+other, so three counts a class do for the confusion matrix, whose size is the square of thousands of classes. E
+examples, C classes, S samples, W ways to predict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,53 +17,80 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def confusion(predicted: NDArray[np.int64], labels: NDArray[np.int64], weights: Array, *, classes: int) -> Array:
-    """Confusion matrices.
+class Tally(NamedTuple):
+    """Counts for each class.
+
+    Attributes:
+        hits: Examples of the class that were predicted so [S, W, C].
+        true: Examples of the class [S, W, C].
+        predicted: Examples that were predicted so [S, W, C].
+    """
+
+    hits: Array
+    true: Array
+    predicted: Array
+
+    @property
+    def examples(self) -> Array:
+        """How many examples count [S, W]."""
+        total: Array = self.true.sum(-1)
+        return total
+
+
+def tally(predicted: NDArray[np.int64], labels: NDArray[np.int64], weights: Array, *, classes: int) -> Tally:
+    """Count hits, labels and predictions by class.
 
     Args:
         predicted: Class of each example, for several ways to predict [W, E].
         labels: True class [E].
         weights: How often each example counts, for several samples [S, E].
         classes: C.
-
-    Returns:
-        Counts [S, W, C (true), C (predicted)].
     """
-    cells = labels * classes + predicted  # [W, E]
-    found = np.empty((len(weights), len(cells), classes * classes))
-    for way, row in enumerate(cells):
-        hot = np.zeros((len(row), classes * classes))
-        hot[np.arange(len(row)), row] = 1
-        found[:, way] = weights @ hot
-    return found.reshape(len(weights), len(cells), classes, classes)
+    shape = (len(weights), len(predicted), classes)
+    # [E, S], row by row in memory, as the products want it; free where the weights lie column by column
+    columns = np.ascontiguousarray(weights.T)
+    everyone = np.ones(len(labels))
+    hits, guessed = np.empty(shape), np.empty(shape)
+    for way, row in enumerate(predicted):
+        guessed[:, way] = _sums(columns, row, everyone, classes)
+        hits[:, way] = _sums(columns, labels, (row == labels).astype(float), classes)
+    true = np.broadcast_to(_sums(columns, labels, everyone, classes)[:, None], shape)
+    return Tally(hits, true, guessed)
 
 
-def accuracy(matrix: Array) -> Array:
-    """Share of the examples on the diagonal of [..., C, C]."""
-    shares: Array = np.trace(matrix, axis1=-2, axis2=-1) / matrix.sum((-2, -1))
+def _sums(columns: Array, groups: NDArray[np.int64], counted: Array, classes: int) -> Array:
+    """The weights [E, S] of the examples that are counted [E], summed by their class [E]: [S, C]."""
+    from scipy.sparse import csr_array
+
+    members = csr_array((counted, groups, np.arange(len(groups) + 1)), shape=(len(groups), classes))
+    sums: Array = (members.T @ columns).T
+    return sums
+
+
+def accuracy(counts: Tally) -> Array:
+    """Share of the examples that are right [S, W]."""
+    shares: Array = counts.hits.sum(-1) / counts.examples
     return shares
 
 
-def f1(matrix: Array) -> Array:
-    """F1 of class 1 for two classes, the macro average for more, of [..., C, C]."""
-    hits = np.diagonal(matrix, axis1=-2, axis2=-1)
-    both = matrix.sum(-1) + matrix.sum(-2)  # true and predicted counts
-    scores: Array = np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0)
-    chosen: Array = scores[..., 1] if matrix.shape[-1] == 2 else scores.mean(-1)
+def f1(counts: Tally) -> Array:
+    """F1 of class 1 for two classes, the macro average for more [S, W]."""
+    both = counts.true + counts.predicted
+    scores: Array = np.divide(2 * counts.hits, both, out=np.zeros_like(both), where=both > 0)
+    chosen: Array = scores[..., 1] if scores.shape[-1] == 2 else scores.mean(-1)
     return chosen
 
 
-def matthews_correlation(matrix: Array) -> Array:
-    """The Matthews correlation, for any number of classes (Gorodkin 2004), of [..., C, C]; 0 where undefined."""
-    total, hits = matrix.sum((-2, -1)), np.trace(matrix, axis1=-2, axis2=-1)
-    true, guessed = matrix.sum(-1), matrix.sum(-2)
-    shared = hits * total - (true * guessed).sum(-1)
-    scale = np.sqrt((total**2 - (true**2).sum(-1)) * (total**2 - (guessed**2).sum(-1)))
+def matthews_correlation(counts: Tally) -> Array:
+    """The Matthews correlation, for any number of classes (Gorodkin 2004) [S, W]; 0 where undefined."""
+    total, hits = counts.examples, counts.hits.sum(-1)
+    shared = hits * total - (counts.true * counts.predicted).sum(-1)
+    scale = np.sqrt((total**2 - (counts.true**2).sum(-1)) * (total**2 - (counts.predicted**2).sum(-1)))
     found: Array = np.divide(shared, scale, out=np.zeros_like(shared), where=scale > 0)
     return found
 
 
-CLASSIFICATION: dict[str, Callable[[Array], Array]] = {
+CLASSIFICATION: dict[str, Callable[[Tally], Array]] = {
     "accuracy": accuracy,
     "f1": f1,
     "matthews_correlation": matthews_correlation,
@@ -79,8 +109,8 @@ def classification_metrics(predicted: Sequence[int], labels: Sequence[int], *, c
         The metrics by name; each 0..1 but for the Matthews correlation, -1..1.
     """
     ones = np.ones((1, len(labels)))
-    matrix = confusion(np.asarray([predicted]), np.asarray(labels), ones, classes=classes)[0, 0]
-    return {name: float(metric(matrix)) for name, metric in CLASSIFICATION.items()}
+    counts = tally(np.asarray([predicted]), np.asarray(labels), ones, classes=classes)
+    return {name: float(metric(counts)[0, 0]) for name, metric in CLASSIFICATION.items()}
 
 
 def regression_metrics(predicted: Sequence[float], labels: Sequence[float]) -> dict[str, float]:

@@ -9,7 +9,7 @@ E examples, N layers, C classes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length
 from dactcli.model.checkpoint import weights_digest
-from dactcli.model.decide import Decision, Scored, decide, score_layers
+from dactcli.model.decide import Decision, decide, score_layers
 from dactcli.model.rules import Rule
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from dactcli.model.checkpoint import Run
     from dactcli.model.dact import DactForSequenceClassification
+
+PART = 2**23  # most numbers of y that a rule looks at in one go: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,20 @@ class LayerOutputs:
 
     def decide(self, rule: Rule, *, mixes: bool) -> Decision:
         """Where each example stops under a rule, and what it answers."""
-        return decide(rule, self.y, self.h, self.certainty, mixes=mixes)
+        parts = [decide(rule, *part, mixes=mixes) for part in self._parts()]
+        return Decision(torch.cat([part.exit_layer for part in parts]), torch.cat([part.answer for part in parts]))
 
-    def score(self, rule: Rule, *, mixes: bool) -> Scored:
-        """A rule's score of every layer of every example."""
-        return score_layers(rule, self.y, self.h, self.certainty, mixes=mixes)
+    def score(self, rule: Rule, *, mixes: bool) -> tuple[Tensor, Tensor]:
+        """A rule's score of every layer of every example, as in `Scored`, and the class it would answer [E, N]."""
+        parts = [score_layers(rule, *part, mixes=mixes) for part in self._parts()]
+        return torch.cat([part.scores for part in parts]), torch.cat([part.answers.argmax(-1) for part in parts])
+
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """The outputs of some examples after the other: rules make several tensors of the size of y."""
+        rows = max(PART // (self.y.shape[1] * self.y.shape[2]), 1)
+        for start in range(0, len(self.y), rows):
+            part = slice(start, start + rows)
+            yield self.y[part], self.h[part], None if self.certainty is None else self.certainty[part]
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, those that there are."""

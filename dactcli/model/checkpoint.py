@@ -119,7 +119,47 @@ def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
     Raises:
         ArtefactError: It is not there, of an unsupported family, too shallow, or damaged.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
+
+    config, kind = _pretrained_config(name)
+    if layers is not None:
+        if layers > config.num_hidden_layers:
+            raise ArtefactError(
+                f"the encoder has {config.num_hidden_layers} layers, not {layers}",
+                place=name,
+                remedy="lower model.layers",
+            )
+        with _placed(name):
+            kind.cut(config, layers)
+    model: PreTrainedModel = _checked(name, AutoModel, config=config, partial=True, **kind.build)
+    return model
+
+
+def load_classifier(name: str) -> PreTrainedModel:
+    """A classifier that was fine-tuned with transformers, from a folder or the hub.
+
+    Args:
+        name: Folder or hub name.
+
+    Raises:
+        ArtefactError: It is not there, no sequence classifier, of an unsupported family, or damaged.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config, _ = _pretrained_config(name)
+    if not any(kind.endswith("ForSequenceClassification") for kind in config.architectures or ()):
+        raise ArtefactError(
+            f"is no sequence classifier: its config.json names {', '.join(config.architectures or ['nothing'])}",
+            place=name,
+            remedy="name a fine-tuned classifier, or leave out model.keep_classifier",
+        )
+    model: PreTrainedModel = _checked(name, AutoModelForSequenceClassification, config=config)
+    return model
+
+
+def _pretrained_config(name: str) -> tuple[Any, type[Encoder]]:
+    """The screened configuration of an encoder or classifier, and its family's adapter."""
+    from transformers import AutoConfig
 
     folder = Path(name)
     if folder.is_dir():
@@ -133,18 +173,7 @@ def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
             remedy="give a folder with config.json and model.safetensors, or a hub name that this machine reaches",
         ) from None
     with _placed(name):
-        kind = family(config.model_type)
-    if layers is not None:
-        if layers > config.num_hidden_layers:
-            raise ArtefactError(
-                f"the encoder has {config.num_hidden_layers} layers, not {layers}",
-                place=name,
-                remedy="lower model.layers",
-            )
-        with _placed(name):
-            kind.cut(config, layers)
-    model: PreTrainedModel = _checked(name, AutoModel, config=config, partial=True, **kind.build)
-    return model
+        return config, family(config.model_type)
 
 
 @contextmanager
@@ -269,6 +298,7 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
             raise ArtefactError(
                 f"{key} is {config[key]!r}", place=str(path), remedy=f"it must be one of {', '.join(values)}"
             )
+    _screen_class_weights(config, path)
     names, bounds, rule = config.get("id2label"), config.get("answer_range"), config.get("rule")
     if names is not None and (not isinstance(names, dict) or set(names) != {str(n) for n in range(len(names))}):
         raise ArtefactError("id2label does not number the classes from 0", place=str(path), remedy="save it again")
@@ -283,6 +313,17 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
                 certainty=bool(config.get("certainty")),
                 place=f"{path}: rule",
             )
+
+
+def _screen_class_weights(config: dict[str, Any], path: Path) -> None:
+    weights, classes = config.get("class_weights"), len(config.get("id2label") or (0, 1))  # transformers' own default
+    if weights is None:
+        return
+    numbers = isinstance(weights, list) and all(type(weight) in (int, float) and weight > 0 for weight in weights)
+    if not numbers or len(weights) != classes:
+        raise ArtefactError(
+            "class_weights does not give each class a number above 0", place=str(path), remedy="save it again"
+        )
 
 
 def _screen_encoder(config: dict[str, Any], path: Path) -> None:
@@ -335,7 +376,7 @@ def _screen_values(config: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Keep transformers' bars of weights loaded and written off the screen; who wanted them has them again after."""
+    """Keep transformers' bars of weights loaded and written off the screen, and give them back afterwards."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -5,6 +5,7 @@ B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -17,7 +18,8 @@ from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.engine import run_adaptive
 from dactcli.model.halting import Ponder, ponder_cost, start_bias
-from dactcli.model.heads import Pooling, Units
+from dactcli.model.heads import Pooling, UnitOutput, Units
+from dactcli.model.kept import KeptClassifier
 from dactcli.model.loss import LayerLoss, LossSettings, Objective, certainty_loss, dact_loss, full_answer
 from dactcli.model.rules import Full, Rule, make_rule
 
@@ -32,6 +34,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         halting_bias: Start of the halting bias; `auto` makes p_N = 0.5.
         halting_inputs: `features`, or `features+answer`: the unit also sees the confidence and entropy of y_n.
         certainty: Whether a head predicts whether each layer is right, for the rule `learned`.
+        keep_classifier: Whether y_N comes from the classifier that the encoder was fine-tuned with (`model.kept`).
         rule: What `forward` halts by outside training; None runs every layer.
         answer_range: Lowest and highest answer of a regression; None for classes.
         objective: What it is trained for: `dact`, `layers` or `last`; rules that it cannot serve are refused.
@@ -41,6 +44,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         layer_loss_weight: Factor of the layer losses.
         detach: Whether the DACT loss leaves the layers' answers alone.
         distill: Factor of the distillation from the last layer.
+        class_weights: Factor of an example's NLL by its class [C]; None for 1.
         **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
     """
 
@@ -56,6 +60,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         halting_bias: float | Literal["auto"] = "auto",
         halting_inputs: Literal["features", "features+answer"] = "features",
         certainty: bool = False,
+        keep_classifier: bool = False,
         rule: str | None = None,
         answer_range: list[float] | tuple[float, float] | None = None,
         objective: Objective = "dact",
@@ -65,6 +70,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         layer_loss_weight: float = 1.0,
         detach: bool = True,
         distill: float = 0.0,
+        class_weights: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if encoder_config is None:
@@ -78,6 +84,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         kwargs.setdefault("attn_implementation", encoder._attn_implementation)
         self.pooling, self.share_units = pooling, share_units
         self.halting_bias, self.halting_inputs, self.certainty = halting_bias, halting_inputs, certainty
+        self.keep_classifier = keep_classifier
         self.rule = rule
         self.answer_range = list(answer_range) if answer_range is not None else None
         if answer_range is not None:
@@ -86,6 +93,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         self.tau, self.ponder = tau, ponder
         self.layer_loss, self.layer_loss_weight = layer_loss, layer_loss_weight
         self.detach, self.distill = detach, distill
+        self.class_weights = list(class_weights) if class_weights is not None else None
         super().__init__(**kwargs)
 
     @property
@@ -123,6 +131,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     Args:
         config: Its configuration.
         encoder: The encoder, when already at hand (with pretrained weights); else built from the configuration.
+        kept: The classifier that it came with, likewise.
     """
 
     config_class = DactConfig
@@ -131,7 +140,9 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     _supports_sdpa = True
     _supports_attention_backend = True
 
-    def __init__(self, config: DactConfig, encoder: PreTrainedModel | None = None) -> None:
+    def __init__(
+        self, config: DactConfig, encoder: PreTrainedModel | None = None, kept: KeptClassifier | None = None
+    ) -> None:
         super().__init__(config)
         kind = family(config.encoder_config.model_type)
         if config.layers < 1:
@@ -140,6 +151,9 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             encoder = AutoModel.from_config(config.encoder_config, trust_remote_code=False, **kind.build)
         self.encoder = encoder
         self.classes: int = config.num_labels
+        if config.keep_classifier and kept is None:
+            kept = KeptClassifier.blank(config.encoder_config, config.num_labels)
+        self.kept = kept
         sizes = config.encoder_config
         bias = start_bias(config.layers) if config.halting_bias == "auto" else float(config.halting_bias)
         self.units = Units(
@@ -163,6 +177,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             layer_loss_weight=config.layer_loss_weight,
             detach=config.detach,
             distill=config.distill,
+            class_weights=tuple(config.class_weights) if config.class_weights is not None else None,
         )
         self.post_init()
 
@@ -230,17 +245,49 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             return low + (high - low) * torch.sigmoid(logits)
         return logits.softmax(-1)
 
+    @property
+    def reads_first_token(self) -> bool:
+        """Whether column 0 counts, padding or not: the units pool it, or the classifier that was kept may."""
+        return self.units.pooling == "first" or self.kept is not None
+
     def pooled(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> Tensor:
-        """Every layer's pooled hidden states z_n, stacked [N, B, ...]; all layers run."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Every layer's pooled hidden states z_n, stacked [N, B, ...], and what a kept classifier says [B, C].
+
+        All layers run.
+        """
         adapter = self.adapter
         state = adapter.embed(input_ids, attention_mask, token_type_ids)
         states = []
         for layer in range(1, self.units.layers + 1):
             state = adapter.run(layer, state)
             states.append(self.units.pool(layer, adapter.output(state), state.attention_mask))
-        return torch.stack(states)
+        kept = None if self.kept is None else self.kept(adapter.output(state), state.attention_mask)
+        return torch.stack(states), kept
+
+    def every(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> UnitOutput:
+        """What the units of all layers say, with a leading axis of layers [N, B, ...]."""
+        pooled, kept = self.pooled(input_ids, attention_mask, token_type_ids)
+        said = self.units.every(pooled)
+        if kept is None:
+            return said
+        return said._replace(logits=torch.cat([said.logits[:-1], kept.unsqueeze(0)]))
+
+    def said(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> UnitOutput:
+        """What the unit after one layer says.
+
+        Args:
+            layer: n, from 1.
+            hidden: What the unit pools, [B, T, H].
+            attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+        """
+        said = self.units.one(layer, self.units.pool(layer, hidden, attention_mask))
+        if self.kept is None or layer < self.units.layers:
+            return said
+        return said._replace(logits=self.kept(hidden, attention_mask))
 
     @torch.no_grad()
     def layer_outputs(
@@ -251,7 +298,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         Returns:
             y_n [B, N, C], h_n [B, N] and, with that head, the certainty [B, N], float32.
         """
-        said = self.units.every(self.pooled(input_ids, attention_mask, token_type_ids))
+        said = self.every(input_ids, attention_mask, token_type_ids)
         certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits).T
         return self.layer_answer(said.logits).transpose(0, 1), torch.sigmoid(said.halting_logits).T, certainty
 
@@ -283,10 +330,9 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         if not isinstance(chosen, Full):
             out = run_adaptive(self, chosen, input_ids, attention_mask, token_type_ids)
             return DactOutput(logits=out.answer if self.regression else _log(out.answer), exit_layer=out.exit_layer)
-        pooled = self.pooled(input_ids, attention_mask, token_type_ids)
         if self.loss_settings.objective == "last":
-            return self._last_layer(pooled[-1], labels)
-        said = self.units.every(pooled)
+            return self._last_layer(self.pooled(input_ids, attention_mask, token_type_ids)[0][-1], labels)
+        said = self.every(input_ids, attention_mask, token_type_ids)
         logits, halting_logits = said.logits.transpose(0, 1), said.halting_logits.T
         outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
         loss = None
@@ -332,14 +378,19 @@ def _log(probabilities: Tensor) -> Tensor:
     return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
-def from_encoder(encoder: PreTrainedModel, **settings: Any) -> DactForSequenceClassification:
+def from_encoder(
+    encoder: PreTrainedModel, *, kept: KeptClassifier | None = None, **settings: Any
+) -> DactForSequenceClassification:
     """A DACT model around an encoder that is already loaded, with fresh units.
 
     Args:
         encoder: A transformers encoder of a supported family; its weights are used as they are.
+        kept: The classifier that it came with, if that is to answer after the last layer.
         **settings: Keywords of `DactConfig`.
     """
-    config = DactConfig(encoder_config=cast("PreTrainedConfig", encoder.config), **settings)
-    model = DactForSequenceClassification(config, encoder=encoder)
+    config = DactConfig(
+        encoder_config=cast("PreTrainedConfig", encoder.config), keep_classifier=kept is not None, **settings
+    )
+    model = DactForSequenceClassification(config, encoder=encoder, kept=kept)
     model.units.initialise()
     return model

@@ -28,10 +28,14 @@ class Adaptive(Protocol):
     units: Units
     mixes: bool
     classes: int
+    reads_first_token: bool
 
     @property
     def adapter(self) -> Encoder:
         """The encoder, layer by layer."""
+
+    def said(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> UnitOutput:
+        """What the unit after a layer says of hidden states [B, T, H]."""
 
     def layer_answer(self, logits: Tensor) -> Tensor:
         """y_n from a unit's logits."""
@@ -152,7 +156,7 @@ class Engine:
         """
         spans = None
         if attention_mask is not None:
-            spans = spans_of(attention_mask, keep_first=self.model.units.pooling == "first")
+            spans = spans_of(attention_mask, keep_first=self.model.reads_first_token)
             if all(span == (0, input_ids.shape[1], True) for span in spans):
                 attention_mask = None  # nothing is padded
         encoded = self.encoder.embed(input_ids, attention_mask, token_type_ids)
@@ -176,8 +180,7 @@ class Engine:
         if self.last_only and layer < self.layers:
             state.layer = layer
             return live
-        pooled = self.model.units.pool(layer, encoder.output(encoded), encoded.attention_mask)
-        said: UnitOutput = self.model.units.one(layer, pooled)
+        said = self.model.said(layer, encoder.output(encoded), encoded.attention_mask)
         halting = torch.sigmoid(said.halting_logits)
         certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits)
         state.step(self.model.layer_answer(said.logits), halting, certainty)

@@ -7,7 +7,8 @@
         + mean over n of BCE(certainty_n, y_n is right)            where there is a certainty head; trains only itself
 
 The first line is DACT's; the rest is this project's. With `detach` the first line does not train the layers' answers,
-only what is made of them. For regression, squared errors stand in for the negative log-likelihoods.
+only what is made of them. For regression, squared errors stand in for the negative log-likelihoods. With class weights
+every NLL is multiplied by that of its label; they are 1 on the mean over train, so that tau keeps its meaning.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class LossSettings:
         layer_loss_weight: Factor of the layer losses.
         detach: Whether the DACT loss leaves the layers' answers alone.
         distill: Factor of the distillation from the last layer.
+        class_weights: Factor of an example's NLL by its class [C]; None for 1.
     """
 
     objective: Objective = "dact"
@@ -47,6 +49,7 @@ class LossSettings:
     layer_loss_weight: float = 1.0
     detach: bool = True
     distill: float = 0.0
+    class_weights: tuple[float, ...] | None = None
 
 
 class LossOutput(NamedTuple):
@@ -111,29 +114,32 @@ def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings:
     Returns:
         The loss and the full-depth answer.
     """
+    weights = None if settings.class_weights is None else outputs.new_tensor(settings.class_weights)  # [C]
     if settings.objective == "last":
-        return LossOutput(_miss(outputs[:, -1], labels).mean(), outputs[:, -1])
+        return LossOutput(_miss(outputs[:, -1], labels, weights).mean(), outputs[:, -1])
     answer = outputs[:, -1]
     loss = outputs.new_zeros(())
     if settings.objective == "dact":
         answer = full_answer(outputs.detach() if settings.detach else outputs, halting_logits)
-        loss = _miss(answer, labels).mean() + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
+        loss = (
+            _miss(answer, labels, weights).mean() + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
+        )
     if settings.layer_loss != "none":
         layers = outputs.shape[1]
         # every layer's miss in one call: [B * N]
-        misses = _miss(outputs.flatten(0, 1), labels.repeat_interleave(layers)).view(-1, layers)
-        weights = layer_weights(layers, settings.layer_loss, outputs)
-        loss = loss + settings.layer_loss_weight * (misses.mean(0) * weights).sum()
+        misses = _miss(outputs.flatten(0, 1), labels.repeat_interleave(layers), weights).view(-1, layers)
+        by_layer = layer_weights(layers, settings.layer_loss, outputs)
+        loss = loss + settings.layer_loss_weight * (misses.mean(0) * by_layer).sum()
     if settings.distill and outputs.shape[1] > 1:
         loss = loss + settings.distill * _distillation(outputs)
     return LossOutput(loss, answer)
 
 
-def _miss(outputs: Tensor, labels: Tensor) -> Tensor:
-    """NLL or squared error of each row."""
+def _miss(outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """NLL, times the weight of its class, or squared error of each row."""
     if outputs.shape[-1] == 1:
         return (outputs[:, 0] - labels.to(outputs.dtype)) ** 2
-    return functional.nll_loss(outputs, labels, reduction="none")
+    return functional.nll_loss(outputs, labels, weight=weights, reduction="none")
 
 
 def _distillation(outputs: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -84,8 +85,8 @@ class _TimedModel:
     """What the engine needs of a model, with its parts timed."""
 
     def __init__(self, model: DactForSequenceClassification, clock: Clock) -> None:
-        self.mixes, self.classes = model.mixes, model.classes
-        self.units: Any = _Part(model.units, clock, {"pool": "units", "one": "units"})
+        self.mixes, self.classes, self.reads_first_token = model.mixes, model.classes, model.reads_first_token
+        self.units, self.said = model.units, partial(clock.time, "units", model.said)
         self.adapter: Any = _Part(model.adapter, clock, {"embed": "embeddings", "run": "layer", "select": "regrouping"})
         self.layer_answer = model.layer_answer
 

@@ -77,13 +77,15 @@ def embedding_flops(model: DactForSequenceClassification) -> LayerFlops:
     return LayerFlops(count(lambda: model.adapter.embed(ids, None, None)) / SHORT, 0.0)
 
 
-def unit_flops(model: DactForSequenceClassification) -> LayerFlops:
-    """Operations of one layer's unit: by token (pooling), and once per example."""
+def unit_flops(model: DactForSequenceClassification) -> list[LayerFlops]:
+    """Operations of the units of layers 1..N: by token (pooling), and once per example."""
     width, like = model.config.encoder_config.hidden_size, model.units.dense_weight
     hidden = torch.zeros(1, SHORT, width, device=model.device, dtype=like.dtype)
     pooled = model.units.pool(1, hidden, None)
     by_token = count(lambda: model.units.pool(1, hidden, None)) / SHORT
-    return LayerFlops(by_token, 0.0, float(count(lambda: model.units.one(1, pooled))))
+    once = float(count(lambda: model.units.one(1, pooled)))
+    kept = 0.0 if model.kept is None else float(count(partial(model.kept, hidden, None)))
+    return [LayerFlops(by_token, 0.0, once)] * (model.units.layers - 1) + [LayerFlops(by_token, 0.0, once + kept)]
 
 
 def head_flops(stock: Any, parts: Sequence[LayerFlops]) -> float:

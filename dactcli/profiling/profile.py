@@ -66,7 +66,7 @@ class Operations:
     def of(cls, subject: Subject) -> Operations:
         """Counted on the model itself."""
         embeddings, layers = embedding_flops(subject.model), layer_flops(subject.model)
-        units, head = [unit_flops(subject.model)] * len(layers), head_flops(subject.stock, [embeddings, *layers])
+        units, head = unit_flops(subject.model), head_flops(subject.stock, [embeddings, *layers])
         return cls(embeddings, layers, units, head)
 
     def per_example(self, lengths: Tensor, depths: Tensor, batches: Sequence[Positions]) -> dict[str, float]:

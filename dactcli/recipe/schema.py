@@ -20,6 +20,7 @@ Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Weights = Annotated[list[Positive], Field(min_length=1)]
 Files = str | Annotated[list[str], Field(min_length=1)]
 Split = Files | Annotated[float, Field(gt=0, lt=1)]
 
@@ -27,16 +28,22 @@ Split = Files | Annotated[float, Field(gt=0, lt=1)]
 class Section(BaseModel):
     """A part of a recipe: strict types, no unknown keys, finite numbers, frozen once read."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class TaskSection(Section):
     """What is to be learned. A known `name` fills in what is left out."""
 
     name: str = "classification"
+    """A known task fills in columns, labels, metric and hub address; any other name is a plain classification task."""
     metric: Metric | None = None
+    """What runs are judged by. null: the task's own, else accuracy, or pearson for numbers."""
     labels: list[str] | None = None
-    range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None  # regression: lowest, highest
+    """Class names in order. null: the task's own, else as found in train."""
+    range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Regression: lowest and highest value. null: that of the numbers in train."""
 
     @field_validator("labels")
     @classmethod
@@ -57,17 +64,31 @@ class DataSection(Section):
     """Where the examples come from. A split may be files, or a fraction taken out of train."""
 
     source: Literal["builtin", "hub", "files"]
+    """Where the examples come from: generated, the Hugging Face hub, or files."""
     name: str | None = None
+    """Of the data set on the hub, or a folder laid out like one. null: the task's own."""
     config: str | None = None
+    """Of the data set on the hub. null: the task's own."""
+    revision: str | None = None
+    """Of the data set on the hub: a branch, tag or commit. null: the task's own."""
     train: Files | None = None
+    """Files (csv, tsv, jsonl, parquet; one or a list), or the name of a hub split."""
     validation: Split | None = None
+    """Files, a hub split, or a fraction of train, drawn by the seed, each class in its share."""
     calibration: Split | None = None
+    """The same, for `dact eval --calibrate`; serves nothing else."""
     test: Split | None = None
+    """The same, to be reported once."""
     text: str = "sentence"
+    """Column of the text."""
     text_pair: str | None = None
+    """Column of the second text. null: there is none."""
     label: str = "label"
+    """Column of the class or number."""
     max_length: Annotated[int, Field(ge=4)] = 128
-    examples: PositiveInt | None = None  # builtin: training sentences to generate
+    """Most tokens of an example; what is longer is cut, and counted."""
+    examples: PositiveInt | None = None
+    """Builtin: training sentences to generate. null: 30,000."""
 
 
 class Geometry(Section):
@@ -76,12 +97,19 @@ class Geometry(Section):
     model_config = ConfigDict(protected_namespaces=())
 
     model_type: Literal["bert", "roberta"] = "bert"
+    """Family."""
     hidden_size: PositiveInt = 128
+    """Width."""
     num_hidden_layers: PositiveInt = 6
+    """Layers."""
     num_attention_heads: PositiveInt = 4
+    """Heads; they divide the width."""
     intermediate_size: PositiveInt = 512
+    """Width between the two products of a layer."""
     vocab_size: PositiveInt = 8000
+    """Most words and pieces of the vocabulary that is learned from train."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """On hidden states and attention."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Geometry:
@@ -94,25 +122,43 @@ class ModelSection(Section):
     """The encoder and the units on top of its layers."""
 
     encoder: str | Geometry
+    """Hub name, folder, or a mapping: a geometry to train from scratch."""
     layers: PositiveInt | None = None
+    """Keep the first so many layers. null: all."""
     pooling: Literal["attention", "mean", "first"] = "attention"
+    """What a unit sees of its layer: learned weights on tokens beside their maximum, the mean, or the first token."""
     share_units: bool = False
+    """One unit for all layers."""
     halting_bias: Literal["auto"] | float = "auto"
+    """Start of the halting bias. auto: such that p_N = 0.5."""
     halting_inputs: Literal["features", "features+answer"] = "features"
-    certainty: bool = False  # a head that predicts whether a layer is right, for the rule `learned`
+    """Whether the halting unit also sees the confidence and entropy of its layer's answer."""
+    certainty: bool = False
+    """A head that predicts whether a layer is right, for the rule `learned`."""
+    keep_classifier: bool = False
+    """The encoder is a classifier that was fine-tuned elsewhere: encoder and classifier stay as they are, the last
+    layer answers as it always did, and only the units are trained."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The encoder's type in training; weights, units and loss stay float32. float16: CUDA only."""
 
 
 class DactSection(Section):
-    """The loss: shared/design terms, L = NLL(a_N, label) + tau * ponder cost, and what goes with it."""
+    """The loss, L = NLL(a_N, label) + tau * ponder cost, and what goes with it."""
 
     tau: NonNegative | None = 0.05
+    """Price of a layer. null: no DACT loss, the layers alone are trained."""
     ponder: Literal["sum_h", "sum_p"] = "sum_h"
+    """What is priced: the sum of h_n (decides more sharply), or of p_n (follows the example)."""
     layer_loss: Literal["equal", "depth", "alternate", "none"] = "equal"
+    """Losses of the layers' own answers: equal weights, by depth, equal and last in turn (BERxiT), or none."""
     layer_loss_weight: NonNegative = 1.0
+    """Factor of these losses."""
     detach: bool = True
+    """The DACT loss trains the halting and leaves the layers' answers to their own losses."""
     distill: NonNegative = 0.0
-    tau_delay: Share = 0.3  # share of a joint stage's steps before tau acts: first the layers must know something
+    """Factor of the distillation from the last layer into the others."""
+    tau_delay: Share = 0.3
+    """Share of the steps before tau acts, in the first stage that trains the layers: they must know something first."""
 
     @model_validator(mode="after")
     def _answers_are_trained(self) -> DactSection:
@@ -129,16 +175,27 @@ class TrainingKeys(Section):
     """What a stage may say differently from the whole training."""
 
     epochs: Positive = 3.0
+    """Passes over train."""
     max_steps: PositiveInt | None = None
+    """Most optimizer steps. null: as the epochs say."""
     batch_size: PositiveInt = 32
+    """Examples per step."""
     learning_rate: NonNegative = 5e-5
+    """Of the encoder."""
     unit_learning_rate: NonNegative = 5e-4
+    """Of the units."""
     schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """Of both rates."""
     warmup: Share = 0.1
+    """Share of the steps in which the rates rise."""
     weight_decay: NonNegative = 0.01
+    """AdamW's; not on biases and norms."""
     clip: Positive = 1.0
+    """Largest norm of the gradient."""
     accumulate: PositiveInt = 1
-    mask_tokens: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of tokens hidden from each step; keeps layers honest
+    """Batches per optimizer step."""
+    mask_tokens: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the tokens that each step hides."""
 
 
 class StageSection(Section):
@@ -163,23 +220,36 @@ class TrainingSection(TrainingKeys):
     """How the model is trained: one or more stages with the transformers Trainer."""
 
     stages: Annotated[list[StageSection], Field(min_length=1)] = [StageSection(name="joint")]
+    """One or more; each `joint` (everything), `units` (encoder frozen) or `encoder` (plain, last layer only)."""
+    class_weights: Literal["balanced"] | Weights | None = None
+    """Weights of the classes in the loss, in the labels' order, or by their frequency in train; scaled to mean 1 over
+    train."""
+    report_to: list[str] = ["tensorboard"]
+    """Trackers, by transformers' names."""
     seed: Count = 0
+    """Of weights, order, dropout and drawn splits."""
     save_steps: PositiveInt | None = None
+    """Steps between checkpoints. null: one per epoch."""
     log_steps: PositiveInt = 20
+    """Steps between log lines."""
 
 
 class EvaluationSection(Section):
     """Which halting rules the run is judged by."""
 
     rules: Annotated[list[str], Field(min_length=1)] | None = None
+    """Halting rules that the run is judged by. null: full, paper and exact; full and tolerance for a regression."""
     batch_size: PositiveInt = 64
+    """Examples per batch."""
 
 
 class OutputSection(Section):
     """Where the run folder goes: `dir/name-<n>`."""
 
     dir: str = "runs"
+    """Where run folders go, relative to the current folder."""
     name: str | None = None
+    """The run folder is `dir/name-<n>`. null: the task's name."""
 
     @field_validator("name")
     @classmethod

@@ -18,8 +18,8 @@ import yaml
 
 from dactcli.errors import RecipeError, did_you_mean
 
-MAX_BYTES = 256 << 10
-MAX_VALUES = 10_000  # after aliases are expanded: nine lines of YAML can otherwise fill the memory
+MAX_BYTES = 2 << 20  # a run's own recipe names all its classes, which may be thousands
+MAX_VALUES = 30_000  # after aliases are expanded: nine lines of YAML can otherwise fill the memory
 MAX_DEPTH = 20
 MAX_DIGITS = 100
 
@@ -87,7 +87,7 @@ def read_text(path: Path) -> str:
         reason = getattr(error, "strerror", None) or error
         raise RecipeError(f"the file cannot be read: {reason}", place=repr(str(path))[1:-1]) from None
     if len(raw) > MAX_BYTES:
-        fault = f"the file is larger than {MAX_BYTES >> 10} KiB"
+        fault = f"the file is larger than {MAX_BYTES >> 20} MiB"
         raise RecipeError(fault, place=str(path), remedy="name a recipe, not a data file")
     try:
         return raw.decode("utf-8-sig")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,16 @@ from transformers import set_seed
 from dactcli.data.agreement import vocabulary
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import Splits
-from dactcli.errors import DataError, RecipeError
-from dactcli.model.checkpoint import load_encoder, load_tokenizer
+from dactcli.errors import DataError, RecipeError, listed
+from dactcli.model.checkpoint import load_classifier, load_encoder, load_tokenizer
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
 from dactcli.model.encoders import family
+from dactcli.model.kept import KeptClassifier
 from dactcli.recipe.schema import Geometry, Recipe
 from dactcli.training.stages import resolve_stages
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -75,8 +77,32 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
             place="training.mask_tokens",
             remedy="set it to 0",
         )
-    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range)
+    weights = class_weights(recipe, splits.splits["train"]["label"][:], classes=len(splits.labels))
+    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range, class_weights=weights)
     return Built(model, tokenizer, encoded)
+
+
+def class_weights(recipe: Recipe, labels: Sequence[int], *, classes: int) -> list[float] | None:
+    """What the recipe's class weights come to on its train split: numbers whose mean over the examples is 1.
+
+    So the loss keeps its scale beside the price of a layer, whatever the classes' shares. A class without examples
+    weighs as if it had one.
+
+    Args:
+        recipe: A complete recipe.
+        labels: The classes of the examples of train.
+        classes: C.
+
+    Returns:
+        A weight for each class; None where the recipe has no class weights.
+    """
+    wish = recipe.training.class_weights
+    if wish is None:
+        return None
+    counts = Counter(labels)
+    given = [1 / max(counts[number], 1) for number in range(classes)] if wish == "balanced" else wish
+    total = sum(given[number] * count for number, count in counts.items())
+    return [weight * len(labels) / total for weight in given]
 
 
 def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> Tokenizer:
@@ -141,6 +167,7 @@ def build_model(
     *,
     labels: list[str],
     answer_range: tuple[float, float] | None,
+    class_weights: list[float] | None,
 ) -> DactForSequenceClassification:
     """The untrained model: a pretrained encoder or a fresh one, with fresh units.
 
@@ -149,13 +176,14 @@ def build_model(
         tokenizer: Its tokenizer.
         labels: Class names in order; empty for regression.
         answer_range: Lowest and highest answer of a regression, None for classes.
+        class_weights: Factor of an example's loss by its class; None for 1.
 
     Raises:
         ArtefactError: The pretrained encoder cannot be loaded.
     """
-    settings = _settings(recipe, labels, answer_range)
+    settings = _settings(recipe, labels, answer_range) | {"class_weights": class_weights}
     if isinstance(recipe.model.encoder, str):
-        encoder = load_encoder(recipe.model.encoder, recipe.model.layers)
+        encoder, kept = _pretrained(recipe, recipe.model.encoder, labels)
         longest = family(encoder.config.model_type).longest(encoder.config)
         if recipe.data.max_length > longest:
             raise RecipeError(
@@ -163,10 +191,37 @@ def build_model(
                 place="data.max_length",
                 remedy=f"set it to {longest} or less",
             )
-        return from_encoder(encoder, **settings)
+        return from_encoder(encoder, kept=kept, **settings)
     return DactForSequenceClassification(
         DactConfig(encoder_config=_fresh_config(recipe, recipe.model.encoder, tokenizer), **settings)
     )
+
+
+def _pretrained(recipe: Recipe, name: str, labels: list[str]) -> tuple[PreTrainedModel, KeptClassifier | None]:
+    """The pretrained encoder, and the classifier that it came with where that is kept."""
+    if not recipe.model.keep_classifier:
+        return load_encoder(name, recipe.model.layers), None
+    classifier = load_classifier(name)
+    encoder: PreTrainedModel = classifier.base_model
+    _check_labels([classifier.config.id2label[index] for index in range(classifier.config.num_labels)], labels)
+    return encoder, KeptClassifier(classifier)
+
+
+def _check_labels(known: list[str], labels: list[str]) -> None:
+    """Refuse a classifier whose classes are not the task's, in the task's order; LABEL_0 and so on name nothing."""
+    if len(known) != len(labels):
+        raise RecipeError(
+            f"the classifier knows {len(known)} classes and the data {len(labels)}",
+            place="model.keep_classifier",
+            remedy="name a classifier of this task",
+        )
+    nameless = all(name == f"LABEL_{index}" for index, name in enumerate(known))
+    if not nameless and [name.lower() for name in known] != [name.lower() for name in labels]:
+        raise RecipeError(
+            f"the classifier's classes are {listed(known)}, and the data's {listed(labels)}",
+            place="model.keep_classifier",
+            remedy=f"set task.labels: [{', '.join(known)}] if these are the same, or name a classifier of this task",
+        )
 
 
 def _fresh_config(recipe: Recipe, geometry: Geometry, tokenizer: Tokenizer) -> dict[str, Any]:

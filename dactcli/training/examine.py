@@ -16,7 +16,7 @@ from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
 from dactcli.training.build import Built, build, settle
-from dactcli.training.plan import check_rules, describe_stages
+from dactcli.training.plan import check_plan, describe_stages
 from dactcli.training.stages import Stage, resolve_stages
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
     """
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
-    check_rules(recipe)
+    check_plan(recipe)
     notices = list(splits.notices)
     built = build(recipe, splits, notices.append, only=list(splits.splits))
-    stages, train = resolve_stages(recipe), built.encoded["train"]
-    model = built.model.to(device).train()
+    model, train = built.model.to(device).train(), built.encoded["train"]
+    stages = resolve_stages(recipe, model.config.class_weights)
     steps = [_steps(stage, len(train.lengths)) for stage in stages]
     try:
         each = [_seconds(built, stage, device) * stage.keys.accumulate for stage in stages]

@@ -24,11 +24,12 @@ from dactcli.results import EvalResult, TrainResult
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training import runs
 from dactcli.training.build import build, settle
-from dactcli.training.callbacks import Listener, StageCallback, TensorBoardLog
+from dactcli.training.callbacks import Listener, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
-from dactcli.training.plan import check_rules
+from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage, final_objective, resolve_stages
+from dactcli.training.trackers import reporting
 from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def fit(
     runs.check_writable(output)
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
-    check_rules(recipe)
+    check_plan(recipe)
     for text in splits.notices:
         listener.notice(text)
     if resume is not None:
@@ -139,7 +140,7 @@ def fit(
 
 
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
-    stages = resolve_stages(job.recipe)
+    stages = resolve_stages(job.recipe, job.model.config.class_weights)
     started, steps = time.perf_counter(), 0
     try:
         for stage in stages:
@@ -158,7 +159,7 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     result = replace(job.evaluation(), run=str(job.run))
     write_json(job.run / "eval.json", result.to_json())
     trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed)
-    runs.finish(job.run, {**trained.to_json(), **_circumstances(job, splits)})
+    runs.finish(job.run, {**trained.to_json(), **_circumstances(job, splits, stages)})
     shutil.rmtree(job.run / "checkpoints", ignore_errors=True)
     (job.run / BEGUN).unlink(missing_ok=True)  # the summary says as much
     return trained
@@ -181,14 +182,15 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
         evaluate=job.evaluation,
         stopper=job.stopper,
     )
-    with TensorBoardLog.open(job.run / "tensorboard" / stage.label, job.listener.notice) as log:
+    trackers = job.recipe.training.report_to
+    with reporting(trackers, job.run / "tensorboard" / stage.label, job.listener.notice) as logs:
         trainer = DactTrainer(
             job.model,
             stage,
             stage_arguments(job.recipe, stage, folder, job.device),
             job.train,
             job.tokenizer,
-            [callback, log],
+            [callback, *logs],
             rows=job.rows,
             weights_only=job.weights_only,
         )
@@ -251,7 +253,7 @@ def _difficulty(dataset: Dataset) -> list[int] | None:
     return list(dataset["difficulty"]) if "difficulty" in dataset.column_names else None
 
 
-def _circumstances(job: Job, splits: Splits) -> dict[str, Any]:
+def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, Any]:
     """What is needed to know how a result came about."""
     import platform
     from importlib.metadata import version
@@ -265,7 +267,7 @@ def _circumstances(job: Job, splits: Splits) -> dict[str, Any]:
         "git_revision": _git_revision(),
         "data_fingerprint": splits.fingerprint,
         "weights_sha256": weights_digest(job.run),
-        "stages": [asdict(stage.loss) | {"stage": stage.label} for stage in resolve_stages(job.recipe)],
+        "stages": [asdict(stage.loss) | {"stage": stage.label} for stage in stages],
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dactcli.data.tasks import is_regression
+from dactcli.errors import RecipeError, listed
 from dactcli.model.rules import make_rule
 from dactcli.recipe.schema import Recipe
 from dactcli.training.stages import Stage, final_objective, resolve_stages
+from dactcli.training.trackers import check_trackers
 
 TRAINS = {
     "joint": "encoder and units",
@@ -20,18 +22,22 @@ def describe_stages(recipe: Recipe) -> list[str]:
     Args:
         recipe: A complete recipe.
     """
-    return [_describe(stage) for stage in resolve_stages(recipe)]
+    weighed = "; classes weighed" if recipe.training.class_weights is not None else ""
+    return [_describe(stage) + weighed for stage in resolve_stages(recipe)]
 
 
-def check_rules(recipe: Recipe) -> None:
-    """Refuse rules that the finished model could not serve, before it is trained.
+def check_plan(recipe: Recipe) -> None:
+    """Refuse what would come to nothing, before anything is trained.
 
     Args:
-        recipe: A complete recipe.
+        recipe: A complete recipe; where its labels are not known yet, they are not looked at.
 
     Raises:
         UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
+        RecipeError: The class weights do not fit the task, or a tracker is unknown or not installed.
     """
+    check_trackers(recipe.training.report_to)
+    _check_class_weights(recipe)
     low, high = recipe.task.range or (0.0, 1.0)
     for rule in recipe.evaluation.rules or ():
         make_rule(
@@ -40,6 +46,20 @@ def check_rules(recipe: Recipe) -> None:
             answer_range=(low, high) if is_regression(recipe.task) else None,
             certainty=recipe.model.certainty,
             place="evaluation.rules",
+        )
+
+
+def _check_class_weights(recipe: Recipe) -> None:
+    weights, labels, place = recipe.training.class_weights, recipe.task.labels, "training.class_weights"
+    if weights is None:
+        return
+    if is_regression(recipe.task):
+        raise RecipeError("weighs classes, and this task is a regression", place=place, remedy="remove it")
+    if isinstance(weights, list) and labels is not None and len(weights) != len(labels):
+        raise RecipeError(
+            f"the weights are {len(weights)} and the classes {len(labels)}",
+            place=place,
+            remedy=f"give one for each of {listed(labels)}, in this order, or write balanced",
         )
 
 

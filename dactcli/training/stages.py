@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dactcli.model.loss import LossSettings, Objective
@@ -17,8 +18,9 @@ class Stage:
         name: `joint`, `units` (the encoder stays as it is) or `encoder` (plain fine-tuning of the last layer).
         keys: Its training keys.
         loss: Its loss.
-        tau_delay: Share of its steps before tau acts. While all layers are at chance nothing speaks against
-            stopping at the first, and under Adam even the smallest price closes its unit for good.
+        tau_delay: Share of its steps before tau acts; 0 where an earlier stage taught the layers. While all layers
+            are at chance nothing speaks against stopping at the first, and under Adam even the smallest price closes
+            its unit for good.
     """
 
     number: int
@@ -39,16 +41,19 @@ class Stage:
         return f"{self.number}-{self.name}"
 
 
-def resolve_stages(recipe: Recipe) -> list[Stage]:
+def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None) -> list[Stage]:
     """What the recipe's stages come to, each with its own keys over those of the whole training.
 
     Args:
         recipe: A complete recipe.
+        class_weights: What its class weights come to on its data (`build.class_weights`), for the loss.
     """
     common = {name: getattr(recipe.training, name) for name in TrainingKeys.model_fields}
     base = LossSettings()
     if recipe.dact is not None:
         base = LossSettings(**{"tau": 0.0, **recipe.dact.model_dump(exclude={"tau", "tau_delay"})})
+    if class_weights is not None:
+        base = replace(base, class_weights=tuple(class_weights))
     stages = []
     for number, section in enumerate(recipe.training.stages, start=1):
         own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}
@@ -58,7 +63,8 @@ def resolve_stages(recipe: Recipe) -> list[Stage]:
         if recipe.dact is None or section.name == "encoder":
             objective = "last"
         loss = replace(base, objective=objective, tau=float(tau or 0.0))
-        delay = recipe.dact.tau_delay if recipe.dact is not None and section.name == "joint" else 0.0
+        taught = any(earlier.name != "encoder" for earlier in recipe.training.stages[: number - 1])
+        delay = recipe.dact.tau_delay if recipe.dact is not None and not taught else 0.0
         stages.append(Stage(number, section.name, TrainingKeys(**{**common, **given}), loss, delay))
     return stages
 

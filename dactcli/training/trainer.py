@@ -105,6 +105,8 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         weights_only: bool = False,
     ) -> None:
         model.encoder.requires_grad_(stage.name != "units")
+        if model.kept is not None:
+            model.kept.requires_grad_(False)
         self.stage = stage
         self.lengths, self.rows, self.weights_only = encoded.lengths, rows, weights_only
         self.mask_token, self.special = tokenizer.mask_token_id, torch.tensor(tokenizer.all_special_ids)

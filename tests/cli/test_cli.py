@@ -107,9 +107,8 @@ def test_every_recipe_of_the_project_is_complete(tmp_path: Path) -> None:
         assert shown.exit_code == 0, shown.stderr
         document = json.loads(shown.stdout)
         assert document["stages"]
-        assert (
-            document["recipe"]["task"]["labels"] or document["recipe"]["data"]["source"] == "files"
-        )  # then the data's
+        task, source = document["recipe"]["task"], document["recipe"]["data"]["source"]
+        assert task["labels"] or task["range"] or source == "files"  # then the data's
         assert recipe.read_text().startswith("# dact finetune recipes/")
 
 

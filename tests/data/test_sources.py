@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import write_hub_folder
 
 from dactcli.data.sources import draw_fractions, load_splits, read_file
 from dactcli.data.tasks import complete
@@ -120,9 +121,16 @@ def test_pairs_and_regression():
 
 def test_a_range_that_is_not_given_is_that_of_train():
     write("train.csv", "sentence,label\na,-2\nb,7.5\n")
-    write("dev.csv", "sentence,label\na,9\n")
-    assert load({"metric": "spearman"}, train="train.csv", validation="dev.csv").range == (-2.0, 7.5)
-    assert load({"metric": "spearman"}, train="train.csv", validation="dev.csv", only=["validation"]).range == (-2, 7.5)
+    write("dev.csv", "sentence,label\na,7\n")
+    write("far.csv", "sentence,label\na,7\nb,9\n")
+    task = {"metric": "spearman"}
+    assert load(task, train="train.csv", validation="dev.csv").range == (-2.0, 7.5)
+    assert load(task, train="train.csv", validation="dev.csv", only=["validation"]).range == (-2, 7.5)
+    # else a run would be trained whose own recipe, which holds that range, refuses its validation split
+    with pytest.raises(DataError) as caught:
+        load(task, train="train.csv", validation="far.csv")
+    assert str(caught.value) == "far.csv:3: label 9 is outside -2..7.5; correct it, or set task.range"
+    assert load({**task, "range": [-2.0, 9.0]}, train="train.csv", validation="far.csv").range == (-2.0, 9.0)
 
 
 @pytest.mark.parametrize(
@@ -517,7 +525,7 @@ def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
 
     features = datasets.Features(sentence=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"]))
     part = datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": [0, 1]}, features=features)
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: {"train": part, "validation": part})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, revision: {"train": part, "validation": part})
     data = {"source": "hub", "name": "some/data"}
     plain, turned, renamed = (
         load(task, **data) for task in ({}, {"labels": ["good", "bad"]}, {"labels": ["no", "yes"]})
@@ -525,6 +533,76 @@ def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
     assert (plain.labels, plain.splits["train"]["label"][:]) == (["bad", "good"], [0, 1])
     assert (turned.labels, turned.splits["train"]["label"][:]) == (["good", "bad"], [1, 0])
     assert (renamed.labels, renamed.splits["train"]["label"][:]) == (["no", "yes"], [0, 1])
+
+
+def test_mnli_as_the_hub_lays_it_out():
+    folder = write_hub_folder(Path("mnli"), "nyu-mll/glue", "mnli")
+    splits = {"validation": "validation_matched", "test": "validation_mismatched", "calibration": "test_mismatched"}
+    read = load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", **splits)
+    assert {split: len(rows) for split, rows in read.splits.items()} == {
+        "train": 48,
+        "validation": 12,
+        "calibration": 12,
+        "test": 12,
+    }
+    assert read.labels == ["entailment", "neutral", "contradiction"]
+    assert read.splits["train"].column_names == ["text", "text_pair", "label", "row"]
+    assert read.splits["test"]["label"][:3] == [0, 1, 2]
+    assert read.splits["validation"]["text"][:] != read.splits["test"]["text"][:]
+    # the labels that GLUE keeps to itself
+    assert "label" not in read.splits["calibration"].column_names
+    assert "calibration: every label is -1, so it is taken as unlabelled" in read.notices
+    both = load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", test=list(splits.values())[:2])
+    assert len(both.splits["test"]) == 24
+    with pytest.raises(DataError) as caught:
+        load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", validation="test_matched")
+    assert "label -1 is outside 0..2" in str(caught.value)
+    with pytest.raises(DataError, match="data.test: mnli has no split test among: train, validation_matched"):
+        load({"name": "mnli"}, source="hub", name="mnli", config="mnli", test="test")
+
+
+def test_a_regression_as_the_hub_lays_it_out():
+    folder = write_hub_folder(Path("stsb"), "nyu-mll/glue", "stsb")
+    read = load({"name": "stsb"}, source="hub", name=str(folder), config="stsb", test="test")
+    assert (read.labels, read.range) == ([], (0.0, 5.0))
+    assert (min(read.splits["train"]["label"]), max(read.splits["train"]["label"])) == (0.0, 5.0)
+    assert "label" not in read.splits["test"].column_names
+
+
+def test_a_second_label_column_with_the_names_that_it_declares():
+    import datasets
+
+    names = [f"kind {number}" for number in (3, 1, 2)]
+    features = {"text": datasets.Value("string"), "coarse_label": datasets.Value("int64")}
+    features = datasets.Features({**features, "fine_label": datasets.ClassLabel(names=names)})
+    columns = {
+        "text": [f"lamp {n}" for n in range(12)],
+        "coarse_label": [0] * 12,
+        "fine_label": [n % 3 for n in range(12)],
+    }
+    Path("trec").mkdir()
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(columns, features=features).to_parquet(f"trec/{split}-00000-of-00001.parquet")
+    task = {"name": "trec", "labels": None}
+    read = load(task, source="hub", name="./trec", label="fine_label", validation=0.25)
+    assert read.labels == names
+    assert sorted(set(read.splits["test"]["label"])) == [0, 1, 2]
+
+
+def test_a_revision_reaches_the_hub(monkeypatch):
+    import datasets
+
+    asked = []
+    part = datasets.Dataset.from_dict({"text": ["a", "b"] * 5, "coarse_label": [0, 1] * 5})
+
+    def fake(name, config, revision):
+        asked.append((name, config, revision))
+        return {"train": part, "test": part}
+
+    monkeypatch.setattr(datasets, "load_dataset", fake)
+    load({"name": "trec"}, source="hub", validation=0.2)
+    load({"name": "trec"}, source="hub", validation=0.2, revision="main")
+    assert asked == [("CogComp/trec", None, "refs/convert/parquet"), ("CogComp/trec", None, "main")]
 
 
 @pytest.mark.parametrize(
@@ -594,7 +672,7 @@ FETCH = "check data.name and data.config, or use data.source: files"
 def test_a_hub_that_fails(monkeypatch, raised, kind, sentence):
     import datasets
 
-    def fail(name, config):
+    def fail(name, config, revision):
         assert datasets.are_progress_bars_disabled()
         raise raised
 

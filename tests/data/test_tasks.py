@@ -34,6 +34,23 @@ def test_glue_on_the_hub(name, text, text_pair, labels, metric):
     assert (done.data.train, done.data.validation, done.data.test) == ("train", validation, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "label", "classes", "address"),
+    [
+        ("ag_news", "label", 4, ("fancyzhx/ag_news", None)),
+        ("imdb", "label", 2, ("stanfordnlp/imdb", None)),
+        ("trec", "coarse_label", 6, ("CogComp/trec", "refs/convert/parquet")),
+    ],
+)
+def test_tasks_whose_test_labels_are_public(name, label, classes, address):
+    done = complete(recipe(task={"name": name}, data={"source": "hub"}))
+    assert (done.data.text, done.data.text_pair, done.data.label) == ("text", None, label)
+    assert (len(done.task.labels), done.task.metric) == (classes, "accuracy")
+    assert (done.data.name, done.data.config, done.data.revision) == (address[0], None, address[1])
+    assert (done.data.train, done.data.validation, done.data.test) == ("train", 0.1, "test")
+    assert complete(recipe(task={"name": name}, data={"source": "hub", "name": "./mine"})).data.revision is None
+
+
 def test_regression_range():
     done = complete(recipe(task={"name": "stsb"}))
     assert done.task.range == [0.0, 5.0]
@@ -137,7 +154,7 @@ def test_completing_twice_changes_nothing(name, data):
         (
             {"data": {"source": "hub"}},
             "data.name: is missing; name a data set of the hub, a folder, or one of these as task.name: "
-            "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli",
+            "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, ag_news, imdb, trec",
         ),
         (
             {"data": {"source": "files"}},

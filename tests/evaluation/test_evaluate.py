@@ -13,7 +13,7 @@ import torch
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
 from dactcli.evaluation.evaluate import evaluate, judge, standard_rules
-from dactcli.evaluation.metrics import CLASSIFICATION, classification_metrics, confusion, regression_metrics
+from dactcli.evaluation.metrics import CLASSIFICATION, classification_metrics, regression_metrics, tally
 from dactcli.evaluation.outputs import LayerOutputs, collect
 from dactcli.model.checkpoint import load_run, save_model
 from dactcli.model.rules import Exact, Full, make_rule
@@ -108,7 +108,7 @@ def test_metrics_equal_scikit_learns(classes: int) -> None:
     labels, predicted = generator.integers(0, classes, 60), generator.integers(0, classes, (4, 60))
     predicted[3] = 1  # a constant answer
     samples = generator.integers(0, 3, (5, 60)).astype(float)
-    matrices = confusion(predicted, labels, samples, classes=classes)
+    counts = tally(predicted, labels, samples, classes=classes)
     for sample, weights in enumerate(samples):
         for way, guess in enumerate(predicted):
             average = "binary" if classes == 2 else "macro"
@@ -125,4 +125,4 @@ def test_metrics_equal_scikit_learns(classes: int) -> None:
                 "matthews_correlation": sklearn.metrics.matthews_corrcoef(labels, guess, sample_weight=weights),
             }
             for name, metric in CLASSIFICATION.items():
-                assert float(metric(matrices)[sample, way]) == pytest.approx(wanted[name], abs=1e-9), name
+                assert float(metric(counts)[sample, way]) == pytest.approx(wanted[name], abs=1e-9), name

@@ -186,6 +186,9 @@ def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) ->
         ({"rule": "exakt"}, False, "rule: rule 'exakt' is unknown"),
         ({"rule": 5}, False, "rule: rule '5' is unknown"),
         ({"id2label": {"5": "a", "7": "b", "8": "c"}}, False, "id2label does not number the classes from 0"),
+        ({"class_weights": [1.0, 2.0]}, False, "class_weights does not give each class a number above 0"),
+        ({"class_weights": [1.0, 2.0, -1]}, False, "class_weights does not give each class a number above 0"),
+        ({"class_weights": 3}, False, "class_weights does not give each class a number above 0"),
         ({"answer_range": [5, 1]}, False, "answer_range is .5, 1.; it must be"),
     ],
 )

@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 import torch
-from support import FAMILIES, random_batch, small_config, small_model, train
-from transformers import AutoModel, AutoModelForSequenceClassification, BertTokenizerFast
+from support import FAMILIES, pretrained, random_batch, small_config, small_model, train, words
+from transformers import AutoModelForSequenceClassification
 
-from dactcli.data.agreement import vocabulary
 from dactcli.errors import ArtefactError
 from dactcli.model import encoders
 from dactcli.model.checkpoint import load_encoder, load_run, load_tokenizer, save_model
@@ -39,22 +38,6 @@ model: {encoder: ENCODER}
 training: {max_steps: 2, batch_size: 8}
 output: {name: tiny}
 """
-
-
-def words(name: str) -> BertTokenizerFast:
-    """A tokenizer of the built-in task whose padding has the id that the family's encoder takes for it."""
-    tokens, padding = vocabulary(), small_config(name, layers=1).pad_token_id
-    tokens.insert(padding, tokens.pop(tokens.index("[PAD]")))
-    return BertTokenizerFast(vocab={token: index for index, token in enumerate(tokens)}, do_lower_case=True)
-
-
-def pretrained(name: str, folder: Path) -> Path:
-    """The folder of an encoder of 4 layers, as one would come from a hub."""
-    torch.manual_seed(0)
-    tokenizer = words(name)
-    AutoModel.from_config(small_config(name, layers=4, vocab_size=len(tokenizer))).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @every_family

@@ -21,13 +21,17 @@ def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return logits, s, torch.randint(0, C, (B,))
 
 
+WEIGHTS = (0.5, 1.25, 3.0)
+
+
 def plain(logits: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, settings: LossSettings) -> float:
     """The loss, example by example and layer by layer."""
     y, h = logits.softmax(-1).tolist(), torch.sigmoid(s).tolist()
     total = 0.0
     for b, label in enumerate(labels.tolist()):
+        heavy = settings.class_weights[label] if settings.class_weights else 1.0
         if settings.objective == "last":
-            total -= math.log(y[b][-1][label])
+            total -= heavy * math.log(y[b][-1][label])
             continue
         if settings.objective == "dact":
             a, p, rho = [0.0] * C, 1.0, 0.0
@@ -35,10 +39,10 @@ def plain(logits: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, settings:
                 a = [p * y[b][n][c] + (1 - p) * a[c] for c in range(C)]
                 p *= h[b][n]
                 rho += h[b][n] if settings.ponder == "sum_h" else p
-            total += -math.log(a[label]) + settings.tau * rho
+            total += -heavy * math.log(a[label]) + settings.tau * rho
         for n in range(N):
             weight = {"equal": 1 / N, "depth": (n + 1) / (N * (N + 1) / 2), "none": 0.0}[settings.layer_loss]
-            total -= settings.layer_loss_weight * weight * math.log(y[b][n][label])
+            total -= heavy * settings.layer_loss_weight * weight * math.log(y[b][n][label])
             if n < N - 1:
                 cross = -sum(y[b][-1][c] * math.log(y[b][n][c]) for c in range(C))
                 total += settings.distill * cross / (N - 1)
@@ -52,6 +56,9 @@ SETTINGS = [
     LossSettings(),
     LossSettings(tau=0.3, ponder="sum_p", layer_loss="depth", detach=False),
     LossSettings(tau=0.3, layer_loss="none", detach=False, distill=0.2),
+    LossSettings(objective="last", class_weights=WEIGHTS),
+    LossSettings(objective="layers", layer_loss="depth", distill=0.7, class_weights=WEIGHTS),
+    LossSettings(tau=0.3, class_weights=WEIGHTS),
 ]
 
 

@@ -79,9 +79,9 @@ def test_the_stock_classifier_is_its_layers_and_a_head() -> None:
 
 def test_a_unit_is_a_dense_layer_a_classifier_and_a_halting_output() -> None:
     once = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * 3 + 2 * HIDDEN
-    assert unit_flops(small_model()) == LayerFlops(0, 0, once)
+    assert unit_flops(small_model()) == [LayerFlops(0, 0, once)] * 4
     pooled_by_token = 2 * 4 * HIDDEN + 2 * HIDDEN  # four heads' scores, and the average of all slices
-    attends = unit_flops(small_model(pooling="attention"))
+    attends = unit_flops(small_model(pooling="attention"))[0]
     assert attends == LayerFlops(pooled_by_token, 0, once + 2 * HIDDEN * HIDDEN)
 
 

@@ -1,0 +1,78 @@
+"""A regression from end to end: STS-B's recipe on pairs scored 0 to 5, by every command that serves one."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from layouts import write_hub_folder
+from support import dact
+
+from dactcli.recipe.shelf import pick
+
+GEOMETRY = "{hidden_size: 16, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 32}"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("regression")
+    data = write_hub_folder(folder / "stsb", "nyu-mll/glue", "stsb")
+    values = [f"data.name={data}", "data.config=stsb", f"model.encoder={GEOMETRY}", "training.max_steps=2"]
+    overrides = [word for value in (*values, f"output.dir={folder / 'runs'}") for word in ("--set", value)]
+    trained = dact("finetune", pick("stsb").path, *overrides, "--json")
+    assert trained.exit_code == 0, trained.stderr
+    found = json.loads(trained.stdout)
+    assert found["steps"] == 2
+    assert list(found["evaluation"]["validation"]["rules"]) == ["full", "tolerance"]
+    return Path(found["run"])
+
+
+def test_it_is_evaluated_by_tolerance(run: Path) -> None:
+    names = ("full", "tolerance", "tolerance:3", "layer:2")
+    rules = [word for name in names for word in ("--rule", name)]
+    judged = json.loads(dact("eval", run, "--split", "test", *rules, "--json").stdout)
+    assert judged["metric"] == "pearson"
+    assert set(judged["rules"]["full"]["metrics"]) == {"pearson", "spearman", "mean_squared_error"}
+    assert judged["rules"]["tolerance"]["agreement_with_full"] == 1
+    assert judged["rules"]["tolerance"]["threshold"] == pytest.approx(0.05)  # a hundredth of the range
+    assert judged["rules"]["tolerance:3"]["layers_mean"] < judged["rules"]["full"]["layers_mean"] == 3
+    assert judged["rules"]["layer:2"]["depths"] == [0, judged["examples"], 0]
+
+
+def test_it_is_inspected_and_predicts(run: Path, tmp_path: Path) -> None:
+    shown = dact("inspect", "a lamp glows", "--pair", "the key is red", "--run", run, "--rule", "tolerance:3")
+    assert shown.exit_code == 0, shown.stderr
+    assert "the value can change by at most" in shown.stdout
+    (found,) = json.loads(
+        dact("inspect", "a lamp glows", "--pair", "the key is red", "--run", run, "--verify", "--json").stdout
+    )
+    assert 0 < found["label"] < 5
+    assert (found["label_name"], found["probabilities"]) == (None, [])
+    assert found["answers"][-1] == [found["label"]]
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("sentence1,sentence2,label\na lamp glows,the key is red,2.5\nthe roof,the river,0\n")
+    answered = dact("predict", pairs, "--run", run, "--output", tmp_path / "out.csv")
+    assert answered.exit_code == 0, answered.stderr
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["input_label"] for row in rows] == ["2.5", "0"]
+    assert all(0 < float(row["label"]) < 5 and row["label_name"] == "" for row in rows)
+    assert float(rows[0]["label"]) == pytest.approx(found["label"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["eval", "--rule", "exact"], "rule exact is for classes; use full, tolerance or layer"),
+        (["eval", "--rule", "tolerance:-1"], "give a number from 0 on"),
+        (["eval", "--calibrate", "budget=2"], "is for classes, and this is a regression; use --rule tolerance:T"),
+        (["eval", "--compare"], "compares classifiers only; use dact eval --rule for regression"),
+        (["inspect", "a lamp", "--run"], "this model judges pairs of texts; give --pair TEXT as well"),
+    ],
+)
+def test_what_a_regression_does_not_serve_is_said(run: Path, command: list[str], sentence: str) -> None:
+    refused = dact(*command, run)
+    assert refused.exit_code == 2
+    assert sentence in refused.stderr
