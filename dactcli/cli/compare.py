@@ -27,21 +27,26 @@ def compare_runs(
     """
     from dactcli.evaluation.comparison import compare
 
-    contenders = [
-        contender(options.open_run(path, device), str(path) if path else None, split, data=data, batch_size=batch_size)
-        for path in paths
-    ]
+    contenders = [contender(path, split=split, data=data, device=device, batch_size=batch_size) for path in paths]
     return compare([one for one, _ in contenders], metric=contenders[0][1], split=data.name if data else split)
 
 
 def contender(
-    run: Run, name: str | None, split: str, *, data: Path | None = None, batch_size: int | None = None
+    path: Path | None, *, split: str, data: Path | None, device: str, batch_size: int | None
+) -> tuple[Contender, str]:
+    """As `contender_of`, for a run that is to be loaded; the keywords are those of `compare_runs`."""
+    run = options.open_run(path, device)
+    return contender_of(run, str(path or run.folder.name), split=split, data=data, batch_size=batch_size)
+
+
+def contender_of(
+    run: Run, name: str, *, split: str, data: Path | None = None, batch_size: int | None = None
 ) -> tuple[Contender, str]:
     """A run with what its layers said, and the name of its metric.
 
     Args:
         run: The run.
-        name: What to call it; by its folder without.
+        name: What to call it.
         split: The split that is drawn.
         data: A labelled file that is drawn instead.
         batch_size: Examples per batch, for outputs that are not kept yet.
@@ -65,8 +70,8 @@ def contender(
     test, test_labels = labelled(split, data)
     validation, validation_labels = (test, test_labels) if run.recipe is None else labelled("validation", None)
     found = Contender(
-        run=name or run.folder.name,
-        variant=_variant(run.recipe) if run.recipe is not None else str(name),
+        run=name,
+        variant=_variant(run.recipe) if run.recipe is not None else name,
         layers=run.model.units.layers,
         objective=run.model.config.objective,
         validation=validation,

@@ -135,7 +135,7 @@ def _card(run: Run, name: str, rule: str, calibration: Calibration | None, *, on
 
 def _judged_anew(run: Run) -> tuple[list[EvalResult], Comparison | None]:
     """What the kept outputs say of each split by all rules of the run, and the curve; nothing where data are gone."""
-    from dactcli.cli.compare import contender
+    from dactcli.cli.compare import contender_of
     from dactcli.cli.evaluate import judged
     from dactcli.errors import DactError
     from dactcli.evaluation.comparison import compare
@@ -146,7 +146,7 @@ def _judged_anew(run: Run) -> tuple[list[EvalResult], Comparison | None]:
         results = [judged(run, "", split, None, None, None) for split in kept]
         if "validation" not in kept or run.model.regression:
             return results, None
-        one, metric = contender(run, None, kept[-1])
+        one, metric = contender_of(run, run.folder.name, split=kept[-1])
         return results, compare([one], metric=metric, split=kept[-1])
     except DactError as error:
         print_notice(f"the card has no curve: {error.sentence}")
