@@ -7,6 +7,7 @@ of this machine stands in it.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -197,13 +198,13 @@ def _certificate(facts: CardFacts) -> str:
 def _origin(found: Calibration) -> str:
     text = f"{code(found.rule)} comes from {found.examples:,} calibration examples"
     if found.observed is not None:
-        lost = "were harmed by it" if found.loss == "harm" else "it answers otherwise than full depth"
-        text += f", of which {found.observed:,} {lost}"
+        lost = "wrongly where full depth is right" if found.loss == "harm" else "otherwise than full depth"
+        text += f"; it answers {found.observed:,} of them {lost}"
     return text + ":"
 
 
 def _use(facts: CardFacts) -> str:
-    folder = facts.name.rpartition("/")[2]
+    folder = shlex.quote(facts.name.rpartition("/")[2])
     fetch = f"hf download {facts.name} --local-dir {folder}\n" if facts.on_hub else ""
     option = ' --pair "another text"' if facts.pairs else ""
     texts = '{"text": "some text", "text_pair": "another text"}' if facts.pairs else '"some text", "another text"'
@@ -245,11 +246,8 @@ def _limits(facts: CardFacts) -> str:
     if not facts.evaluations:
         lines = ["No figures were kept with the run that this model comes from."]
     lines.append(f"Texts longer than {facts.max_length} tokens are cut, and only their beginning is judged.")
-    if (
-        facts.rule != "full"
-        and facts.rule not in SOUND
-        and (facts.calibration is None or not facts.calibration.certified)
-    ):
+    sound = facts.rule.partition(":")[0] in SOUND
+    if not sound and (facts.calibration is None or not facts.calibration.certified):
         lines.append(f"{code(facts.rule)} may answer otherwise than full depth, and how often is not promised.")
     lines.append("Which biases its data and encoder brought along was not examined.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
