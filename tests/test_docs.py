@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from docs_world import ROOT, SHORT, Command, blocks, commands, pages, write_world
+from fake_hub import pretend
 from support import dact
 
 # commands that are run elsewhere, because they make environments, train for minutes or serve until they are stopped
@@ -33,6 +34,7 @@ def world(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     write_world(tmp_path, tiny_run)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pretend(monkeypatch)
     return tmp_path
 
 
