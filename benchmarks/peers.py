@@ -2,10 +2,12 @@
 
     python benchmarks/peers.py train OUT --seeds 0,1,2 --set data.source=files --set data.train=... --set model.encoder=...
     python benchmarks/peers.py table OUT
+    python benchmarks/peers.py table benchmarks/outputs/sst2 --set data.source=files --set data.train=... --set data.test=...
 
 `train` fine-tunes every method with every seed into OUT/runs, one after the other, and keeps what the layers of each
 finished run said in OUT/<method>-<seed>.npz; it can be stopped and called again. `--set` goes to every recipe. `table`
-reads the kept outputs alone. Thresholds come from the validation split, the figures from the test split, once. The
+reads the kept outputs alone; what is kept in benchmarks/outputs comes without the labels of the data, which `--set` then
+names. Thresholds come from the validation split, the figures from the test split, once. The
 reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
 """
 
@@ -24,8 +26,11 @@ import numpy as np
 import torch
 
 from dactcli.cli.compare import contender
+from dactcli.data.sources import load_splits
+from dactcli.data.tasks import complete
 from dactcli.evaluation.comparison import STATIC, Contender, compare
 from dactcli.evaluation.outputs import LayerOutputs
+from dactcli.recipe.load import load_recipe
 from dactcli.results import ComparedRule, Comparison, Interval
 from dactcli.training.runs import is_finished, runs_named, unfinished
 
@@ -101,9 +106,16 @@ def keep(run: Path, variant: str, path: Path) -> None:
     np.savez_compressed(path, facts=json.dumps(facts), **arrays)
 
 
-def load(path: Path) -> tuple[Contender, dict[str, Any]]:
+def labels_of(out: Path, overrides: list[str]) -> dict[str, Any]:
+    """The labels of validation and test [E]: as kept beside the outputs, or read from the data."""
+    if not overrides:
+        return dict(np.load(out / LABELS, allow_pickle=False))
+    splits = load_splits(complete(load_recipe(RECIPES / "sst2.yaml", overrides))).splits
+    return {split: np.asarray(splits[split]["label"]) for split in ("validation", "test")}
+
+
+def load(path: Path, labels: dict[str, Any]) -> tuple[Contender, dict[str, Any]]:
     """A run as `keep` wrote it."""
-    labels = np.load(path.parent / LABELS, allow_pickle=False)
     with np.load(path, allow_pickle=False) as kept:
         facts = json.loads(str(kept["facts"]))
 
@@ -134,11 +146,13 @@ class Row:
     judged: ComparedRule
 
 
-def compared(out: Path) -> list[Row]:
+def compared(out: Path, overrides: list[str]) -> list[Row]:
     """All methods by their own rules, ours first."""
-    kept = [load(path) for path in sorted(out.glob("*.npz")) if path.name != LABELS]
-    if not kept:
+    paths = [path for path in sorted(out.glob("*.npz")) if path.name != LABELS]
+    if not paths:
         raise SystemExit(f"{out} holds no outputs; make them with: python benchmarks/peers.py train {out} ...")
+    labels = labels_of(out, overrides)
+    kept = [load(path, labels) for path in paths]
     runs = [one for one, _ in kept]
     metric = kept[0][1]["metric"]
     by_name = {name: [one for one in runs if one.variant == name] for name in {one.variant for one in runs}}
@@ -164,9 +178,9 @@ def difference(mine: ComparedRule, theirs: ComparedRule) -> Interval:
     return Interval(mine.area.median - theirs.area.median, float(low), float(high))
 
 
-def table(out: Path) -> str:
+def table(out: Path, overrides: list[str]) -> str:
     """The comparison in Markdown."""
-    rows = compared(out)
+    rows = compared(out, overrides)
     reference, layers = rows[0].comparison.reference_metric, rows[0].comparison.layers
     seeds = len(rows[0].comparison.reference_runs)
     lines = [
@@ -205,7 +219,7 @@ def main() -> None:
         seeds = [int(seed) for seed in wanted.seeds.split(",")]
         train(wanted.out, seeds, wanted.overrides, wanted.layers, wanted.only.split(",") if wanted.only else None)
     else:
-        print(table(wanted.out))
+        print(table(wanted.out, wanted.overrides))
 
 
 if __name__ == "__main__":

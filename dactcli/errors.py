@@ -16,6 +16,7 @@ with its exit code. Anything else is a defect of ours and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 MOST_NAMES = 30  # of a task with thousands of classes a sentence cannot name all
 
@@ -87,6 +88,10 @@ class StoppedError(DactError):
     def __init__(self, number: int, fault: str, *, place: str | None = None, remedy: str | None = None) -> None:
         super().__init__(fault, place=place, remedy=remedy)
         self.exit_code = 128 + number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As processes send it to one another; the rest stands in the attributes."""
+        return type(self), (self.exit_code - 128, self.fault), self.__dict__
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -29,8 +29,8 @@ from dactcli.profiling.profile import Effort, profile_latency, profile_throughpu
 from dactcli.profiling.ways import Subject, stock_classifier
 from dactcli.recipe.load import load_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.results import EvalResult, ExitTrace, Prediction, ProfileResult, StepLog, TrainResult
-from dactcli.training.callbacks import Listener
+from dactcli.results import EvalResult, ExitTrace, Prediction, ProfileResult, TrainResult
+from dactcli.training.callbacks import Listener, Quiet
 from dactcli.training.fit import fit as fit_recipe
 
 AnyRun = Run | Path | str | None
@@ -39,25 +39,6 @@ Notice = Callable[[str], None]
 
 def ignore(text: str) -> None:
     """What is done with notices when nobody wants them."""
-
-
-class Quiet:
-    """A listener that tells nobody; overwrite what you want to hear."""
-
-    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
-        """A stage of so many optimizer steps begins."""
-
-    def stepped(self, step: int) -> None:
-        """An optimizer step is done."""
-
-    def logged(self, log: StepLog) -> None:
-        """Loss, throughput, mean layers, halting weights."""
-
-    def evaluated(self, result: EvalResult) -> None:
-        """The validation split was evaluated."""
-
-    def notice(self, text: str) -> None:
-        """Something that a user should know."""
 
 
 def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:

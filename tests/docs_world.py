@@ -2,7 +2,7 @@
 
 `bash` blocks, indented blocks and `python` blocks of README.md and docs/ are collected from the text. The data sets and
 encoders that recipes take from the hub stand in the folder under the same names, which is how transformers and
-datasets look for them first; the built-in task is cut to a few sentences.
+datasets look for them first; the built-in task is cut to a few sentences, and profiles are to a few rounds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from support import TINY
 ROOT = Path(__file__).parents[1]
 WORDS = ["good", "bad", "fine", "poor", "film", "story", "plot", "the", "a", "is", "was", "very", "not", "and", "."]
 # what a profile is cut to; the last mention of an option counts
-SHORT = {"profile": ["--examples", "4", "--repeats", "2", "--warmup", "0"]}
+SHORT = {"profile": ["--examples", "2", "--repeats", "2", "--warmup", "0"]}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def write_world(folder: Path, run: Path) -> None:
     for name in ("bert-base-uncased", "roberta-base", "ENCODER"):
         write_encoder(folder / name)
     write_classifier(folder / "path" / "to" / "classifier", ("negative", "positive"))
-    for task, counts in {"sst2": (400, 40, 40), "cola": (400, 40, 40)}.items():
+    for task, counts in {"sst2": (120, 20, 20), "cola": (120, 20, 20)}.items():
         hub = folder / "nyu-mll" / "glue" / task
         hub.mkdir(parents=True)
         files = folder / task.upper()
@@ -170,8 +170,8 @@ def write_world(folder: Path, run: Path) -> None:
     write_table(folder / "fresh.csv", rows(350, ("sentence",), "label", 2))
     write_table(folder / "reviews.csv", rows(30, ("review",), None, 2))
     write_table(folder / "new.csv", rows(30, ("subject",), None, 2))
-    write_table(folder / "texts.csv", rows(400, ("text",), "label", 2))
-    tickets = rows(400, ("subject",), "queue", 2)
+    write_table(folder / "texts.csv", rows(120, ("text",), "label", 2))
+    tickets = rows(120, ("subject",), "queue", 2)
     write_table(folder / "tickets.csv", tickets)
     write_table(folder / "tickets-test.csv", tickets[:40])
     (folder / "sentences.txt").write_text("".join(f"{sentence(number)}\n" for number in range(20)))

@@ -16,6 +16,8 @@ from docs_world import ROOT, SHORT, Command, blocks, commands, pages, write_worl
 from fake_hub import pretend
 from support import dact
 
+from dactcli.profiling.geometry import GEOMETRIES
+
 # commands that are run elsewhere, because they make environments, train for minutes or serve until they are stopped
 ELSEWHERE = {
     "scripts/install": ".ci/run",
@@ -23,6 +25,8 @@ ELSEWHERE = {
     "scripts/test": ".ci/run",
     "scripts/quickstart": "tests/slow/test_quickstart.py",
     "tensorboard": "tests/slow/test_tensorboard.py",
+    "torchrun": "tests/distributed/test_processes.py",
+    "accelerate": "tests/distributed/test_stopping.py",
 }
 SHELL = ("source", "cd", "git", "pip")  # the reader's own shell; nothing of ours to run
 PYTHON = ("python", ".venv/bin/python")
@@ -34,6 +38,7 @@ def world(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     write_world(tmp_path, tiny_run)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setitem(GEOMETRIES, "bert-base", ("bert", 12, 32, 2))  # of its depth, and small
     pretend(monkeypatch)
     return tmp_path
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import re
+import sys
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +15,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from dactcli import group
 from dactcli.cli import evaluate, finetune, inspect, predict, profile, publish, recipes, runs, validate
 from dactcli.errors import DactError, ResourceError, UsageError, did_you_mean
 
+SHARED = ("finetune", "eval", "predict")  # what several processes do together; process 0 does the rest alone
 WRONG_USAGE: Any = typer.BadParameter.__base__  # the parser's UsageError, which typer does not export by name
 
 
@@ -27,6 +32,10 @@ class DactGroup(TyperGroup):
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)
             raise UsageError(f"there is no command {name!r}", place="dact", remedy=did_you_mean(name, known))
+        if name in SHARED:
+            ctx.with_resource(group.together())
+        elif group.launched_rank():
+            raise typer.Exit
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
@@ -45,24 +54,42 @@ class DactGroup(TyperGroup):
         except DactError as error:
             raise _leave(error) from None
         except KeyboardInterrupt:
-            if ctx.invoked_subcommand == "finetune":
-                from dactcli.report.console import print_notice
-
-                print_notice("interrupted; the same command with --resume goes on from the last checkpoint")
-            raise typer.Exit(130) from None
-        except (OSError, MemoryError, RuntimeError) as error:
+            raise _interrupted(ctx.invoked_subcommand) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
             scarce = _resource_error(error)
             if scarce is None:
-                raise
+                with group.failing(DactError.exit_code):  # with the traceback, from whichever process
+                    raise
             raise _leave(scarce) from None
 
 
 def _leave(error: DactError) -> typer.Exit:
-    """Print an error's sentence; what to raise for its exit code."""
+    """Print an error's sentence; what to raise for its exit code.
+
+    Of several processes one prints, and all leave with the exit code of the first that failed: others may have noticed
+    only that it was gone.
+    """
     from dactcli.report.console import print_error
 
-    print_error(error)
-    return typer.Exit(error.exit_code)
+    code = group.failure() or error.exit_code
+    with group.failing(code) as speaks:
+        if speaks:
+            # process 0 may be well, and only told to end: then this process, whose screen is off, has to say why
+            with redirect_stderr(sys.__stderr__) if group.launched_rank() else nullcontext():
+                print_error(error)
+    return typer.Exit(code)
+
+
+def _interrupted(command: str | None) -> typer.Exit:
+    """Say how to go on after Ctrl-C outside a training's steps."""
+    with group.failing(130) as speaks:
+        if speaks and command == "finetune":
+            from dactcli.report.console import print_notice
+
+            print_notice("interrupted; the same command with --resume goes on from the last checkpoint")
+    return typer.Exit(130)
 
 
 def _usage_error(error: Any) -> UsageError:
@@ -78,12 +105,14 @@ def _usage_error(error: Any) -> UsageError:
 
 def _resource_error(error: Exception) -> ResourceError | None:
     """What a library's error says of the machine; None where it says something else."""
+    if not isinstance(error, OSError | MemoryError | RuntimeError):
+        return None
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported for it
         return ResourceError("memory ran out", remedy="lower the batch size, or data.max_length")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         place = str(error.filename) if error.filename else None
         return ResourceError(f"cannot be written: {error.strerror}", place=place, remedy="free or change the disk")
-    return None
+    return group.lost(error)
 
 
 app = typer.Typer(
@@ -139,5 +168,9 @@ def options(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; of several processes only process 0 has a screen."""
+    if not group.launched_rank():
+        app()
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        app()

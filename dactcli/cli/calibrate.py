@@ -76,6 +76,7 @@ def calibrate(
     Raises:
         DactError: The split served training or validation, or the rule cannot be calibrated on this model.
     """
+    from dactcli import group
     from dactcli.errors import UsageError
     from dactcli.evaluation.calibration import CALIBRATION, bound_facts, calibrate_budget, calibrate_risk, free_rule
     from dactcli.storage import write_json
@@ -103,7 +104,7 @@ def calibrate(
             mixes=run.model.mixes,
             facts=facts,
         )
-    write_json(run.folder / CALIBRATION, found.to_json())
+    group.by_main(lambda: write_json(run.folder / CALIBRATION, found.to_json()))
     return found
 
 

@@ -25,7 +25,11 @@ WHAT, ASKED = "What is judged", "What is asked"  # headings of the options
 def evaluate(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Run folders or saved models; runs/latest without any.", metavar="[RUN]..."),
+        typer.Argument(
+            help="Run folders or saved models; runs/latest without any.",
+            metavar="[RUN]...",
+            autocompletion=options.runs,
+        ),
     ] = None,
     split: Annotated[
         str | None,
@@ -47,6 +51,7 @@ def evaluate(
             "--rule",
             help="Halting rule; may be repeated. The recipe's without.",
             metavar="NAME[:VALUE]",
+            autocompletion=options.rules,
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -105,6 +110,10 @@ def evaluate(
 
 
 def _show(results: list[EvalResult], plots: Path | None, *, as_json: bool, output: Path | None) -> None:
+    from dactcli import group
+
+    if not group.is_main():
+        return
     documents = [result.to_json() for result in results]
     options.emit(documents if len(documents) > 1 else documents[0], as_json=as_json, output=output)
     if not as_json:
@@ -184,11 +193,14 @@ def _compare(
     as_json: bool,
     output: Path | None,
 ) -> None:
+    from dactcli import group
     from dactcli.cli.compare import compare_runs
     from dactcli.report.comparison import render_comparison
     from dactcli.report.console import results as console
 
     comparison = compare_runs(paths, split=split, data=data, device=device, batch_size=batch_size)
+    if not group.is_main():
+        return
     options.emit(comparison.to_json(), as_json=as_json, output=output)
     if plots is not None:
         from dactcli.report.plots import write_curves

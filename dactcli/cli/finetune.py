@@ -77,11 +77,12 @@ def finetune(
     if dry_run:
         _show_plan(full, as_json=as_json, output=output)
         return
+    from dactcli import group
     from dactcli.training.runs import runs_named, unfinished
 
     name = full.output.name or full.task.name
     folder = Path(full.output.dir).expanduser()
-    going_on = unfinished(folder, name) if resume else None
+    going_on = group.by_main(lambda: unfinished(folder, name)) if resume else None
     if resume and going_on is None:
         finished = _nothing_to_resume(runs_named(folder, name), folder / name)
         options.emit(finished, as_json=as_json, output=output)

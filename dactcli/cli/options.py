@@ -121,10 +121,13 @@ def open_run(path: Path | None, device: str) -> Run:
 
 
 def emit(document: Any, *, as_json: bool, output: Path | None) -> None:
-    """Print the JSON document, write it to a file, both or neither."""
+    """Print the JSON document, write it to a file, both or neither; of several processes in process 0."""
+    from dactcli import group
     from dactcli.report.console import print_json, write_document
     from dactcli.storage import versioned
 
+    if not group.is_main():
+        return
     document = versioned(document)
     if output is not None:
         write_document(document, output)
@@ -154,7 +157,7 @@ def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -
         run: The run.
         encoded: The examples.
         name: Of the split or file, for what is kept.
-        size: Examples per batch; the run's own without.
+        size: Examples per batch, of each process; the run's own without.
     """
     from dactcli.evaluation.examples import batch_size
     from dactcli.evaluation.outputs import cached_outputs

@@ -18,6 +18,8 @@ EXAMPLE = """Examples: dact predict reviews.csv --output answers.jsonl --text re
 
 cat sentences.txt | dact predict - --rule exact"""
 
+READ = "What is read"  # heading of the options
+
 
 def predict(
     source: Annotated[
@@ -31,14 +33,20 @@ def predict(
             help="A .jsonl, .csv or .parquet file; JSON lines on standard output without.",
             metavar="FILE",
             dir_okay=False,
+            rich_help_panel=options.SHOWN,
         ),
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="Column of the text; the recipe's without.", metavar="COLUMN")
+        str | None,
+        typer.Option(help="Column of the text; the recipe's without.", metavar="COLUMN", rich_help_panel=READ),
     ] = None,
     pair_column: Annotated[
         str | None,
-        typer.Option(help="Column of the second text, for models of pairs; the recipe's without.", metavar="COLUMN"),
+        typer.Option(
+            help="Column of the second text, for models of pairs; the recipe's without.",
+            metavar="COLUMN",
+            rich_help_panel=READ,
+        ),
     ] = None,
     kind: Annotated[
         str | None,
@@ -46,19 +54,25 @@ def predict(
             "--format",
             help="What INPUT is, where its name does not say: csv, tsv, jsonl, parquet or txt.",
             metavar="KIND",
+            rich_help_panel=READ,
         ),
     ] = None,
     rule: options.RuleName = None,
     max_layers: Annotated[
         int | None, typer.Option(min=1, help="No example runs more layers than this.", metavar="N")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted output.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted output.", rich_help_panel=options.SHOWN)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an output that is there.", rich_help_panel=options.SHOWN)
+    ] = False,
     device: options.Device = "auto",
 ) -> None:
     """Answer the texts of a file or of standard input, in order, however many there are."""
     import sys
 
+    from dactcli import group
     from dactcli.data.stream import KINDS, open_stream
     from dactcli.errors import UsageError, did_you_mean
 
@@ -66,6 +80,9 @@ def predict(
         raise UsageError("is about a file", place="--resume" if resume else "--overwrite", remedy="add --output FILE")
     if kind is not None and kind not in KINDS:
         raise UsageError(f"{kind!r} is unknown", place="--format", remedy=did_you_mean(kind, KINDS))
+    if not group.is_main():
+        _help_out(run, device, rule, max_layers)
+        return
     with open_stream(source, kind, sys.stdin.buffer) as stream:
         opened = options.open_run(run, device)
         chosen = _rule(opened, rule, max_layers)
@@ -75,6 +92,23 @@ def predict(
         from dactcli.report.console import print_notice
 
         print_notice(f"{written:,} predictions in {answers} (rule {chosen})")
+
+
+def _help_out(path: Path | None, device: str, rule: str | None, max_layers: int | None) -> None:
+    """Predict with process 0, which alone reads and writes."""
+    from dactcli.prediction.shared import help_out
+
+    opened = options.open_run(path, device)
+    help_out(_answer(opened, _rule(opened, rule, max_layers)))
+
+
+def _answer(run: Run, rule: Rule) -> Any:
+    """What predicts a list of texts."""
+    from functools import partial
+
+    from dactcli.prediction.predict import predict_texts
+
+    return partial(predict_texts, run.model, run.tokenizer, rule=rule)
 
 
 def _rule(run: Run, rule: str | None, max_layers: int | None) -> Rule:
@@ -124,15 +158,12 @@ def _write(
 
     from dactcli.model.checkpoint import weights_digest
     from dactcli.prediction.files import Output, lines_of, write_lines
-    from dactcli.prediction.predict import predict_texts
+    from dactcli.prediction.shared import helped
 
     first, second = columns
-
-    def answer(texts: list[str], pairs: list[str] | None) -> Any:
-        return predict_texts(run.model, run.tokenizer, texts, pairs, rule=rule)
-
     if path is None:
-        return write_lines(_shown(lines_of(stream, answer, text=first, pair=second), stream, 0), sys.stdout)
+        with helped(_answer(run, rule)) as answer:
+            return write_lines(_shown(lines_of(stream, answer, text=first, pair=second), stream, 0), sys.stdout)
     facts = {
         "input": stream.name,
         "bytes": stream.size,
@@ -142,7 +173,7 @@ def _write(
     }
     output = Output(path, facts)
     there = output.begin(resume=resume, overwrite=overwrite)
-    with output.append() as file:
+    with output.append() as file, helped(_answer(run, rule)) as answer:
         windows = lines_of(stream, answer, text=first, pair=second, skip=there)
         written = write_lines(_shown(windows, stream, there), file)
     output.finish()

@@ -31,6 +31,7 @@ def profile(
         typer.Argument(
             help="Run folder or saved model; without it runs/latest, and without that a random bert-base.",
             metavar="[RUN]",
+            autocompletion=options.runs,
         ),
     ] = None,
     random: Annotated[

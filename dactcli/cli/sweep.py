@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
     Returns:
         The document of sweep.json, which is written after every run.
     """
+    from dactcli import group
     from dactcli.cli.finetune import run_one
     from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
@@ -41,14 +43,14 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
         complete(load_recipe(recipe, [*overrides, *one.overrides, f"output.dir={folder}", f"output.name={one.name}"]))
         for one in variants
     ]
-    check_writable(folder)
+    group.by_main(lambda: check_writable(folder))
     document: dict[str, Any] = {"recipe": str(recipe), "sweep": sweeps, "rule": "", "runs": [], "front": []}
     for variant, full in zip(variants, recipes, strict=True):
-        run = finished_run(full, folder, variant.name)
+        run = group.by_main(partial(finished_run, full, folder, variant.name))
         if run is not None:
             print_notice(f"{run} is finished, and skipped")
         else:
-            going_on = unfinished(folder, variant.name)
+            going_on = group.by_main(partial(unfinished, folder, variant.name))
             where = options.usable_device(device)
             run = Path(run_one(full, device=where, resume=going_on, loudness=loudness).run)
         summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
@@ -56,5 +58,5 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
         document["runs"].append({"run": str(run), "values": variant.values, "rules": rules})
         document["rule"] = list(rules)[-1]
         document["front"] = front(document["runs"], document["rule"])
-        write_json(folder / SWEEP, document)
+        group.by_main(partial(write_json, folder / SWEEP, document))
     return document

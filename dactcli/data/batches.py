@@ -44,6 +44,15 @@ class Encoded:
         """Tokens per example."""
         return [len(ids) for ids in self.inputs["input_ids"]]
 
+    def select(self, positions: Sequence[int]) -> Encoded:
+        """Some of the examples, in the order of the positions."""
+        kept = set(self.truncated)
+        return Encoded(
+            {name: [rows[position] for position in positions] for name, rows in self.inputs.items()},
+            [self.labels[position] for position in positions] if self.labels is not None else None,
+            [place for place, position in enumerate(positions) if position in kept],
+        )
+
     def to_dataset(self) -> Dataset:
         """As a `datasets.Dataset` for the Trainer, with `labels`."""
         from datasets import Dataset

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dactcli import group
 from dactcli.data.batches import Encoded, by_length
 from dactcli.model.checkpoint import weights_digest
 from dactcli.model.decide import Decision, decide, score_layers
@@ -77,36 +78,39 @@ def collect(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> LayerOutputs:
-    """Run all layers on all examples.
+    """Run all layers on all examples; several processes take their parts, and all of them have the whole.
 
     Args:
         model: The model; left in the mode (training or evaluation) that it was in.
         tokenizer: Its tokenizer.
         encoded: The examples.
-        batch_size: Examples per batch.
-        progress: Called with the examples done and the examples in all.
+        batch_size: Examples per batch, of each process.
+        progress: Called with the examples done and the examples in all, of this process.
 
     Returns:
         The outputs, in the order of the examples.
     """
-    was_training, examples = model.training, len(encoded.lengths)
+    was_training, lengths = model.training, encoded.lengths
     model.eval()
-    y = torch.empty(examples, model.units.layers, model.classes)
-    h = torch.empty(examples, model.units.layers)
-    certainty = torch.empty(examples, model.units.layers) if model.config.certainty else None
+    # long and short ones for everyone; what another process computes stays 0 here, so that the parts add up
+    own = group.share(sorted(range(len(lengths)), key=lambda position: -lengths[position]))
+    y = torch.zeros(len(lengths), model.units.layers, model.classes)
+    h = torch.zeros(len(lengths), model.units.layers)
+    certainty = torch.zeros(len(lengths), model.units.layers) if model.config.certainty else None
     done = 0
     try:
-        for positions, batch in by_length(tokenizer, encoded, batch_size, model.device):
+        for places, batch in by_length(tokenizer, encoded.select(own), batch_size, model.device):
+            positions = [own[place] for place in places]
             answers, halting, sure = model.layer_outputs(**batch)
             y[positions], h[positions] = answers.float().cpu(), halting.float().cpu()
             if certainty is not None and sure is not None:
                 certainty[positions] = sure.float().cpu()
             done += len(positions)
             if progress is not None:
-                progress(done, examples)
+                progress(done, len(own))
     finally:
         model.train(was_training)
-    return LayerOutputs(y, h, certainty)
+    return LayerOutputs(group.add(y), group.add(h), group.add(certainty) if certainty is not None else None)
 
 
 def cached_outputs(
@@ -131,16 +135,16 @@ def cached_outputs(
 
     path = run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
     shape = (len(encoded.lengths), run.model.units.layers, run.model.classes)
-    if path.is_file():
-        try:
-            kept = load_file(path)
-        except (SafetensorError, OSError):
-            kept = {}
-        wanted = {"y": shape, "h": shape[:2]} | ({"certainty": shape[:2]} if run.model.config.certainty else {})
-        if {name: tuple(value.shape) for name, value in kept.items()} == wanted:
-            return LayerOutputs(**kept)
+    wanted = {"y": shape, "h": shape[:2]} | ({"certainty": shape[:2]} if run.model.config.certainty else {})
+    try:
+        kept = load_file(path) if path.is_file() else {}
+    except (SafetensorError, OSError):
+        kept = {}
+    fits = {name: tuple(value.shape) for name, value in kept.items()} == wanted
+    if not group.most(not fits):  # they are computed by all processes or by none
+        return LayerOutputs(**kept)
     outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
-    _keep(outputs, path, name)
+    group.by_main(lambda: _keep(outputs, path, name))
     return outputs
 
 

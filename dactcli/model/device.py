@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from dactcli import group
 from dactcli.errors import ResourceError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -13,7 +14,8 @@ def find_device(name: str = "auto") -> torch.device:
     """The device of a name; never another one than was asked for.
 
     Args:
-        name: `auto` takes CUDA, then MPS, then the CPU.
+        name: `auto` takes CUDA, then MPS, then the CPU. Of several processes each takes a CUDA device of its own, and
+            none takes MPS, over which they cannot speak.
 
     Raises:
         UsageError: No such name.
@@ -21,9 +23,9 @@ def find_device(name: str = "auto") -> torch.device:
     """
     if name not in DEVICES:
         raise UsageError(f"device {name!r} is unknown", place="--device", remedy=f"use {', '.join(DEVICES)}")
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available() and not group.launched()
     if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        name = "cuda" if cuda else "mps" if mps else "cpu"
     if name == "cuda" and not cuda:
         built = torch.version.cuda is not None
         raise ResourceError(
@@ -34,5 +36,19 @@ def find_device(name: str = "auto") -> torch.device:
             else "install a CUDA build of torch (see the README), or use --device cpu",
         )
     if name == "mps" and not mps:
-        raise ResourceError("torch sees no MPS device", place="--device mps", remedy="use --device cpu")
-    return torch.device(name)
+        fault = "several processes cannot share it" if group.launched() else "torch sees no MPS device"
+        raise ResourceError(fault, place="--device mps", remedy="use --device cpu")
+    return _own_cuda() if name == "cuda" and group.launched() else torch.device(name)
+
+
+def _own_cuda() -> torch.device:
+    """The CUDA device of this process among those of its machine."""
+    number, devices = group.local_rank(), torch.cuda.device_count()
+    if number >= devices:
+        raise ResourceError(
+            f"process {number} of this machine finds no device of its own among {devices}",
+            place="--device cuda",
+            remedy=f"start {devices} processes here (--nproc_per_node {devices}), or use --device cpu",
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
+from dactcli import group
 from dactcli.results import EvalResult, StepLog
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage
@@ -46,8 +47,29 @@ class Listener(Protocol):
         """Something that the user should know."""
 
 
+class Quiet:
+    """A listener that tells nobody; overwrite what you want to hear."""
+
+    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
+        """A stage of so many optimizer steps begins."""
+
+    def stepped(self, step: int) -> None:
+        """An optimizer step is done."""
+
+    def logged(self, log: StepLog) -> None:
+        """Loss, throughput, mean layers, halting weights."""
+
+    def evaluated(self, result: EvalResult) -> None:
+        """The validation split was evaluated."""
+
+    def notice(self, text: str) -> None:
+        """Something that a user should know."""
+
+
 class StageCallback(TrainerCallback):  # type: ignore[misc]
     """Writes `metrics.jsonl`, tells the listener, and evaluates after each epoch.
+
+    Every process has one, because evaluation and the end are shared; process 0 writes.
 
     Args:
         stage: The stage.
@@ -83,15 +105,16 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Show the stage; after a resume drop log lines of steps that are taken again."""
-        keep_lines_until(self.log, self.stage.label, state.global_step)
+        if group.is_main():
+            keep_lines_until(self.log, self.stage.label, state.global_step)
         self.listener.stage_started(self.stage.name, self.stage.number, self.stages, state.max_steps)
         self.listener.stepped(state.global_step)
         self.clock, self.step = time.perf_counter(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Show the step; save and stop after it when a signal came."""
+        """Show the step; save and stop after it when a signal came to any process."""
         self.listener.stepped(state.global_step)
-        if self.stopper.received is not None:
+        if self.stopper.agree() is not None:
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
@@ -111,14 +134,14 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
     def _throughput(self, args: Any, step: int) -> float:
         """Examples per second since the last log, of all processes together."""
         now = time.perf_counter()
-        examples = (step - self.step) * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        examples = (step - self.step) * args.train_batch_size * args.gradient_accumulation_steps
         rate = examples / max(now - self.clock, 1e-9)
         self.clock, self.step = now, step
         return float(rate)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluate the validation split, unless a signal ended the epoch."""
-        if self.stopper.received is not None:
+        if self.stopper.agree() is not None:
             return
         began = time.perf_counter()
         result = self.evaluate()
@@ -130,6 +153,8 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         self.listener.evaluated(result)
 
     def _write(self, step: int, values: dict[str, Any]) -> None:
+        if not group.is_main():
+            return
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **finite}
         with self.log.open("a", encoding="utf-8") as file:

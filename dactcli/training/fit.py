@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dactcli import group
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
@@ -24,7 +26,7 @@ from dactcli.results import EvalResult, TrainResult
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training import runs
 from dactcli.training.build import build, settle
-from dactcli.training.callbacks import Listener, StageCallback
+from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
@@ -80,10 +82,12 @@ def fit(
 ) -> TrainResult:
     """Train a model as a recipe says, in a run folder of its own.
 
+    Under `torchrun` all processes call this alike and share every batch and evaluation; process 0 writes.
+
     Args:
         recipe: A complete recipe (`dactcli.data.tasks.complete`).
         evaluate: Evaluates the validation split.
-        listener: Hears how it goes.
+        listener: Hears how it goes, in process 0.
         device: Where to train.
         resume: An unfinished run to go on with (`runs.unfinished`).
         weights_only: Whether a run that is resumed may go on without the states of optimizer and random numbers.
@@ -99,13 +103,33 @@ def fit(
         ResourceError: The output folder cannot be written, another process trains in it, or memory ran out.
         StoppedError: SIGINT or SIGTERM came; what was learned is saved.
     """
+    with group.together():
+        return _fit(
+            recipe,
+            evaluate=evaluate,
+            listener=listener if group.is_main() else Quiet(),
+            device=device,
+            resume=resume,
+            weights_only=weights_only,
+        )
+
+
+def _fit(
+    recipe: Recipe,
+    *,
+    evaluate: Evaluate,
+    listener: Listener,
+    device: torch.device,
+    resume: Path | None,
+    weights_only: bool,
+) -> TrainResult:
     if recipe.model.dtype == "float16" and device.type != "cuda":
         raise RecipeError(
             "is float16, which trains on CUDA only", place="model.dtype", remedy="use bfloat16 or float32"
         )
     output = Path(recipe.output.dir).expanduser()
     name = recipe.output.name or recipe.task.name
-    runs.check_writable(output)
+    group.by_main(lambda: runs.check_writable(output))
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
     check_plan(recipe)
@@ -113,13 +137,11 @@ def fit(
         listener.notice(text)
     if resume is not None:
         _check_same(resume, recipe, splits)
-    run = resume or runs.new_run(output, name)
-    with runs.locked(run), without_bars(), Stopper(str(run), listener.notice) as stopper:
-        if resume is None:
-            write_json(run / BEGUN, {"data_fingerprint": splits.fingerprint})
-            write_whole(run / "recipe.yaml", dump_recipe(recipe))
-        else:
-            runs.refuse_links(run)
+    run = resume or group.by_main(lambda: runs.new_run(output, name))
+    with ExitStack() as stack:
+        group.by_main(lambda: _begin(stack, run, recipe, splits, resumed=resume is not None))
+        stack.enter_context(without_bars())
+        stopper = stack.enter_context(Stopper(str(run), listener.notice))
         made = build(recipe, splits, listener.notice, only=("train", "validation"))
         job = Job(
             recipe=recipe,
@@ -139,6 +161,16 @@ def fit(
         return _train(job, splits, resumed=resume is not None)
 
 
+def _begin(stack: ExitStack, run: Path, recipe: Recipe, splits: Splits, *, resumed: bool) -> None:
+    """Take a run folder for this training."""
+    stack.enter_context(runs.locked(run))
+    if resumed:
+        runs.refuse_links(run)
+        return
+    write_json(run / BEGUN, {"data_fingerprint": splits.fingerprint})
+    write_whole(run / "recipe.yaml", dump_recipe(recipe))
+
+
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     stages = resolve_stages(job.recipe, job.model.config.class_weights)
     started, steps = time.perf_counter(), 0
@@ -155,14 +187,19 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         raise unsaved(job.run, error) from None
     seconds = time.perf_counter() - started
     _dress(job.model, job.recipe, stages)
-    save_model(job.model, job.tokenizer, job.run)
+    group.by_main(lambda: save_model(job.model, job.tokenizer, job.run))
     result = replace(job.evaluation(), run=str(job.run))
-    write_json(job.run / "eval.json", result.to_json())
     trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed)
-    runs.finish(job.run, {**trained.to_json(), **_circumstances(job, splits, stages)})
+    group.by_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
+    return trained
+
+
+def _finish(job: Job, trained: TrainResult, summary: dict[str, Any]) -> None:
+    """Leave the run folder as a finished run's."""
+    write_json(job.run / "eval.json", trained.evaluation["validation"].to_json())
+    runs.finish(job.run, summary)
     shutil.rmtree(job.run / "checkpoints", ignore_errors=True)
     (job.run / BEGUN).unlink(missing_ok=True)  # the summary says as much
-    return trained
 
 
 def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
@@ -171,7 +208,7 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
     done = folder / DONE
     config = job.model.config
     config.objective = stage.loss.objective
-    if is_done(folder, job.listener.notice):
+    if group.by_main(lambda: is_done(folder, job.listener.notice)):
         job.model.load_state_dict(load_run(done).model.state_dict())
         return int((done / "steps").read_text())
     callback = StageCallback(
@@ -196,23 +233,41 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
         callback.attach(trainer, lambda: trainer.depth(rule))
-        last = newest_valid(folder, weights_only=job.weights_only, notice=job.listener.notice)
+        last = group.by_main(lambda: _last(job, folder))
         job.stopper.stepping = True
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
         job.stopper.stepping = False
-    if job.stopper.received is not None and trainer.state.global_step < trainer.state.max_steps:
-        how = f"saved after step {trainer.state.global_step} of stage {stage.label} and stopped by"
-        raise job.stopper.error(job.stopper.received, how)
-    check_weights(job.model, stage, trainer.state.global_step)
+    steps, stopped = int(trainer.state.global_step), job.stopper.agree()
+    if stopped is not None and steps < trainer.state.max_steps:
+        raise job.stopper.error(stopped, f"saved after step {steps} of stage {stage.label} and stopped by")
+    check_weights(job.model, stage, steps)
     job.model.requires_grad_(True)
+    group.by_main(lambda: _keep_stage(job, folder, steps))
+    if stopped is not None:
+        raise job.stopper.error(stopped, f"stage {stage.label} is finished and saved; stopped by")
+    return steps
+
+
+def _last(job: Job, folder: Path) -> Path | None:
+    """The checkpoint to go on from, if there is one; told where random numbers will not go on as they were."""
+    last = newest_valid(folder, weights_only=job.weights_only, notice=job.listener.notice)
+    if last is not None and not job.weights_only:
+        saved = max(len(list(last.glob("rng_state*.pth"))), 1)
+        if saved != group.world_size():
+            job.listener.notice(
+                f"{last} was written by {saved} processes, now there are {group.world_size()}: "
+                "the batches stay the same, but dropout and hidden tokens are drawn anew"
+            )
+    return last
+
+
+def _keep_stage(job: Job, folder: Path, steps: int) -> None:
+    """Save a finished stage's model."""
     fresh = folder / WRITING
     shutil.rmtree(fresh, ignore_errors=True)
     save_model(job.model, job.tokenizer, fresh)
-    (fresh / "steps").write_text(str(trainer.state.global_step))
-    commit(fresh, done)
-    if job.stopper.received is not None:
-        raise job.stopper.error(job.stopper.received, f"stage {stage.label} is finished and saved; stopped by")
-    return int(trainer.state.global_step)
+    (fresh / "steps").write_text(str(steps))
+    commit(fresh, folder / DONE)
 
 
 def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[Stage]) -> None:
@@ -263,6 +318,7 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "seed": job.recipe.training.seed,
         "device": str(job.device),
+        "processes": group.world_size(),
         "threads": torch.get_num_threads(),
         "git_revision": _git_revision(),
         "data_fingerprint": splits.fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dactcli import group
 from dactcli.data.tasks import is_regression
 from dactcli.errors import RecipeError, listed
 from dactcli.model.rules import make_rule
@@ -34,8 +35,10 @@ def check_plan(recipe: Recipe) -> None:
 
     Raises:
         UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
-        RecipeError: The class weights do not fit the task, or a tracker is unknown or not installed.
+        RecipeError: The class weights do not fit the task, a tracker is unknown or not installed, or a batch has fewer
+            examples than there are processes.
     """
+    _check_batches(recipe)
     check_trackers(recipe.training.report_to)
     _check_class_weights(recipe)
     low, high = recipe.task.range or (0.0, 1.0)
@@ -46,6 +49,16 @@ def check_plan(recipe: Recipe) -> None:
             answer_range=(low, high) if is_regression(recipe.task) else None,
             certainty=recipe.model.certainty,
             place="evaluation.rules",
+        )
+
+
+def _check_batches(recipe: Recipe) -> None:
+    smallest = min(stage.keys.batch_size for stage in resolve_stages(recipe))
+    if smallest < group.world_size():
+        raise RecipeError(
+            f"is {smallest}, and {group.world_size()} processes share each batch",
+            place="training.batch_size",
+            remedy="raise it, or start fewer processes",
         )
 
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from types import FrameType, TracebackType
 from typing import Any
 
+from dactcli import group
 from dactcli.errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -19,6 +20,7 @@ class Stopper(AbstractContextManager["Stopper"]):
 
     Between steps of a stage a signal is only remembered, so that the step can end and be saved; a second one, or one
     that comes while nothing is being trained, ends the run at once. Outside the main thread signals are not ours.
+    Of several processes some may hear a signal one step later than others, or not at all: they `agree` after each step.
 
     Args:
         place: The run, for the error.
@@ -44,8 +46,14 @@ class Stopper(AbstractContextManager["Stopper"]):
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
+    def agree(self) -> int | None:
+        """The signal that ends the run, once any process has received one; all must ask, at the same point."""
+        self.received = group.most(self.received or 0) or None
+        return self.received
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.stepping and self.received is None:
+        broken = group.failure() is not None  # then this is the launcher, which ends what is left of the group
+        if self.stepping and self.received is None and not broken:
             self.received = number
             self.notice(
                 f"{signal.Signals(number).name}: finishing this step and saving; once more ends the run at once"

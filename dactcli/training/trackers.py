@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dactcli import group
 from dactcli.errors import RecipeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _check(name: str) -> None:
 
 @contextmanager
 def reporting(names: Sequence[str], folder: Path, notice: Callable[[str], None]) -> Iterator[list[TrainerCallback]]:
-    """The callbacks that report a stage.
+    """The callbacks that report a stage: on process 0 alone.
 
     Args:
         names: Trackers that `check_trackers` let through.
@@ -65,5 +66,5 @@ def reporting(names: Sequence[str], folder: Path, notice: Callable[[str], None])
             stack.enter_context(TensorBoardLog.open(folder, notice))
             if name == TENSORBOARD
             else INTEGRATION_TO_CALLBACK[name]()
-            for name in names
+            for name in (names if group.is_main() else ())
         ]

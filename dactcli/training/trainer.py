@@ -5,17 +5,22 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
+from transformers.training_args import ParallelMode
 
+from dactcli import group
 from dactcli.data.batches import BucketSampler, pad
-from dactcli.errors import ArtefactError, DivergedError
+from dactcli.errors import ArtefactError, DactError, DivergedError
 from dactcli.model.checkpoint import unsaved
 from dactcli.model.decide import decide
 from dactcli.model.halting import halting_weights
@@ -29,12 +34,13 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from dactcli.data.batches import Encoded
-    from dactcli.model.dact import DactForSequenceClassification
+    from dactcli.model.dact import DactForSequenceClassification, DactOutput
     from dactcli.recipe.schema import Recipe
 
 POSITIONS = "position"  # column of the training set: where an example stands in it
 # what torch's reader of states, and what takes the states, raise for files that are none of ours
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError)
+APART = 1_000_003  # between the seeds of processes
 NAMED = 8  # most rows that an error names
 RECENT = 8  # batches from which the mean layers on screen are taken
 
@@ -50,7 +56,7 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
     """
     keys, every = stage.keys, recipe.training.save_steps
     seed = (recipe.training.seed + stage.number) % 2**32
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=keys.epochs,
         max_steps=keys.max_steps or -1,
@@ -63,10 +69,13 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         max_grad_norm=keys.clip,
         bf16=recipe.model.dtype == "bfloat16",
         fp16=recipe.model.dtype == "float16",
-        seed=seed,
+        # all processes take their parts of the same batches, and draw dropout and hidden tokens each for itself
+        seed=(seed + APART * group.rank()) % 2**32,
         data_seed=seed,
         full_determinism=True,
         use_cpu=device.type == "cpu",
+        ddp_backend="gloo" if device.type == "cpu" and group.world_size() > 1 else None,
+        ddp_find_unused_parameters=True,  # a stage need not train all units
         dataloader_pin_memory=device.type == "cuda",
         logging_steps=recipe.training.log_steps,
         logging_nan_inf_filter=False,
@@ -76,10 +85,18 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         report_to=[],
         remove_unused_columns=False,
     )
+    if not group.launched():
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # or a process alone would put a whole batch on each GPU it sees
+    return arguments
 
 
 class DactTrainer(Trainer):  # type: ignore[misc]
     """The Trainer for one stage.
+
+    Of several processes each reads the same batches as one process would, and takes its part of every one. A part's
+    mean loss is weighted by its share of the batch times the number of processes, so that the gradient that DDP
+    averages is that of the mean over the whole batch, also where the parts are uneven. A process that finds no row
+    left for it computes the batch's first one with weight 0.
 
     Args:
         model: The model; the stage's loss and frozen parts are set on it.
@@ -110,14 +127,16 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         self.stage = stage
         self.lengths, self.rows, self.weights_only = encoded.lengths, rows, weights_only
         self.mask_token, self.special = tokenizer.mask_token_id, torch.tensor(tokenizer.all_special_ids)
-        self.positions: list[int] = []
+        self.positions: list[int] = []  # of the whole batch
+        self.weight = 1.0
         self.staging: Path | None = None
         self.saved = -1
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=RECENT)
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-            batch = pad(tokenizer, {name: [row[name] for row in rows] for name in encoded.inputs})
-            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+            part = group.share(rows) or rows[:1]
+            batch = pad(tokenizer, {name: [row[name] for row in part] for name in encoded.inputs})
+            batch["labels"] = torch.tensor([row["labels"] for row in part])
             batch[POSITIONS] = torch.tensor([row[POSITIONS] for row in rows])
             return batch
 
@@ -135,6 +154,34 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         """Batches of like length, in random order."""
         keys = self.stage.keys
         return BucketSampler(self.lengths, keys.batch_size * keys.accumulate, self.args.data_seed)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Whole batches, the same for every process: `collate` takes the part, and accelerate is kept from sharing."""
+        loader = DataLoader(
+            self.train_dataset,
+            self._train_batch_size,
+            sampler=self._get_train_sampler(),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        placed: DataLoader[Any] = prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
+        return placed
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; under DDP nothing but the loss may lead back to the weights.
+
+        DDP waits for the gradients of all weights that any output depends on, and those of outputs which the loss
+        leaves out never come.
+        """
+        if self.args.parallel_mode is not ParallelMode.DISTRIBUTED:
+            return super().train(*args, **kwargs)
+        hook = self.model.register_forward_hook(_cut_off_but_loss)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            hook.remove()
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW with a rate of its own for the units; no decay on biases and norms."""
@@ -169,19 +216,24 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         """The model's own loss; keeps the last outputs for `depth`."""
         out = model(**inputs)
         if out.halting is not None and self.stage.loss.objective == "dact":
-            answers = self.model.layer_answer(out.layer_logits.detach())
-            self.recent.append((answers, out.halting.detach()))
-        return (out.loss, out) if return_outputs else out.loss
+            rows = len(group.share(self.positions))  # a row that is computed with weight 0 is another process's
+            answers = self.model.layer_answer(out.layer_logits[:rows].detach())
+            self.recent.append((answers, out.halting[:rows].detach()))
+        loss = out.loss if self.weight == 1 else out.loss * self.weight
+        return (loss, out) if return_outputs else loss
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
-        """One step, which ends the run when the loss is not finite."""
+        """One step, which ends the run when the loss is not finite, on whichever process."""
         self.positions = inputs.pop(POSITIONS).tolist()
+        self.weight = len(group.share(self.positions)) * group.world_size() / len(self.positions)
         self._hide_tokens(inputs["input_ids"])
         self.model.loss_settings = self.stage.loss_at(self.state.global_step, self.state.max_steps)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            guilty = self._not_finite(inputs)
-            raise diverged(self.stage, self.state.global_step + 1, f"the loss on {guilty}", loss.item())
+        finite = bool(torch.isfinite(loss))
+        if group.most(not finite):
+            found = [one for one in group.gather(None if finite else (loss.item(), self._not_finite(inputs))) if one]
+            guilty = self._named([position for _, positions in found for position in positions])
+            raise diverged(self.stage, self.state.global_step + 1, f"the loss on {guilty}", found[0][0])
         return loss
 
     def _hide_tokens(self, input_ids: Tensor) -> None:
@@ -203,42 +255,41 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         return norm
 
     @torch.no_grad()
-    def _not_finite(self, inputs: dict[str, Tensor]) -> str:
-        """Which examples of a batch have no finite loss by themselves; all where none has alone."""
+    def _not_finite(self, inputs: dict[str, Tensor]) -> list[int]:
+        """Which examples of this process have no finite loss by themselves, by position; all where none has alone."""
         inputs = self._prepare_inputs(inputs)
-        singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(len(self.positions))]
+        mine = group.share(self.positions) or self.positions[:1]
+        singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(len(mine))]
         finite = [bool(torch.isfinite(self.model(**single).loss)) for single in singles]
-        guilty = [position for position, fine in zip(self.positions, finite, strict=True) if not fine]
-        return self._named(guilty or self.positions)
+        return [position for position, fine in zip(mine, finite, strict=True) if not fine] or list(mine)
 
     def _named(self, positions: Sequence[int]) -> str:
-        rows = sorted(self.rows[position] for position in positions)
+        rows = sorted({self.rows[position] for position in positions})
         more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
         return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:NAMED]))}{more} of train"
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """A checkpoint that is whole or not there, and holds finite weights only."""
+        """A checkpoint that is whole or not there, and holds finite weights only.
+
+        Each process writes its random state into the folder, process 0 all the rest.
+        """
         check_weights(self.model, self.stage, self.state.global_step)
         folder = Path(self.args.output_dir)
         final = folder / f"checkpoint-{self.state.global_step}"
         if self.saved == self.state.global_step:
             return  # the last step of an epoch, saved already as a step
         self.staging = folder / WRITING
-        fresh = self.staging / final.name
-        if self.args.should_save:
+        if group.is_main():
             shutil.rmtree(self.staging, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
+        group.wait()
         try:
-            super()._save_checkpoint(*args, **kwargs)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                commit(fresh, final)
-                retain(folder)
-        except (OSError, RuntimeError, SafetensorError) as error:  # the kinds of Python, torch and safetensors
-            raise unsaved(final, error) from None
+            written = partial(super()._save_checkpoint, *args, **kwargs)
+            group.settle(_unsaved(final, written))
+            committed = partial(_commit, folder / WRITING / final.name, final)
+            group.settle(_unsaved(final, committed) if group.is_main() else None)
         finally:
             self.staging = None
-            if self.args.should_save:
+            if group.is_main():
                 shutil.rmtree(folder / WRITING, ignore_errors=True)
         self.saved = self.state.global_step
 
@@ -271,16 +322,38 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             raise _unloadable(checkpoint, "rng_state.pth", error) from None
 
     def depth(self, rule: Rule | None) -> tuple[float, list[float]] | None:
-        """Mean layers under a rule, and mean halting weights [N], of the last few batches.
+        """Mean layers under a rule, and mean halting weights [N], of the last few batches of all processes.
 
         Returns:
             None before any batch, and without the DACT loss.
         """
-        if rule is None or not self.recent:
+        if rule is None:
             return None
-        exits = torch.cat([decide(rule, y, h).exit_layer for y, h in self.recent])
-        weights = torch.cat([halting_weights(h) for _, h in self.recent])
-        return float(exits.double().mean()), weights.mean(0).tolist()
+        totals = torch.zeros(2 + self.model.units.layers, dtype=torch.float64)  # examples, layers, weights
+        for y, h in (batch for batch in self.recent if len(batch[0])):
+            exits, weights_sum = decide(rule, y, h).exit_layer.sum(), halting_weights(h).cpu().double().sum(0)
+            totals += torch.cat([torch.tensor([len(h), float(exits)]), weights_sum])
+        examples, layers, *weights = group.add(totals).tolist()
+        return (layers / examples, [weight / examples for weight in weights]) if examples else None
+
+
+def _cut_off_but_loss(model: torch.nn.Module, inputs: Any, out: DactOutput) -> DactOutput:
+    """The outputs, of which only the loss leads back to the weights."""
+    return type(out)(**{name: value if name == "loss" else value.detach() for name, value in out.items()})
+
+
+def _unsaved(final: Path, write: Callable[[], None]) -> DactError | None:
+    """Write a part of a checkpoint; the error where that fails."""
+    try:
+        write()
+    except (OSError, RuntimeError, SafetensorError) as error:  # the kinds of Python, torch and safetensors
+        return unsaved(final, error)
+    return None
+
+
+def _commit(fresh: Path, final: Path) -> None:
+    commit(fresh, final)
+    retain(final.parent)
 
 
 def _unloadable(checkpoint: str | None, name: str, error: Exception) -> ArtefactError:

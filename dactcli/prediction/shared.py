@@ -1,0 +1,46 @@
+"""Windows of a stream that several processes answer together: process 0 reads and writes, all of them predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from dactcli import group
+from dactcli.prediction.files import Answer
+from dactcli.results import Prediction
+
+
+@contextmanager
+def helped(answer: Answer) -> Iterator[Answer]:
+    """What process 0 answers windows with.
+
+    Args:
+        answer: Predicts texts.
+
+    Yields:
+        The same, with the help of the processes that are in `help_out`; they are let go in the end.
+    """
+    if group.world_size() == 1:
+        yield answer
+        return
+    try:
+        yield lambda texts, pairs: _part(answer, *group.broadcast((texts, pairs)))
+    finally:
+        group.broadcast(None)
+
+
+def help_out(answer: Answer) -> None:
+    """What the other processes do: their part of every window, until there are no more.
+
+    Args:
+        answer: Predicts texts.
+    """
+    window: tuple[list[str], list[str] | None] | None = None
+    while (window := group.broadcast(window)) is not None:
+        _part(answer, *window)
+
+
+def _part(answer: Answer, texts: list[str], pairs: list[str] | None) -> Sequence[Prediction]:
+    """The predictions of a window, in order; this process makes its part of them."""
+    own = list(group.share(pairs)) if pairs is not None else None
+    return group.join(answer(list(group.share(texts)), own))
