@@ -77,6 +77,7 @@ class Calibration:
         delta: The probability with which the promise may fail.
         observed: Losses in the sample at this threshold.
         budget: Mean layers wanted, for `budget`.
+        published: Whether it goes with a published model, which leaves the calibration examples behind.
     """
 
     kind: str
@@ -96,6 +97,7 @@ class Calibration:
     delta: float | None = None
     observed: int | None = None
     budget: float | None = None
+    published: bool = False
 
     @property
     def promise(self) -> str:
@@ -154,6 +156,31 @@ class RunFacts:
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `dact runs --json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PublishResult:
+    """What `dact publish` wrote, and where it went.
+
+    Attributes:
+        run: What was published.
+        folder: Where it was written to; None when it went to the hub only.
+        hub: Its address on the hub; None without `--hub`.
+        rule: What it halts by.
+        promise: What the calibration promises of that rule; None where there is none.
+        files: Names of the files.
+    """
+
+    run: str
+    folder: str | None
+    hub: str | None
+    rule: str
+    promise: str | None
+    files: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `dact publish --json`."""
         return asdict(self)
 
 

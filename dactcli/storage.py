@@ -126,16 +126,42 @@ def commit(fresh: Path, final: Path) -> None:
         fresh: The folder as written, on the same disk.
         final: Its name.
     """
-    files = {}
-    for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
+    files = {
+        path.relative_to(fresh).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in files_below(fresh)
+    }
+    write_json(fresh / MANIFEST, {"files": files})
+    put(fresh, final)
+
+
+def put(fresh: Path, final: Path) -> None:
+    """Sync a folder and give it its name; one that had the name is gone after.
+
+    Args:
+        fresh: The folder as written, on the same disk.
+        final: Its name.
+    """
+    for path in files_below(fresh):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        files[path.relative_to(fresh).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_json(fresh / MANIFEST, {"files": files})
     if final.exists():
         shutil.rmtree(final)
     fresh.rename(final)
     sync_folder(final.parent)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files of a folder and of those in it, in order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A JSON object that is only told from, not relied on: empty where the file is missing or damaged."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def faults(folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from docs_world import ROOT, SHORT, Command, blocks, commands, pages, write_world
+from fake_hub import pretend
 from support import dact
 
 from dactcli.profiling.geometry import GEOMETRIES
@@ -38,6 +39,7 @@ def world(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setitem(GEOMETRIES, "bert-base", ("bert", 12, 32, 2))  # of its depth, and small
+    pretend(monkeypatch)
     return tmp_path
 
 

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from dactcli import group
-from dactcli.cli import evaluate, finetune, inspect, predict, profile, recipes, runs, validate
+from dactcli.cli import evaluate, finetune, inspect, predict, profile, publish, recipes, runs, validate
 from dactcli.errors import DactError, ResourceError, UsageError, did_you_mean
 
 SHARED = ("finetune", "eval", "predict")  # what several processes do together; process 0 does the rest alone
@@ -129,6 +129,7 @@ app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.add_typer(recipes.app, name="recipes")
 app.command("validate", epilog=validate.EXAMPLE)(validate.validate)
 app.command("runs", epilog=runs.EXAMPLE)(runs.runs)

@@ -9,6 +9,7 @@ from dactcli.cli import options
 
 if TYPE_CHECKING:
     from dactcli.evaluation.comparison import Contender
+    from dactcli.model.checkpoint import Run
     from dactcli.results import Comparison
 
 
@@ -30,31 +31,47 @@ def compare_runs(
     return compare([one for one, _ in contenders], metric=contenders[0][1], split=data.name if data else split)
 
 
-def contender(path: Path | None, **wanted: Any) -> tuple[Contender, str]:
-    """A run with what its layers said, and the name of its metric; `wanted` are the keywords of `compare_runs`."""
+def contender(
+    path: Path | None, *, split: str, data: Path | None, device: str, batch_size: int | None
+) -> tuple[Contender, str]:
+    """As `contender_of`, for a run that is to be loaded; the keywords are those of `compare_runs`."""
+    run = options.open_run(path, device)
+    return contender_of(run, str(path or run.folder.name), split=split, data=data, batch_size=batch_size)
+
+
+def contender_of(
+    run: Run, name: str, *, split: str, data: Path | None = None, batch_size: int | None = None
+) -> tuple[Contender, str]:
+    """A run with what its layers said, and the name of its metric.
+
+    Args:
+        run: The run.
+        name: What to call it.
+        split: The split that is drawn.
+        data: A labelled file that is drawn instead.
+        batch_size: Examples per batch, for outputs that are not kept yet.
+    """
     import numpy as np
 
     from dactcli.errors import UsageError
     from dactcli.evaluation.comparison import Contender
     from dactcli.evaluation.examples import metric_name
 
-    run = options.open_run(path, wanted["device"])
-    split, data = wanted["split"], wanted["data"]
     if run.model.regression:
         raise UsageError("compares classifiers only", place="--compare", remedy="use dact eval --rule for regression")
 
-    def labelled(name: str, file: Path | None) -> tuple[Any, Any]:
-        encoded, _ = options.run_examples(run, name, file)
+    def labelled(split: str, file: Path | None) -> tuple[Any, Any]:
+        encoded, _ = options.run_examples(run, split, file)
         if encoded.labels is None:
-            raise UsageError(f"{file or name} has no labels", place="--compare", remedy="give a labelled split")
-        outputs = options.outputs_of(run, encoded, file.stem if file else name, wanted["batch_size"])
+            raise UsageError(f"{file or split} has no labels", place="--compare", remedy="give a labelled split")
+        outputs = options.outputs_of(run, encoded, file.stem if file else split, batch_size)
         return outputs, np.asarray(encoded.labels)
 
     test, test_labels = labelled(split, data)
     validation, validation_labels = (test, test_labels) if run.recipe is None else labelled("validation", None)
     found = Contender(
-        run=str(path or run.folder.name),
-        variant=_variant(run.recipe) if run.recipe is not None else str(path),
+        run=name,
+        variant=_variant(run.recipe) if run.recipe is not None else name,
         layers=run.model.units.layers,
         objective=run.model.config.objective,
         validation=validation,

@@ -105,7 +105,7 @@ def evaluate(
     results = []
     for path in paths:
         run = options.open_run(path, device)
-        results.append(_judge(run, str(path or run.folder.name), split or "validation", data, rules, batch_size))
+        results.append(judged(run, str(path or run.folder.name), split or "validation", data, rules, batch_size))
     _show(results, plots, as_json=as_json, output=output)
 
 
@@ -130,9 +130,10 @@ def _show(results: list[EvalResult], plots: Path | None, *, as_json: bool, outpu
             options.tell_written(write_depths(result, folder))
 
 
-def _judge(
+def judged(
     run: Run, name: str, split: str, data: Path | None, rules: list[str] | None, batch_size: int | None
 ) -> EvalResult:
+    """A loaded run on a split or file, by the rules asked for, else by its own and the calibrated one."""
     from dactcli.evaluation.evaluate import judge
     from dactcli.evaluation.examples import metric_name, standing_rules
 

@@ -93,10 +93,12 @@ def valid_calibration(run: Run, notice: Notice, *, check_examples: bool = False)
     Args:
         run: The run.
         notice: Told why it is void.
-        check_examples: Whether its examples are read again, to see that they are the same.
+        check_examples: Whether its examples are read again, to see that they are the same; a published model left
+            them behind.
     """
     found, fault = load_calibration(run)
-    if found is not None and check_examples and not _same_examples(run, found, notice):
+    checkable = found is not None and check_examples and not found.published
+    if found is not None and checkable and not _same_examples(run, found, notice):
         fault = f"the calibration of {run.folder} is void, because {found.split} changed; calibrate again"
         found = None
     if fault:

@@ -87,6 +87,8 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         self.keep_classifier = keep_classifier
         self.rule = rule
         self.answer_range = list(answer_range) if answer_range is not None else None
+        if answer_range is not None:
+            kwargs["problem_type"] = "regression"  # or a pipeline takes the value for a logit
         self.objective = objective
         self.tau, self.ponder = tau, ponder
         self.layer_loss, self.layer_loss_weight = layer_loss, layer_loss_weight

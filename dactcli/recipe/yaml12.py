@@ -177,10 +177,10 @@ class YamlReader:
             if text == "<<":
                 raise RecipeError("merge keys (<<) are not read", place=place, remedy="write the keys out")
             if text in values:
-                first = self.lines[(*key, text)]
+                twice = (*key, text)
+                first = self.lines[twice]
                 where = f", first on line {first}" if self.place(first) != place else ""
-                fault = f"{dotted((*key, text))} is given twice{where}"
-                raise RecipeError(fault, place=place, remedy="keep one of them")
+                raise RecipeError(f"{dotted(twice)} is given twice{where}", place=place, remedy="keep one of them")
             values[text] = self._plain(value, self._note((*key, text), name))
         return values
 

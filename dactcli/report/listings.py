@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.results import PlanResult, RunFacts
+from dactcli.results import PlanResult, PublishResult, RunFacts
 
 SORTS: dict[str, Callable[[RunFacts], Any]] = {
     "date": lambda run: -run.modified,
@@ -100,3 +100,17 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def render_publication(done: PublishResult) -> Group:
+    """What was published, and where it is.
+
+    Args:
+        done: What `dact publish` did.
+    """
+    lines = [f"{done.run} halts by {done.rule}" + (f": {done.promise}" if done.promise else "")]
+    if done.folder:
+        lines.append(f"written to {done.folder}: {', '.join(done.files)}")
+    if done.hub:
+        lines.append(f"pushed to {done.hub}")
+    return Group(*map(Text, lines))

@@ -20,7 +20,7 @@ from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import reason, render_traces
-from dactcli.report.listings import render_plan, render_recipes, render_runs
+from dactcli.report.listings import render_plan, render_publication, render_recipes, render_runs
 from dactcli.report.profiling import render_profile
 from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import Course, PlainScreen, RichScreen, render_training, screen
@@ -37,6 +37,7 @@ from dactcli.results import (
     PlanResult,
     ProfileCase,
     ProfileResult,
+    PublishResult,
     RuleResult,
     RunFacts,
     SplitFacts,
@@ -174,6 +175,9 @@ def plan() -> RenderableType:
 
 # every view, as the commands draw it
 VIEWS: dict[str, Callable[[], RenderableType]] = {
+    "publication": lambda: render_publication(
+        PublishResult("runs/a-1", "out", "https://hub.example/jane/a", "confidence:0.9", "a promise", ["README.md"])
+    ),
     "inspect, several": lambda: render_traces([TRACE, EMPTY], NAMES, every=[TRACE, EMPTY, JUDGED]),
     "inspect, calibrated": lambda: render_traces([JUDGED], NAMES),
     "eval": lambda: render_evaluation(EVALUATION),

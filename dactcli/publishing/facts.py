@@ -1,0 +1,168 @@
+"""What is known of a run and belongs on its card: facts that are kept with it, none that must be guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from dactcli.results import Calibration, Comparison, EvalResult
+
+if TYPE_CHECKING:
+    from dactcli.model.checkpoint import Run
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card tells; None and empty where the run does not know it.
+
+    Attributes:
+        name: Of the model: the hub's, or its folder's.
+        on_hub: Whether `name` is one of the hub.
+        dact_version: Of the package that writes the card.
+        family: Of the encoder, as transformers calls it.
+        layers: N.
+        hidden_size: Width of the encoder.
+        parameters: Of the whole model.
+        max_length: Most tokens of a text; what is longer is cut.
+        objective: What it was trained for: `dact`, `layers` or `last`.
+        rule: What it halts by.
+        labels: Class names; empty for a regression.
+        answer_range: Lowest and highest answer of a regression.
+        task: Its name.
+        metric: Of the task.
+        source: `builtin`, `hub` or `files`.
+        dataset: Hub name of the data.
+        dataset_config: Configuration of the data there.
+        pairs: Whether texts come in pairs.
+        base_model: Hub name of the encoder.
+        tau: Price of a layer in the loss.
+        seed: Of the training.
+        evaluations: What the rules made of a split, by split.
+        comparison: The rules over their whole range of thresholds.
+        calibration: A valid calibration.
+        versions: Of what it was trained with, by package.
+    """
+
+    name: str
+    on_hub: bool
+    dact_version: str
+    family: str
+    layers: int
+    hidden_size: int
+    parameters: int
+    max_length: int
+    objective: str
+    rule: str
+    labels: list[str]
+    answer_range: tuple[float, float] | None = None
+    task: str | None = None
+    metric: str | None = None
+    source: str | None = None
+    dataset: str | None = None
+    dataset_config: str | None = None
+    pairs: bool = False
+    base_model: str | None = None
+    tau: float | None = None
+    seed: int | None = None
+    evaluations: dict[str, EvalResult] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    calibration: Calibration | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def gather(
+    run: Run,
+    *,
+    name: str,
+    on_hub: bool,
+    rule: str,
+    summary: dict[str, Any],
+    judged: Sequence[EvalResult] = (),
+    comparison: Comparison | None = None,
+    calibration: Calibration | None = None,
+) -> CardFacts:
+    """The facts of a run.
+
+    Args:
+        run: The run.
+        name: What the published model is called.
+        on_hub: Whether that is a name of the hub.
+        rule: What the published model halts by.
+        summary: The run's summary.json; empty where there is none.
+        judged: Splits that were judged anew; they stand for those of the summary.
+        comparison: The rules over their whole range of thresholds.
+        calibration: A valid calibration.
+    """
+    from importlib.metadata import version
+
+    config = run.model.config
+    evaluations = _evaluations(summary) | {result.split: result for result in judged}
+    return CardFacts(
+        name=name,
+        on_hub=on_hub,
+        dact_version=version("dactcli"),
+        family=config.encoder_config.model_type,
+        layers=run.model.units.layers,
+        hidden_size=config.encoder_config.hidden_size,
+        parameters=run.model.num_parameters(),
+        max_length=run.tokenizer.model_max_length,
+        objective=config.objective,
+        rule=rule,
+        labels=[] if run.model.regression else [str(config.id2label[index]) for index in range(config.num_labels)],
+        answer_range=run.model.answer_range,
+        evaluations=evaluations,
+        comparison=comparison,
+        calibration=calibration,
+        versions=_versions(summary),
+        **_recipe_facts(run),
+    )
+
+
+def _recipe_facts(run: Run) -> dict[str, Any]:
+    """What only the recipe knows."""
+    recipe = run.recipe
+    if recipe is None:
+        return {}
+    data, encoder = recipe.data, recipe.model.encoder
+    dataset = data.name if data.source == "hub" and data.name and is_hub_name(data.name) else None
+    return {
+        "task": recipe.task.name,
+        "metric": recipe.task.metric,
+        "source": data.source,
+        "dataset": dataset,
+        "dataset_config": data.config if dataset else None,
+        "pairs": data.text_pair is not None,
+        "base_model": encoder if isinstance(encoder, str) and is_hub_name(encoder) else None,
+        "tau": run.model.config.tau if run.model.mixes else None,
+        "seed": recipe.training.seed,
+    }
+
+
+def is_hub_name(text: str) -> bool:
+    """Whether a text can be a name on the hub, rather than a path of this machine."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _evaluations(summary: dict[str, Any]) -> dict[str, EvalResult]:
+    """The evaluations that a summary keeps; none where it was written by something else."""
+    try:
+        return TypeAdapter(dict[str, EvalResult]).validate_python(summary.get("evaluation", {}))
+    except ValidationError:
+        return {}
+
+
+def _versions(summary: dict[str, Any]) -> dict[str, str]:
+    try:
+        return TypeAdapter(dict[str, str]).validate_python(summary.get("versions", {}))
+    except ValidationError:
+        return {}
