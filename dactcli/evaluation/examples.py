@@ -117,7 +117,13 @@ def _same_examples(run: Run, calibration: Calibration, notice: Notice) -> bool:
 
 
 def default_rule(run: Run, notice: Notice) -> str | None:
-    """The rule to halt by when none is asked for: the calibrated one, else the model's own."""
-    calibration = valid_calibration(run, notice)
-    rule: str | None = calibration.rule if calibration else run.model.config.rule
+    """The rule to halt by when none is asked for: the calibrated one, else the model's own.
+
+    Where a calibration is void, the sound rule: a published model's own rule is the calibrated one, and void with it.
+    """
+    found, fault = load_calibration(run)
+    if fault:
+        notice(fault)
+        return run.model.sound_rule
+    rule: str | None = found.rule if found else run.model.config.rule
     return rule
