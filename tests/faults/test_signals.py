@@ -135,6 +135,8 @@ def test_twenty_kills_at_random_moments_change_no_weight(tmp_path: Path, tiny_ru
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
+        if any(runs.is_finished(path) for path in (folder / "runs").glob("tiny-*")):
+            continue  # it was through, and only its process was not
         kills += 1
         stages = list((folder / "runs" / "tiny-1" / "checkpoints").glob("*"))
         torn += any((stage / ".writing").exists() for stage in stages)

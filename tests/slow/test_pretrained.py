@@ -42,4 +42,4 @@ def test_files_and_a_pretrained_encoder_from_recipe_to_run(tmp_path: Path) -> No
     )
     run = load_run(Path(train(tmp_path, text).run))
     assert run.model.units.layers == 3
-    assert run.model.config.pooling == "mean"
+    assert run.model.config.pooling == "attention"
