@@ -18,6 +18,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,11 @@ import torch
 from dactcli.cli.compare import contender
 from dactcli.data.sources import load_splits
 from dactcli.data.tasks import complete
-from dactcli.evaluation.comparison import STATIC, Contender, compare
+from dactcli.evaluation.calibration import full_classes
+from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Contender, compare
+from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
 from dactcli.evaluation.outputs import LayerOutputs
+from dactcli.model.rules import Exact, Paper
 from dactcli.recipe.load import load_recipe
 from dactcli.results import ComparedRule, Comparison, Interval
 from dactcli.training.runs import is_finished, runs_named, unfinished
@@ -146,15 +150,68 @@ class Row:
     judged: ComparedRule
 
 
-def compared(out: Path, overrides: list[str]) -> list[Row]:
-    """All methods by their own rules, ours first."""
+def kept_runs(out: Path, overrides: list[str]) -> tuple[list[Contender], str]:
+    """All runs whose outputs are kept, and the metric."""
     paths = [path for path in sorted(out.glob("*.npz")) if path.name != LABELS]
     if not paths:
         raise SystemExit(f"{out} holds no outputs; make them with: python benchmarks/peers.py train {out} ...")
     labels = labels_of(out, overrides)
     kept = [load(path, labels) for path in paths]
-    runs = [one for one, _ in kept]
-    metric = kept[0][1]["metric"]
+    return [one for one, _ in kept], str(kept[0][1]["metric"])
+
+
+def promises(runs: list[Contender], metric: str) -> str:
+    """Full depth, and the layers of the sound rules, mean and spread over seeds; full depth less plain fine-tuning."""
+    lines = [
+        "| training | seeds | full depth | less plain | last layer alone | layers of `exact` | layers of `paper` |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    plain = [one for one in runs if one.variant == "plain"]
+    for name in ("plain", OURS, *(slug(name) for name in METHODS if name.startswith("DACT,"))):
+        own = [one for one in runs if one.variant == name]
+        if not own:
+            continue
+        full = scores(own, metric)
+        gap = full[:, 0] - scores(plain, metric)[:, 0]
+        low, high = np.quantile(gap[1:], [0.025, 0.975])
+        beside = "" if name == "plain" else f"{gap[0]:+.4f} ({low:+.4f} to {high:+.4f})"
+        each = np.array([scores([one], metric)[0] for one in own])
+        depths = ""
+        for rule in (Exact(), Paper()):
+            found = [float(one.test.decide(rule, mixes=True).exit_layer.double().mean()) for one in own if one.mixes]
+            depths += f" {spread(found, 2)} |" if found else " |"
+        lines.append(f"| {name} | {len(own)} | {spread(each[:, 0])} | {beside} | {spread(each[:, 1])} |{depths}")
+    return "\n".join(lines)
+
+
+def scores(runs: list[Contender], metric: str) -> Array:
+    """Metric of full depth and of the last layer alone, mean over seeds, of all examples and seeds and of samples of both.
+
+    Returns:
+        The whole first, then the bootstrap samples, the same ones for every method [1 + S, 2].
+    """
+    labels, rng = runs[0].test_labels, np.random.default_rng(0)
+    weights = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=BOOTSTRAPS).astype(float)
+    weights = np.concatenate([np.ones((1, len(labels))), weights])
+    drawn = np.random.default_rng(1).multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=BOOTSTRAPS)
+    seeds = np.concatenate([np.ones((1, len(runs))), drawn]) / len(runs)  # [1 + S, runs]
+    both = [
+        [full_classes(one.test, mixes=one.mixes) for one in runs],
+        [one.test.y[:, -1].argmax(-1).numpy() for one in runs],
+    ]
+    classes = runs[0].test.y.shape[-1]
+    found = [CLASSIFICATION[metric](tally(np.array(ways), labels, weights, classes=classes)) for ways in both]
+    return np.stack([(one * seeds).sum(-1) for one in found], axis=-1)
+
+
+def spread(values: Sequence[float], digits: int = 4) -> str:
+    """Mean and standard deviation over seeds."""
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"
+
+
+def compared(runs: list[Contender], metric: str) -> list[Row]:
+    """All methods by their own rules, ours first."""
     by_name = {name: [one for one in runs if one.variant == name] for name in {one.variant for one in runs}}
     plain = by_name["plain"]
     rows = []
@@ -180,7 +237,8 @@ def difference(mine: ComparedRule, theirs: ComparedRule) -> Interval:
 
 def table(out: Path, overrides: list[str]) -> str:
     """The comparison in Markdown."""
-    rows = compared(out, overrides)
+    runs, metric = kept_runs(out, overrides)
+    rows = compared(runs, metric)
     reference, layers = rows[0].comparison.reference_metric, rows[0].comparison.layers
     seeds = len(rows[0].comparison.reference_runs)
     lines = [
@@ -197,7 +255,7 @@ def table(out: Path, overrides: list[str]) -> str:
         beside = f"{gap.median:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if row is not rows[0] else ""
         area = f"{judged.area.median:.4f} ({judged.area.low:.4f} to {judged.area.high:.4f})"
         lines.append(f"| {row.name} | {row.rule} | {at} | {enough} | {area} | {beside} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", promises(runs, metric)])
 
 
 def parser() -> argparse.ArgumentParser:
