@@ -20,7 +20,7 @@ def render_profile(result: ProfileResult) -> Group:
     """
     place = result.environment
     head = Text(
-        f"{place['device']} ({place['device_name']}), {place['threads']} threads, torch {place['torch']}, "
+        f"{place['device']} ({place['device_name']}), threads {place['threads']}, torch {place['torch']}, "
         f"transformers {place['transformers']}, {place['dtype']}"
     )
     views: list[RenderableType] = [head]
@@ -69,7 +69,7 @@ def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Table:
     table = _table(f"{title}, {_length(case.sequence_length)}", "stock", "full depth", "adaptive")
     ways = (case.stock, case.full, case.adaptive)
     _speed(table, ways, "pass" if whole else "batch")
-    table.add_row("GFLOP per example", *(_number(way.flops_per_example, 1e-9, 2) for way in ways))
+    table.add_row("GFLOP per example", *(_operations(way.flops_per_example) for way in ways))
     table.add_row("peak memory, MiB", *(_number(way.peak_memory_mib, 1, 0) for way in ways))
     table.add_row("mean layers", *(_number(way.layers_mean, 1, 2) for way in ways))
     table.add_row("stops by layer", *(Text(histogram(way.depths or []), style="cyan") for way in ways))
@@ -119,6 +119,11 @@ def _training(case: TrainingCase) -> Table:
 
 def _latency(way: Measurement, percent: int) -> float:
     return {50: way.latency_ms_p50, 90: way.latency_ms_p90, 99: way.latency_ms_p99}[percent]
+
+
+def _operations(flops: float | None) -> str:
+    """In units of 10^9, with three digits, whether the model is small or large."""
+    return "-" if flops is None else f"{flops * 1e-9:.3g}"
 
 
 def _number(value: float | None, factor: float, digits: int) -> str:
