@@ -129,6 +129,10 @@ class Output:
                 place=str(self.part),
                 remedy="add --resume to go on with it, or --overwrite to begin again",
             )
+        if not self.path.parent.is_dir():
+            raise UsageError(
+                "its folder is not there", place=f"--output {self.path}", remedy=f"make {self.path.parent} first"
+            )
         self.part.write_bytes(b"")
         write_json(self.note, self.facts)
         return 0

@@ -167,3 +167,10 @@ def test_options_that_do_not_fit(tiny_run: Path, tmp_path: Path) -> None:
     assert "did you mean csv?" in dact("predict", source, "--run", tiny_run, "--format", "cvs").stderr
     assert "extension .xls" in dact("predict", source, "--run", tiny_run, "--output", tmp_path / "o.xls").stderr
     assert "there is no such file" in dact("predict", tmp_path / "no.csv", "--run", tiny_run).stderr
+
+
+def test_an_output_in_a_folder_that_is_not_there_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("the key is old .\n")
+    result = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", tmp_path / "no" / "out.csv")
+    assert result.exit_code == 2
+    assert "its folder is not there; make" in result.stderr
