@@ -94,6 +94,7 @@ data: {source: builtin, max_length: 48, examples: 320}
 model:
   encoder: {hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 48, dropout: 0.0}
   pooling: first
+  halting_inputs: features  # as the papers have it, so that there are halting units to train in a stage
 training:
   batch_size: 32
   mask_tokens: 0
@@ -102,6 +103,7 @@ training:
   stages:
     - {name: joint, tau: null, epochs: 1}
     - {name: units, epochs: 1, unit_learning_rate: 1e-2}
+dact: {tau: 0.05, ponder: sum_h, answer_loss: nll}
 output: {name: tiny}
 """
 

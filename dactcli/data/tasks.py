@@ -29,6 +29,7 @@ from dactcli.recipe.schema import (
 )
 
 BUILTIN = "agreement"
+REGRESSION_TAU = 0.05  # price of a layer, in squared errors
 HIDDEN = "-1"  # what GLUE writes for the labels that it keeps to itself
 _INTEGER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
 AnySection = TypeVar("AnySection", bound=Section)
@@ -141,10 +142,25 @@ def complete(recipe: Recipe) -> Recipe:
     complete_source = {"builtin": _complete_builtin, "hub": _complete_hub, "files": _complete_files}[data.source]
     data = complete_source(data, known)
     recipe = _replace(recipe, task=_complete_task(task, known), data=data)
+    if is_regression(recipe.task):
+        recipe = _for_numbers(recipe)
     if recipe.model.keep_classifier:
         recipe = _keeping(recipe)
     rules = recipe.evaluation.rules or _default_rules(recipe)
     return _replace(recipe, evaluation=_replace(recipe.evaluation, rules=rules))
+
+
+def _for_numbers(recipe: Recipe) -> Recipe:
+    """The recipe of a regression: a number says nothing of how sure it is, so the halting units see features."""
+    model = _fill(recipe.model, halting_inputs="features")
+    if model.halting_inputs == "answer":
+        raise RecipeError(
+            "is answer, and a regression's answers say nothing of how sure they are",
+            place="model.halting_inputs",
+            remedy="set it to features, or leave it out",
+        )
+    dact = recipe.dact and _fill(recipe.dact, tau=REGRESSION_TAU)
+    return _replace(recipe, model=model, dact=dact)
 
 
 def _keeping(recipe: Recipe) -> Recipe:

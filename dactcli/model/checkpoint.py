@@ -20,8 +20,8 @@ from transformers.utils import logging
 from dactcli.errors import ArtefactError, RecipeError, ResourceError, UsageError, did_you_mean
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.model.encoders import Encoder, family
-from dactcli.model.heads import Pooling
-from dactcli.model.loss import Objective
+from dactcli.model.heads import HaltingInputs, Pooling
+from dactcli.model.loss import AnswerLoss, Objective
 from dactcli.model.rules import make_rule
 from dactcli.storage import FORMAT, check_format, sha256
 
@@ -291,7 +291,8 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
     allowed = {
         "objective": get_args(Objective),
         "pooling": get_args(Pooling),
-        "halting_inputs": ("features", "features+answer"),
+        "halting_inputs": get_args(HaltingInputs),
+        "answer_loss": get_args(AnswerLoss),
     }
     for key, values in allowed.items():
         if key in config and config[key] not in values:

@@ -18,9 +18,9 @@ from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.engine import run_adaptive
 from dactcli.model.halting import Ponder, ponder_cost, start_bias
-from dactcli.model.heads import Pooling, UnitOutput, Units
+from dactcli.model.heads import HaltingInputs, Pooling, UnitOutput, Units
 from dactcli.model.kept import KeptClassifier
-from dactcli.model.loss import LayerLoss, LossSettings, Objective, certainty_loss, dact_loss, full_answer
+from dactcli.model.loss import AnswerLoss, LayerLoss, LossSettings, Objective, certainty_loss, dact_loss, full_answer
 from dactcli.model.rules import Full, Rule, make_rule
 
 
@@ -32,7 +32,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         pooling: `mean` over the real tokens, the `first` token, or learned `attention` with the maximum.
         share_units: One unit for all layers.
         halting_bias: Start of the halting bias; `auto` makes p_N = 0.5.
-        halting_inputs: `features`, or `features+answer`: the unit also sees the confidence and entropy of y_n.
+        halting_inputs: What the halting unit sees: the layer's `features`, its `answer`, or `features+answer`.
         certainty: Whether a head predicts whether each layer is right, for the rule `learned`.
         keep_classifier: Whether y_N comes from the classifier that the encoder was fine-tuned with (`model.kept`).
         rule: What `forward` halts by outside training; None runs every layer.
@@ -40,6 +40,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         objective: What it is trained for: `dact`, `layers` or `last`; rules that it cannot serve are refused.
         tau: Price of a layer in the loss.
         ponder: `sum_h` or `sum_p`.
+        answer_loss: What the DACT loss charges a_N for: `nll`, or the expected `error`.
         layer_loss: `equal`, `depth` or `none`.
         layer_loss_weight: Factor of the layer losses.
         detach: Whether the DACT loss leaves the layers' answers alone.
@@ -58,7 +59,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         pooling: Pooling = "mean",
         share_units: bool = False,
         halting_bias: float | Literal["auto"] = "auto",
-        halting_inputs: Literal["features", "features+answer"] = "features",
+        halting_inputs: HaltingInputs = "features",
         certainty: bool = False,
         keep_classifier: bool = False,
         rule: str | None = None,
@@ -66,6 +67,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         objective: Objective = "dact",
         tau: float = 0.05,
         ponder: Ponder = "sum_h",
+        answer_loss: AnswerLoss = "nll",
         layer_loss: LayerLoss = "equal",
         layer_loss_weight: float = 1.0,
         detach: bool = True,
@@ -90,7 +92,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         if answer_range is not None:
             kwargs["problem_type"] = "regression"  # or a pipeline takes the value for a logit
         self.objective = objective
-        self.tau, self.ponder = tau, ponder
+        self.tau, self.ponder, self.answer_loss = tau, ponder, answer_loss
         self.layer_loss, self.layer_loss_weight = layer_loss, layer_loss_weight
         self.detach, self.distill = detach, distill
         self.class_weights = list(class_weights) if class_weights is not None else None
@@ -164,7 +166,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             heads=sizes.num_attention_heads,
             shared=config.share_units,
             certainty=config.certainty,
-            answer_inputs=config.halting_inputs == "features+answer",
+            halting_inputs=config.halting_inputs,
             dropout=getattr(sizes, kind.dropout),
             halting_bias=bias,
             initializer_range=getattr(sizes, "initializer_range", 0.02),
@@ -173,6 +175,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             objective=config.objective,
             tau=config.tau,
             ponder=config.ponder,
+            answer_loss=config.answer_loss,
             layer_loss=config.layer_loss,
             layer_loss_weight=config.layer_loss_weight,
             detach=config.detach,

@@ -11,6 +11,12 @@ and gives
 
     f_n = dropout(tanh(W_n z_n + b_n))     logits of y_n = C_n f_n      s_n = S_n f_n
 
+What the halting unit sees besides f_n, or in its place, is what y_n says of itself. With the answer alone
+
+    s_n = SLOPE * (threshold_n - log odds of y_n's largest entry against all others)
+
+so that h_n goes from 1 to 0 as y_n becomes surer than the layer's threshold (`dactcli.training.halting` learns those).
+
 The weights of all layers are stacked, so that full depth runs every unit in one batched product, and adaptive
 inference runs one layer's unit from a slice of the same tensors.
 
@@ -20,8 +26,8 @@ inference runs one layer's unit from a slice of the same tensors.
     dense_bias          [U, H]     0
     classifier_weight   [U, C, H]  normal, encoder's initializer_range
     classifier_bias     [U, C]     0
-    halting_weight      [U, F]     0                                        F = H, or H + 2 with the answer as input
-    halting_bias        [U]        so that p_N = 0.5, or as configured
+    halting_weight      [U, F]     0; -SLOPE with the answer alone          F = H, H + 2 with the answer beside the
+    halting_bias        [U]        so that p_N = 0.5, or as configured      features, 1 with the answer alone
     certainty_weight    [U, H]     0                                        only with `certainty`: BERxiT's head, which
     certainty_bias      [U]        0                                        predicts whether y_n is right
 """
@@ -36,6 +42,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Pooling = Literal["mean", "first", "attention"]
+HaltingInputs = Literal["answer", "features", "features+answer"]
+SLOPE = 4.0  # sharp enough to decide, soft enough that several layers share an answer near the threshold (docs/LOG.md)
 
 
 class UnitOutput(NamedTuple):
@@ -93,6 +101,20 @@ def attention_pool(hidden: Tensor, attention_mask: Tensor | None, query: Tensor)
     return torch.cat([averages, values.amax(1)], dim=-1)
 
 
+def log_odds(logits: Tensor) -> Tensor:
+    """How sure an answer is: the log odds of the likeliest class against all others.
+
+    Args:
+        logits: [..., C], C at least 2.
+
+    Returns:
+        At least -log(C - 1), without upper bound [...].
+    """
+    first = logits.argmax(-1, keepdim=True)
+    others = logits.scatter(-1, first, -torch.inf).logsumexp(-1)
+    return logits.gather(-1, first).squeeze(-1) - others
+
+
 class Units(nn.Module):
     """The units of all layers.
 
@@ -104,7 +126,8 @@ class Units(nn.Module):
         heads: K, for `attention`.
         shared: One unit for all layers.
         certainty: Whether there is a head that predicts whether y_n is right (BERxiT, EACL 2021).
-        answer_inputs: Whether the halting unit also sees the largest entry and the entropy of y_n (detached).
+        halting_inputs: What the halting unit sees: the `features`, with `features+answer` also the largest entry and
+            the entropy of y_n, or the `answer` alone, that is its log odds. Answers are detached.
         dropout: Probability on the features.
         halting_bias: Start of S_n's bias.
         initializer_range: Standard deviation of the weights' start.
@@ -120,14 +143,15 @@ class Units(nn.Module):
         heads: int = 1,
         shared: bool,
         certainty: bool = False,
-        answer_inputs: bool,
+        halting_inputs: HaltingInputs,
         dropout: float,
         halting_bias: float,
         initializer_range: float,
     ) -> None:
         super().__init__()
         count = 1 if shared else layers
-        self.layers, self.shared, self.answer_inputs = layers, shared, answer_inputs
+        self.layers, self.shared = layers, shared
+        self.halting_inputs: HaltingInputs = halting_inputs
         self.start_bias, self.initializer_range = halting_bias, initializer_range
         self.pooling: Pooling = pooling
         attends = pooling == "attention"
@@ -136,7 +160,8 @@ class Units(nn.Module):
         self.dense_bias = nn.Parameter(torch.empty(count, hidden_size))
         self.classifier_weight = nn.Parameter(torch.empty(count, classes, hidden_size))
         self.classifier_bias = nn.Parameter(torch.empty(count, classes))
-        self.halting_weight = nn.Parameter(torch.empty(count, hidden_size + (2 if answer_inputs else 0)))
+        seen = {"answer": 1, "features": hidden_size, "features+answer": hidden_size + 2}[halting_inputs]
+        self.halting_weight = nn.Parameter(torch.empty(count, seen))
         self.halting_bias = nn.Parameter(torch.empty(count))
         self.certainty_weight = nn.Parameter(torch.empty(count, hidden_size)) if certainty else None
         self.certainty_bias = nn.Parameter(torch.empty(count)) if certainty else None
@@ -147,8 +172,9 @@ class Units(nn.Module):
         """Set every parameter as the table at the top says."""
         nn.init.normal_(self.dense_weight, std=self.initializer_range)
         nn.init.normal_(self.classifier_weight, std=self.initializer_range)
-        for zero in (self.dense_bias, self.classifier_bias, self.halting_weight):
+        for zero in (self.dense_bias, self.classifier_bias):
             nn.init.zeros_(zero)
+        nn.init.constant_(self.halting_weight, -SLOPE if self.halting_inputs == "answer" else 0.0)
         nn.init.constant_(self.halting_bias, self.start_bias)
         for extra in (self.query_weight, self.certainty_weight, self.certainty_bias):
             if extra is not None:
@@ -236,8 +262,10 @@ class Units(nn.Module):
         return UnitOutput(logits, halting.squeeze(-1).float(), certainty)
 
     def _halting_inputs(self, features: Tensor, logits: Tensor) -> Tensor:
-        if not self.answer_inputs:
+        if self.halting_inputs == "features":
             return features
+        if self.halting_inputs == "answer":
+            return log_odds(logits.detach()).unsqueeze(-1).to(features.dtype)
         y = logits.detach().softmax(-1)
         seen = torch.stack([y.amax(-1), torch.special.entr(y).sum(-1)], dim=-1)
         return torch.cat([features, seen.to(features.dtype)], dim=-1)

@@ -1,14 +1,16 @@
 """What training minimises, in one pass over all layers.
 
-    L = NLL(a_N, label) + tau * mean ponder cost
+    L = miss(a_N, label) + tau * mean ponder cost                        miss: NLL, or 1 - a_N[label]
         + layer_loss_weight * sum over n of v_n * NLL(y_n, label)      v_n equal, or growing with depth; sum 1;
                                                                        or alternating: v_N alone in every other step
         + distill * mean over n < N of CE(y_N detached, y_n)
         + mean over n of BCE(certainty_n, y_n is right)            where there is a certainty head; trains only itself
 
 The first line is DACT's; the rest is this project's. With `detach` the first line does not train the layers' answers,
-only what is made of them. For regression, squared errors stand in for the negative log-likelihoods. With class weights
-every NLL is multiplied by that of its label; they are 1 on the mean over train, so that tau keeps its meaning.
+only what is made of them. The papers' miss is the NLL. The other, the probability that a_N gives to wrong classes,
+makes tau the accuracy that a layer must bring (with `sum_p`, per expected layer). For regression, squared errors stand
+in for both. With class weights every miss is multiplied by that of its label; they are 1 on the mean over train, so
+that tau keeps its meaning.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from dactcli.model.halting import Ponder, log_answer, log_halting_weights, ponde
 
 Objective = Literal["dact", "layers", "last"]
 LayerLoss = Literal["equal", "depth", "alternate", "none"]
+AnswerLoss = Literal["error", "nll"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class LossSettings:
         objective: `dact`: all of it; `layers`: every layer's answer, no DACT loss; `last`: NLL(y_N) alone.
         tau: Price of a layer.
         ponder: Form of the ponder cost.
+        answer_loss: What a_N is charged for: its `nll`, or its expected `error`, 1 - a_N[label].
         layer_loss: Weights v_n: `equal`, by `depth` (n / sum of n), `alternate` (equal, and v_N alone in every other
             step: BERxiT, EACL 2021), or `none`.
         layer_loss_weight: Factor of the layer losses.
@@ -45,6 +49,7 @@ class LossSettings:
     objective: Objective = "dact"
     tau: float = 0.05
     ponder: Ponder = "sum_h"
+    answer_loss: AnswerLoss = "nll"
     layer_loss: LayerLoss = "equal"
     layer_loss_weight: float = 1.0
     detach: bool = True
@@ -121,9 +126,11 @@ def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings:
     loss = outputs.new_zeros(())
     if settings.objective == "dact":
         answer = full_answer(outputs.detach() if settings.detach else outputs, halting_logits)
-        loss = (
-            _miss(answer, labels, weights).mean() + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
-        )
+        if outputs.shape[-1] == 1:
+            loss = _miss(answer, labels, weights).mean()
+        else:
+            loss = charge_for(answer.gather(-1, labels.unsqueeze(-1)).squeeze(-1), labels, settings)
+        loss = loss + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
     if settings.layer_loss != "none":
         layers = outputs.shape[1]
         # every layer's miss in one call: [B * N]
@@ -133,6 +140,23 @@ def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings:
     if settings.distill and outputs.shape[1] > 1:
         loss = loss + settings.distill * _distillation(outputs)
     return LossOutput(loss, answer)
+
+
+def charge_for(right: Tensor, labels: Tensor, settings: LossSettings) -> Tensor:
+    """What the DACT loss charges a_N for, before the price of layers; classes only.
+
+    Args:
+        right: log a_N[label] [B].
+        labels: Class indices [B].
+        settings: For `answer_loss` and class weights.
+
+    Returns:
+        The mean NLL, or the mean probability of the wrong classes; a scalar.
+    """
+    charges = -torch.expm1(right) if settings.answer_loss == "error" else -right
+    if settings.class_weights is not None:
+        charges = charges * right.new_tensor(settings.class_weights)[labels]
+    return charges.mean()
 
 
 def _miss(outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:

@@ -131,8 +131,10 @@ class ModelSection(Section):
     """One unit for all layers."""
     halting_bias: Literal["auto"] | float = "auto"
     """Start of the halting bias. auto: such that p_N = 0.5."""
-    halting_inputs: Literal["features", "features+answer"] = "features"
-    """Whether the halting unit also sees the confidence and entropy of its layer's answer."""
+    halting_inputs: Literal["answer", "features", "features+answer"] = "answer"
+    """What the halting unit sees of its layer: how sure its answer is, with a threshold that is learned on the
+    validation split after the stages; its features, in the stages; or these and the answer's confidence and entropy. A
+    regression has features only."""
     certainty: bool = False
     """A head that predicts whether a layer is right, for the rule `learned`."""
     keep_classifier: bool = False
@@ -143,12 +145,15 @@ class ModelSection(Section):
 
 
 class DactSection(Section):
-    """The loss, L = NLL(a_N, label) + tau * ponder cost, and what goes with it."""
+    """The loss, L = answer loss of a_N + tau * ponder cost, and what goes with it."""
 
-    tau: NonNegative | None = 0.05
-    """Price of a layer. null: no DACT loss, the layers alone are trained."""
-    ponder: Literal["sum_h", "sum_p"] = "sum_h"
-    """What is priced: the sum of h_n (decides more sharply), or of p_n (follows the example)."""
+    tau: NonNegative | None = 0.01
+    """Price of a layer: with the defaults below, the accuracy that one more layer must bring (0.01: a point). For a
+    regression 0.05 unless given. null: no DACT loss, the layers alone are trained."""
+    ponder: Literal["sum_p", "sum_h"] = "sum_p"
+    """What is priced: the sum of p_n (layers as the example runs them), or of h_n (DACT-BERT's form)."""
+    answer_loss: Literal["error", "nll"] = "error"
+    """What a_N is charged for: the probability it gives to wrong classes, or its NLL (the papers')."""
     layer_loss: Literal["equal", "depth", "alternate", "none"] = "equal"
     """Losses of the layers' own answers: equal weights, by depth, equal and last in turn (BERxiT), or none."""
     layer_loss_weight: NonNegative = 1.0
@@ -178,7 +183,7 @@ class TrainingKeys(Section):
     """Passes over train."""
     max_steps: PositiveInt | None = None
     """Most optimizer steps. null: as the epochs say."""
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt = 16
     """Examples per step."""
     learning_rate: NonNegative = 5e-5
     """Of the encoder."""
@@ -272,6 +277,12 @@ class Recipe(Section):
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
     output: OutputSection = OutputSection()
+
+    @property
+    def fits_halting(self) -> bool:
+        """Whether the halting is learned on the validation split when the stages are through."""
+        priced = any(self.stage_tau(stage) is not None for stage in self.training.stages)
+        return priced and self.model.halting_inputs == "answer"
 
     def stage_tau(self, stage: StageSection) -> float | None:
         """The price of a layer in a stage: its own, which may be null, or else that of the dact section.

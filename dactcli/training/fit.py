@@ -28,9 +28,10 @@ from dactcli.training import runs
 from dactcli.training.build import build, settle
 from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
+from dactcli.training.halting import fit_thresholds, steps_in_all
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
-from dactcli.training.stages import Stage, final_objective, resolve_stages
+from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
 from dactcli.training.trackers import reporting
 from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
 
@@ -66,7 +67,7 @@ class Job:
     def evaluation(self) -> EvalResult:
         """The validation split, by the recipe's rules, or by `full` while the units are not trained."""
         rules = self.recipe.evaluation.rules or ["full"]
-        if self.model.config.objective != final_objective(resolve_stages(self.recipe)):
+        if self.model.config.objective != final_objective(self.recipe):
             rules = ["full"]
         return self.evaluate(self.model, self.tokenizer, self.validation, rules, self.difficulty)
 
@@ -176,7 +177,9 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     started, steps = time.perf_counter(), 0
     try:
         for stage in stages:
-            steps += _run_stage(job, stage, stages)
+            steps += _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
+        if job.recipe.fits_halting:
+            _fit_halting(job, stages)
     except torch.OutOfMemoryError:
         raise ResourceError(
             "memory ran out",
@@ -202,7 +205,7 @@ def _finish(job: Job, trained: TrainResult, summary: dict[str, Any]) -> None:
     (job.run / BEGUN).unlink(missing_ok=True)  # the summary says as much
 
 
-def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
+def _run_stage(job: Job, stage: Stage, stages: int) -> int:
     """Train a stage, or load it when an earlier process finished it; returns its steps."""
     folder = job.run / "checkpoints" / stage.label
     done = folder / DONE
@@ -213,7 +216,7 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
         return int((done / "steps").read_text())
     callback = StageCallback(
         stage,
-        stages=len(stages),
+        stages=stages,
         listener=job.listener,
         log=job.run / "metrics.jsonl",
         evaluate=job.evaluation,
@@ -248,6 +251,19 @@ def _run_stage(job: Job, stage: Stage, stages: list[Stage]) -> int:
     return steps
 
 
+def _fit_halting(job: Job, stages: list[Stage]) -> None:
+    """Learn the halting thresholds on validation; it takes seconds, so nothing of it is kept for a resume."""
+    job.listener.stage_started("halting", len(stages) + 1, len(stages) + 1, steps_in_all())
+    fit_thresholds(
+        job.model,
+        job.tokenizer,
+        job.validation,
+        halting_loss(stages),
+        batch_size=job.recipe.evaluation.batch_size,
+        stepped=job.listener.stepped,
+    )
+
+
 def _last(job: Job, folder: Path) -> Path | None:
     """The checkpoint to go on from, if there is one; told where random numbers will not go on as they were."""
     last = newest_valid(folder, weights_only=job.weights_only, notice=job.listener.notice)
@@ -273,10 +289,11 @@ def _keep_stage(job: Job, folder: Path, steps: int) -> None:
 def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[Stage]) -> None:
     """Write into the configuration what the finished model can do."""
     config = model.config
-    config.objective = final_objective(stages)
-    config.tau = stages[-1].loss.tau
+    config.objective = final_objective(recipe)
+    loss = halting_loss(stages) if recipe.fits_halting else stages[-1].loss
+    config.tau = loss.tau
     config.rule = None if model.sound_rule == "full" else model.sound_rule
-    model.loss_settings = stages[-1].loss
+    model.loss_settings = loss
 
 
 def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:

@@ -7,7 +7,7 @@ from dactcli.data.tasks import is_regression
 from dactcli.errors import RecipeError, listed
 from dactcli.model.rules import make_rule
 from dactcli.recipe.schema import Recipe
-from dactcli.training.stages import Stage, final_objective, resolve_stages
+from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
 from dactcli.training.trackers import check_trackers
 
 TRAINS = {
@@ -24,7 +24,15 @@ def describe_stages(recipe: Recipe) -> list[str]:
         recipe: A complete recipe.
     """
     weighed = "; classes weighed" if recipe.training.class_weights is not None else ""
-    return [_describe(stage) + weighed for stage in resolve_stages(recipe)]
+    stages = resolve_stages(recipe)
+    lines = [_describe(stage) + weighed for stage in stages]
+    if recipe.fits_halting:
+        loss = halting_loss(stages)
+        lines.append(
+            f"at last: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
+            f"({loss.ponder}, {loss.answer_loss}){weighed}"
+        )
+    return lines
 
 
 def check_plan(recipe: Recipe) -> None:
@@ -45,7 +53,7 @@ def check_plan(recipe: Recipe) -> None:
     for rule in recipe.evaluation.rules or ():
         make_rule(
             rule,
-            objective=final_objective(resolve_stages(recipe)),
+            objective=final_objective(recipe),
             answer_range=(low, high) if is_regression(recipe.task) else None,
             certainty=recipe.model.certainty,
             place="evaluation.rules",

@@ -59,7 +59,8 @@ def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None)
         own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}
         given = {name: value for name, value in own.items() if value is not None or name == "max_steps"}
         tau = recipe.stage_tau(section)
-        objective: Objective = "dact" if tau is not None else "layers"
+        in_loop = tau is not None and not (recipe.fits_halting and base.detach)
+        objective: Objective = "dact" if in_loop else "layers"
         if recipe.dact is None or section.name == "encoder":
             objective = "last"
         loss = replace(base, objective=objective, tau=float(tau or 0.0))
@@ -69,7 +70,15 @@ def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None)
     return stages
 
 
-def final_objective(stages: list[Stage]) -> Objective:
-    """What the finished model can be asked for: the most that any stage trained."""
-    trained = {stage.loss.objective for stage in stages}
+def halting_loss(stages: list[Stage]) -> LossSettings:
+    """The DACT loss by which the halting is learned when the stages are through: that of the last one with a tau."""
+    priced = [stage.loss for stage in stages if stage.loss.tau]
+    return replace(priced[-1] if priced else stages[-1].loss, objective="dact")
+
+
+def final_objective(recipe: Recipe) -> Objective:
+    """What the finished model can be asked for: the most that any stage trained, or the halting's fit."""
+    if recipe.fits_halting:
+        return "dact"
+    trained = {stage.loss.objective for stage in resolve_stages(recipe)}
     return "dact" if "dact" in trained else "layers" if "layers" in trained else "last"

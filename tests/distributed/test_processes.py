@@ -159,7 +159,7 @@ def test_process_0_alone_writes_and_prints(pair: Pair) -> None:
     document, end = json.JSONDecoder().raw_decode(pair.process.stdout)
     assert document["steps"] == pair.documents("runs/words-1/summary.json")[0]["steps"]
     assert pair.process.stdout[end:].count('"exit_layer"') == 1
-    assert pair.process.stderr.count("stage 1/3 joint:") == 1
+    assert pair.process.stderr.count("stage 1/4 joint:") == 1
     assert pair.process.stderr.count("61 predictions in answers.jsonl") == 1
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from dactcli.model.halting import start_bias
-from dactcli.model.heads import Pooling, Units
+from dactcli.model.heads import SLOPE, HaltingInputs, Pooling, Units, log_odds
 
 
-def make(*, shared: bool = False, answer_inputs: bool = False, pooling: Pooling = "mean") -> Units:
+def make(*, shared: bool = False, halting_inputs: HaltingInputs = "features", pooling: Pooling = "mean") -> Units:
     torch.manual_seed(0)
     units = Units(
         layers=4,
@@ -18,7 +20,7 @@ def make(*, shared: bool = False, answer_inputs: bool = False, pooling: Pooling 
         pooling=pooling,
         heads=4,
         shared=shared,
-        answer_inputs=answer_inputs,
+        halting_inputs=halting_inputs,
         dropout=0.5,
         halting_bias=start_bias(4),
         initializer_range=0.02,
@@ -28,9 +30,9 @@ def make(*, shared: bool = False, answer_inputs: bool = False, pooling: Pooling 
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("answer_inputs", [False, True])
-def test_all_layers_at_once_equal_one_after_the_other(shared: bool, answer_inputs: bool) -> None:
-    units = make(shared=shared, answer_inputs=answer_inputs)
+@pytest.mark.parametrize("halting_inputs", ["answer", "features", "features+answer"])
+def test_all_layers_at_once_equal_one_after_the_other(shared: bool, halting_inputs: HaltingInputs) -> None:
+    units = make(shared=shared, halting_inputs=halting_inputs)
     with torch.no_grad():
         for parameter in units.parameters():
             parameter.normal_()
@@ -51,8 +53,28 @@ def test_the_start() -> None:
     assert units.dense_bias.abs().sum() == units.halting_weight.abs().sum() == 0
 
 
-def test_the_answer_that_a_unit_sees_is_detached() -> None:
-    units = make(answer_inputs=True)
+def test_a_unit_that_sees_the_answer_alone_closes_at_its_threshold() -> None:
+    units = make(halting_inputs="answer")
+    with torch.no_grad():
+        units.classifier_weight.normal_()
+        units.halting_bias.copy_(SLOPE * torch.tensor([0.5, 1.0, 1.5, 2.0]))
+    said = units.every(torch.randn(4, 7, 16) * 20)
+    top = said.logits.softmax(-1).amax(-1).double()
+    odds = torch.log(top / (1 - top))
+    wanted = SLOPE * (torch.tensor([0.5, 1.0, 1.5, 2.0], dtype=torch.float64).unsqueeze(-1) - odds)
+    torch.testing.assert_close(said.halting_logits.double(), wanted, atol=1e-3, rtol=1e-3)
+    assert (said.halting_logits > 0).any()
+    assert (said.halting_logits < 0).any()
+
+
+def test_log_odds_stay_finite_where_probabilities_are_rounded_to_1() -> None:
+    logits = torch.tensor([[0.0, 100.0, -300.0], [2.0, 2.0, 2.0]])
+    torch.testing.assert_close(log_odds(logits), torch.tensor([100.0, -math.log(2)]))
+
+
+@pytest.mark.parametrize("halting_inputs", ["answer", "features+answer"])
+def test_the_answer_that_a_unit_sees_is_detached(halting_inputs: HaltingInputs) -> None:
+    units = make(halting_inputs=halting_inputs)
     torch.nn.init.normal_(units.halting_weight)
     said = units.one(1, torch.randn(5, 16))
     said.halting_logits.sum().backward()

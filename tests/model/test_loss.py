@@ -39,7 +39,8 @@ def plain(logits: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, settings:
                 a = [p * y[b][n][c] + (1 - p) * a[c] for c in range(C)]
                 p *= h[b][n]
                 rho += h[b][n] if settings.ponder == "sum_h" else p
-            total += -heavy * math.log(a[label]) + settings.tau * rho
+            charge = 1 - a[label] if settings.answer_loss == "error" else -math.log(a[label])
+            total += heavy * charge + settings.tau * rho
         for n in range(N):
             weight = {"equal": 1 / N, "depth": (n + 1) / (N * (N + 1) / 2), "none": 0.0}[settings.layer_loss]
             total -= heavy * settings.layer_loss_weight * weight * math.log(y[b][n][label])
@@ -59,6 +60,8 @@ SETTINGS = [
     LossSettings(objective="last", class_weights=WEIGHTS),
     LossSettings(objective="layers", layer_loss="depth", distill=0.7, class_weights=WEIGHTS),
     LossSettings(tau=0.3, class_weights=WEIGHTS),
+    LossSettings(tau=0.01, ponder="sum_p", answer_loss="error"),
+    LossSettings(tau=0.01, answer_loss="error", detach=False, class_weights=WEIGHTS),
 ]
 
 

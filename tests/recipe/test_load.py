@@ -380,7 +380,7 @@ FILES = "text, a non-empty list of text"
         ("dact.tau=true", "dact.tau must be a number of at least 0 or null, not true"),
         ("dact.tau=[1]", "dact.tau must be a number of at least 0 or null, not [1]"),
         ("dact=5", "dact must be a mapping or null, not 5"),
-        ("dact.ponder=sum-h", 'dact.ponder must be one of sum_h, sum_p, not "sum-h"; did you mean sum_h?'),
+        ("dact.ponder=sum-h", 'dact.ponder must be one of sum_p, sum_h, not "sum-h"; did you mean sum_h?'),
         ("dact.detach=on", 'dact.detach must be true or false, not "on"'),
         ("dct.tau=1", "dct is unknown; did you mean dact?"),
         (

@@ -22,7 +22,7 @@ from dactcli.model.checkpoint import load_run
 from dactcli.recipe.load import load_recipe
 from dactcli.training import runs
 from dactcli.training.callbacks import keep_lines_until
-from dactcli.training.stages import final_objective, resolve_stages
+from dactcli.training.stages import resolve_stages
 from dactcli.training.trainer import DactTrainer
 
 
@@ -161,9 +161,10 @@ def test_stages_inherit_and_override(tmp_path: Path) -> None:
     assert (first.loss.objective, second.loss.objective) == ("layers", "dact")
     assert (first.keys.learning_rate, first.keys.unit_learning_rate) == (1e-3, 5e-4)
     assert (second.keys.unit_learning_rate, second.loss.tau) == (1e-2, 0.05)
-    assert final_objective([first, second]) == "dact"
-    assert final_objective([first]) == "layers"
-    (joint,) = stages_of(tmp_path, TINY[: TINY.index("    - {name: joint")] + "    - {name: joint}\n")
+    (joint,) = stages_of(
+        tmp_path,
+        TINY.replace("    - {name: units, epochs: 1, unit_learning_rate: 1e-2}\n", "").replace("tau: null, ", ""),
+    )
     assert [joint.loss_at(step, 100).tau for step in (0, 29, 30, 99)] == [0.0, 0.0, 0.05, 0.05]
     assert second.loss_at(0, 100).tau == 0.05  # the layers are trained when the units' own stage begins
     (encoder,) = stages_of(tmp_path, TINY[: TINY.index("    - {name: joint")] + "    - {name: encoder}\n")
@@ -308,7 +309,7 @@ def test_a_tokenizer_without_a_mask_token_cannot_hide_any(tmp_path: Path, tiny_r
 def test_alternating_steps_train_the_last_layer_and_all_layers(tmp_path: Path) -> None:
     (joint,) = stages_of(tmp_path, TINY[: TINY.index("  stages:")] + "dact: {tau: null, layer_loss: alternate}\n")
     assert [joint.loss_at(step, 10).objective for step in range(4)] == ["layers", "last", "layers", "last"]
-    text = TINY.replace("output:", "dact: {layer_loss: alternate}\noutput:")
+    text = TINY.replace("dact: {", "dact: {layer_loss: alternate, ")
     run = load_run(Path(train(tmp_path, text, "training.max_steps=3").run))
     assert run.model.config.objective == "dact"
 
