@@ -183,7 +183,7 @@ class TrainingKeys(Section):
     """Passes over train."""
     max_steps: PositiveInt | None = None
     """Most optimizer steps. null: as the epochs say."""
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 32
     """Examples per step."""
     learning_rate: NonNegative = 5e-5
     """Of the encoder."""
