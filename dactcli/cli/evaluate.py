@@ -90,6 +90,8 @@ def evaluate(
 
     if split is not None and split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown", place="--split", remedy=did_you_mean(split, SPLITS))
+    if split is not None and data is not None:
+        raise UsageError("is in place of --split", place="--data", remedy="leave one of them out")
     if compare and (calibrate or rules):
         other = "--calibrate" if calibrate else "--rule"
         raise UsageError(f"does not go with {other}", place="--compare", remedy="leave one of them out")

@@ -91,10 +91,12 @@ def finetune(
     result = run_one(full, device=where, resume=going_on, weights_only=weights_only, loudness=loudness)
     options.emit(result.to_json(), as_json=as_json, output=output)
     if not as_json:
+        from dactcli.recipe.schema import SPLITS
         from dactcli.report.console import results
         from dactcli.report.training import render_training
 
-        results().print(render_training(result))
+        splits = [split for split in SPLITS if getattr(full.data, split) is not None]
+        results().print(render_training(result, splits))
 
 
 def _loudness(*, quiet: bool, verbose: bool) -> Loudness:

@@ -134,6 +134,12 @@ def _columns(run: Run, stream: RowStream, text: str | None, pair: str | None) ->
     recipe = run.recipe.data if run.recipe is not None else None
     second = pair or (recipe.text_pair if recipe else None)
     if stream.kind == "txt":
+        if text is not None:
+            raise UsageError(
+                "names a column, and plain lines have none",
+                place=f"--text {text}",
+                remedy="leave it out, or say what the input is with --format",
+            )
         if second is not None:
             raise UsageError(
                 "this model judges pairs of texts, and plain lines hold one each",

@@ -74,7 +74,9 @@ def profile(
         str | None,
         typer.Option(help="fp32, bf16 or fp16; the model's own without.", metavar="NAME", rich_help_panel=HOW),
     ] = (None),
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", metavar="N", rich_help_panel=HOW)] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads.", metavar="N", rich_help_panel=HOW)
+    ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the encoder's layers first.", rich_help_panel=HOW)
     ] = False,

@@ -149,7 +149,8 @@ def cached_outputs(
 
 
 def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
-    """Write the outputs, whole or not at all, in place of older ones of the same split; a full disk is no fault."""
+    """Write the outputs, whole or not at all, in place of older ones of the same split; failing is no fault."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     fresh = path.with_suffix(".part")
@@ -157,7 +158,7 @@ def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
         path.parent.mkdir(exist_ok=True)
         save_file({name: value.contiguous() for name, value in outputs.tensors().items()}, fresh)
         fresh.replace(path)
-    except OSError:
+    except (OSError, SafetensorError):  # safetensors wraps what the system says
         return
     digits = "[0-9a-f]" * 16
     for old in path.parent.glob(f"{name}-{digits}.safetensors"):

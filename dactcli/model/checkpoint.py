@@ -75,10 +75,13 @@ def find_run(path: Path | None) -> Path:
     """
     if path is None:
         if not LATEST.exists():
+            others = sorted(str(summary.parent) for summary in LATEST.parent.glob("*/summary.json"))
             raise ArtefactError(
-                "there is no finished run in this folder",
+                "is not there" if others else "there is no finished run in this folder",
                 place=str(LATEST),
-                remedy="name one, or make one with: dact finetune recipes/quickstart.yaml",
+                remedy=f"name a run: {', '.join(others[:5])}"
+                if others
+                else "name one, or make one with: dact finetune recipes/quickstart.yaml",
             )
         return LATEST.resolve()
     if not path.exists():
@@ -261,6 +264,9 @@ def _screen(folder: Path, *, bare: bool = False) -> None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (folder / "recipe.yaml").is_file() and not (folder / "summary.json").exists():
+            remedy = "go on with it: dact finetune RECIPE --resume, with what it was begun with"
+            raise ArtefactError("is a training that has not finished", place=str(folder), remedy=remedy) from None
         raise ArtefactError("is missing", place=str(path), remedy="give the folder of a saved model") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(

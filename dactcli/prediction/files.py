@@ -121,9 +121,10 @@ class Output:
         """
         if self.path.exists() and not overwrite:
             raise UsageError("is there already", place=f"--output {self.path}", remedy="add --overwrite")
-        if resume and self.part.is_file():
+        begun = self.part.exists() and self.part.stat().st_size > 0  # what failed at its first row left nothing
+        if resume and begun:
             return self._complete_lines()
-        if self.part.exists() and not overwrite:
+        if begun and not overwrite:
             raise UsageError(
                 "an interrupted output is there",
                 place=str(self.part),

@@ -16,6 +16,7 @@ REGRESSION_METRICS = ("pearson", "spearman")
 SPLITS = ("train", "validation", "calibration", "test")
 
 PositiveInt = Annotated[int, Field(ge=1)]
+Batch = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -183,7 +184,7 @@ class TrainingKeys(Section):
     """Passes over train."""
     max_steps: PositiveInt | None = None
     """Most optimizer steps. null: as the epochs say."""
-    batch_size: PositiveInt = 32
+    batch_size: Batch = 32
     """Examples per step."""
     learning_rate: NonNegative = 5e-5
     """Of the encoder."""
@@ -197,7 +198,7 @@ class TrainingKeys(Section):
     """AdamW's; not on biases and norms."""
     clip: Positive = 1.0
     """Largest norm of the gradient."""
-    accumulate: PositiveInt = 1
+    accumulate: Batch = 1
     """Batches per optimizer step."""
     mask_tokens: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the tokens that each step hides."""
@@ -210,14 +211,14 @@ class StageSection(Section):
     tau: NonNegative | None = None
     epochs: Positive | None = None
     max_steps: PositiveInt | None = None
-    batch_size: PositiveInt | None = None
+    batch_size: Batch | None = None
     learning_rate: NonNegative | None = None
     unit_learning_rate: NonNegative | None = None
     schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] | None = None
     warmup: Share | None = None
     weight_decay: NonNegative | None = None
     clip: Positive | None = None
-    accumulate: PositiveInt | None = None
+    accumulate: Batch | None = None
     mask_tokens: Annotated[float, Field(ge=0, lt=1)] | None = None
 
 
@@ -244,7 +245,7 @@ class EvaluationSection(Section):
 
     rules: Annotated[list[str], Field(min_length=1)] | None = None
     """Halting rules that the run is judged by. null: full, paper and exact; full and tolerance for a regression."""
-    batch_size: PositiveInt = 64
+    batch_size: Batch = 64
     """Examples per batch."""
 
 

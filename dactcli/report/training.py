@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal
 
@@ -213,17 +214,28 @@ def screen(loudness: Loudness = "normal") -> QuietScreen:
     return RichScreen(console)
 
 
-def render_training(result: TrainResult) -> Panel:
+def render_training(result: TrainResult, splits: Sequence[str]) -> Panel:
     """How a training ended, and what to type next.
 
     Args:
         result: What `dact finetune` computed.
+        splits: The splits that its recipe has; what needs another is not suggested.
     """
     minutes, seconds = divmod(round(result.seconds), 60)
     parts: list[RenderableType] = [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
     parts.append(Text(f"{result.steps} steps in {minutes}:{seconds:02d}, saved in {result.run}"))
-    commands = [f"dact eval {result.run} --split test", f'dact inspect --run {result.run} "some text"']
-    if any(judged.depths[-1] < one.examples for one in result.evaluation.values() for judged in one.rules.values()):
-        commands[1:1] = [f"dact eval {result.run} --calibrate risk=0.01,delta=0.05", f"dact profile {result.run}"]
-    parts.append(Text("next: " + "\n      ".join(commands), style="dim", overflow="fold"))
+    halts = any(judged.depths[-1] < one.examples for one in result.evaluation.values() for judged in one.rules.values())
+    commands = {
+        f"dact eval {result.run} --split test": "test" in splits,
+        f"dact eval {result.run} --calibrate risk=0.01,delta=0.05": halts and "calibration" in splits,
+        f"dact profile {result.run}": halts,
+        f'dact inspect --run {result.run} "some text"': True,
+    }
+    parts.append(
+        Text(
+            "next: " + "\n      ".join(command for command, fits in commands.items() if fits),
+            style="dim",
+            overflow="fold",
+        )
+    )
     return Panel(Group(*parts), title="finished", title_align="left")

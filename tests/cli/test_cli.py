@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from support import TINY, dact
 
 COMMANDS = ("finetune", "eval", "profile", "inspect")
@@ -404,6 +405,34 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "dactcli", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("dact 0.1.0")
+
+
+def test_a_file_is_judged_in_place_of_a_split(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("sentence,label\nthe key is old .,acceptable\n")
+    done = dact("eval", tiny_run, "--data", tmp_path / "own.csv", "--split", "test")
+    assert done.exit_code == 2
+    assert "--data: is in place of --split; leave one of them out" in done.stderr
+
+
+def test_a_run_whose_folder_takes_no_outputs_is_judged_all_the_same(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*values: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    run = shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("outputs"))
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    done = dact("eval", run, "--split", "test")
+    assert done.exit_code == 0, done.stderr
+    assert not list((run / "outputs").iterdir())
+
+
+@pytest.mark.parametrize("key", ["training.batch_size", "training.accumulate", "evaluation.batch_size"])
+def test_numbers_beyond_all_machines_are_refused(tmp_path: Path, key: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = dact("finetune", tmp_path / "tiny.yaml", "--set", f"{key}=99999999999999999999")
+    assert done.exit_code == 2
+    assert f"{key} must be a whole number of at least 1 and at most 1000000" in done.stderr
 
 
 def test_plain_models_explain_why_they_do_not_halt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

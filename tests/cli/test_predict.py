@@ -174,3 +174,19 @@ def test_an_output_in_a_folder_that_is_not_there_is_refused(tiny_run: Path, tmp_
     result = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", tmp_path / "no" / "out.csv")
     assert result.exit_code == 2
     assert "its folder is not there; make" in result.stderr
+
+
+def test_a_call_that_failed_at_its_first_row_leaves_nothing_in_the_way(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\nthe key is old .\n")
+    call = ("predict", tmp_path / "in.csv", "--run", tiny_run, "--output", tmp_path / "out.jsonl")
+    assert "there is no column txt among: text" in dact(*call, "--text", "txt").stderr
+    done = dact(*call, "--text", "text")
+    assert done.exit_code == 0, done.stderr
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_column_of_plain_lines_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("the key is old .\n")
+    done = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--text", "body")
+    assert done.exit_code == 2
+    assert "--text body: names a column, and plain lines have none; leave it out" in done.stderr

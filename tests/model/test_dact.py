@@ -248,5 +248,13 @@ def test_runs_are_found_or_the_command_is_named(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "runs" / "sst2-1").mkdir(parents=True)
     with pytest.raises(ArtefactError, match="no such run; did you mean runs/sst2-1"):
         find_run(Path("runs/sst2-2"))
+    (tmp_path / "runs" / "sst2-1" / "recipe.yaml").write_text("")
+    with pytest.raises(ArtefactError, match="sst2-1: is a training that has not finished; go on with it"):
+        load_run(Path("runs/sst2-1"))
+    (tmp_path / "runs" / "sst2-1" / "summary.json").write_text("{}")
+    with pytest.raises(ArtefactError, match="latest: is not there; name a run: runs/sst2-1"):
+        find_run(None)
+    with pytest.raises(ArtefactError, match=r"config.json: is missing"):
+        load_run(Path("runs/sst2-1"))
     (tmp_path / "runs" / "latest").symlink_to("sst2-1")
     assert find_run(None).name == "sst2-1"

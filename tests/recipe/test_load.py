@@ -390,11 +390,20 @@ FILES = "text, a non-empty list of text"
         ),
         (
             "training.batch_size=3.0",
-            "training.batch_size must be a whole number of at least 1, not 3.0; write 3",
+            "training.batch_size must be a whole number of at least 1 and at most 1000000, not 3.0; write 3",
         ),
-        ("training.batch_size=3.5", "training.batch_size must be a whole number of at least 1, not 3.5"),
-        ("training.batch_size=true", "training.batch_size must be a whole number of at least 1, not true"),
-        ("training.batch_size=0", "training.batch_size must be a whole number of at least 1, not 0"),
+        (
+            "training.batch_size=3.5",
+            "training.batch_size must be a whole number of at least 1 and at most 1000000, not 3.5",
+        ),
+        (
+            "training.batch_size=true",
+            "training.batch_size must be a whole number of at least 1 and at most 1000000, not true",
+        ),
+        (
+            "training.batch_size=0",
+            "training.batch_size must be a whole number of at least 1 and at most 1000000, not 0",
+        ),
         ("training.epochs=.nan", "training.epochs must be a number above 0, not NaN; write a finite number"),
         (
             "training.epochs=1e999",

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
+from dactcli.recipe.schema import SPLITS
 from dactcli.report.blocks import bar, histogram, sparkline
 from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
@@ -188,7 +189,7 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "finetune, running": course,
     "finetune, plain": plain_course,
     "finetune, finished": lambda: render_training(
-        TrainResult("runs/agreement-1", 2345, 183.4, {"validation": EVALUATION})
+        TrainResult("runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}), SPLITS
     ),
     "recipes": recipe_list,
     "runs": run_list,
