@@ -75,7 +75,8 @@ class DataSection(Section):
     train: Files | None = None
     """Files (csv, tsv, jsonl, parquet; one or a list), or the name of a hub split."""
     validation: Split | None = None
-    """Files, a hub split, or a fraction of train, drawn by the seed, each class in its share."""
+    """Files, a hub split, or a fraction of train, each class in its share. It is watched during training, and the
+    halting thresholds are learned on it."""
     calibration: Split | None = None
     """The same, for `dact eval --calibrate`; serves nothing else."""
     test: Split | None = None
