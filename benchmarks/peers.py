@@ -52,7 +52,7 @@ class Method:
 
 
 METHODS = {
-    OURS: Method("sst2", ("max_prob", "confidence", "exact", "paper")),
+    OURS: Method("sst2", ("confidence", "max_prob", "exact", "paper")),
     "joint, entropy": Method("peers/joint-entropy", ("entropy",)),
     "PABEE": Method("peers/pabee", ("patience",)),
     "DeeBERT": Method("peers/deebert", ("entropy",)),
