@@ -101,6 +101,9 @@ def _task(facts: CardFacts) -> str:
         + f"{facts.family}, {facts.layers} layers of width {facts.hidden_size}",
         "parameters": f"{facts.parameters:,}",
         "price of a layer (tau)": None if facts.tau is None else f"{facts.tau:g}",
+        "halting thresholds": "learned on the validation split, whose figures are a little too good for it"
+        if facts.fitted_on_validation
+        else None,
         "seed": None if facts.seed is None else str(facts.seed),
     }
     lines = _table(["", ""], [[key, value] for key, value in rows.items() if value is not None])

@@ -39,6 +39,7 @@ class CardFacts:
         pairs: Whether texts come in pairs.
         base_model: Hub name of the encoder.
         tau: Price of a layer in the loss.
+        fitted_on_validation: Whether the halting thresholds were learned on the validation split.
         seed: Of the training.
         evaluations: What the rules made of a split, by split.
         comparison: The rules over their whole range of thresholds.
@@ -66,6 +67,7 @@ class CardFacts:
     pairs: bool = False
     base_model: str | None = None
     tau: float | None = None
+    fitted_on_validation: bool = False
     seed: int | None = None
     evaluations: dict[str, EvalResult] = field(default_factory=dict)
     comparison: Comparison | None = None
@@ -137,6 +139,7 @@ def _recipe_facts(run: Run) -> dict[str, Any]:
         "pairs": data.text_pair is not None,
         "base_model": encoder if isinstance(encoder, str) and is_hub_name(encoder) else None,
         "tau": run.model.config.tau if run.model.mixes else None,
+        "fitted_on_validation": recipe.fits_halting,
         "seed": recipe.training.seed,
     }
 

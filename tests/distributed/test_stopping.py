@@ -163,6 +163,6 @@ def test_two_machines(tmp_path: Path) -> None:
     ]  # fmt: skip
     said = [node.communicate(timeout=300)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said
-    assert "stage 1/3 joint" in said[0]
+    assert "stage 1/4 joint" in said[0]
     assert "stage" not in said[1]
     assert summary(tmp_path)["processes"] == 2

@@ -128,8 +128,10 @@ def test_twenty_kills_at_random_moments_change_no_weight(tmp_path: Path, tiny_ru
         tries += 1
         folder = tmp_path / str(tries)
         process = start(folder)
+        began = time.perf_counter()
         process.join(chance.uniform(0.2, 0.95) * seconds)
         if process.exitcode is not None:
+            seconds = min(seconds, time.perf_counter() - began)  # the machine was busier while the first one ran
             assert tries < 60, "the runs end before they can be killed"
             continue
         process.kill()

@@ -208,6 +208,7 @@ FACTS = CardFacts(
     dataset_config="sst2",
     base_model="bert-base-uncased",
     tau=0.05,
+    fitted_on_validation=True,
     seed=0,
     evaluations={
         "validation": EvalResult("r", "validation", 1000, "accuracy", 4, {"full": FULL, "confidence:0.93": EARLY})
