@@ -91,12 +91,10 @@ def finetune(
     result = run_one(full, device=where, resume=going_on, weights_only=weights_only, loudness=loudness)
     options.emit(result.to_json(), as_json=as_json, output=output)
     if not as_json:
-        from dactcli.recipe.schema import SPLITS
         from dactcli.report.console import results
         from dactcli.report.training import render_training
 
-        splits = [split for split in SPLITS if getattr(full.data, split) is not None]
-        results().print(render_training(result, splits))
+        results().print(render_training(result, full.data.splits))
 
 
 def _loudness(*, quiet: bool, verbose: bool) -> Loudness:

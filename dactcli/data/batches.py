@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from dactcli import group
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -198,6 +200,26 @@ def by_length(
         rows = {name: [values[p] for p in positions] for name, values in encoded.inputs.items()}
         yield positions, pad(padding, rows, device)
         start += size
+
+
+def shared_by_length(
+    padding: Padding, encoded: Encoded, batch_size: int, device: torch.device | str = "cpu"
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """`by_length` over this process's share, with long and short examples for every process.
+
+    Args:
+        padding: For the padding token's id.
+        encoded: The examples of all processes.
+        batch_size: Most examples per batch, of each process.
+        device: Where the tensors go.
+
+    Yields:
+        The positions among all examples, and their padded tensors [B, T].
+    """
+    lengths = encoded.lengths
+    own = group.share(sorted(range(len(lengths)), key=lambda position: -lengths[position]))
+    for places, batch in by_length(padding, encoded.select(own), batch_size, device):
+        yield [own[place] for place in places], batch
 
 
 class BucketSampler(Sampler[int]):

@@ -241,7 +241,7 @@ def _texts(table: Table, name: str) -> list[str]:
 
 
 def _wanted(data: DataSection, only: Collection[str] | None) -> list[str]:
-    there = [split for split in SPLITS if getattr(data, split) is not None]
+    there = data.splits
     for split in only or ():
         if split not in there:
             fault = f"the recipe has no {split} split"

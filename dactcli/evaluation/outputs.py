@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dactcli import group
-from dactcli.data.batches import Encoded, by_length
+from dactcli.data.batches import Encoded, shared_by_length
 from dactcli.model.checkpoint import weights_digest
 from dactcli.model.decide import Decision, decide, score_layers
 from dactcli.model.rules import Rule
@@ -92,22 +92,21 @@ def collect(
     """
     was_training, lengths = model.training, encoded.lengths
     model.eval()
-    # long and short ones for everyone; what another process computes stays 0 here, so that the parts add up
-    own = group.share(sorted(range(len(lengths)), key=lambda position: -lengths[position]))
+    # what another process computes stays 0 here, so that the parts add up
+    own = len(group.share(lengths))
     y = torch.zeros(len(lengths), model.units.layers, model.classes)
     h = torch.zeros(len(lengths), model.units.layers)
     certainty = torch.zeros(len(lengths), model.units.layers) if model.config.certainty else None
     done = 0
     try:
-        for places, batch in by_length(tokenizer, encoded.select(own), batch_size, model.device):
-            positions = [own[place] for place in places]
+        for positions, batch in shared_by_length(tokenizer, encoded, batch_size, model.device):
             answers, halting, sure = model.layer_outputs(**batch)
             y[positions], h[positions] = answers.float().cpu(), halting.float().cpu()
             if certainty is not None and sure is not None:
                 certainty[positions] = sure.float().cpu()
             done += len(positions)
             if progress is not None:
-                progress(done, len(own))
+                progress(done, own)
     finally:
         model.train(was_training)
     return LayerOutputs(group.add(y), group.add(h), group.add(certainty) if certainty is not None else None)

@@ -76,12 +76,13 @@ def find_run(path: Path | None) -> Path:
     if path is None:
         if not LATEST.exists():
             others = sorted(str(summary.parent) for summary in LATEST.parent.glob("*/summary.json"))
+            if others:
+                remedy = f"name a run: {', '.join(others[:5])}"
+                raise ArtefactError("is not there", place=str(LATEST), remedy=remedy)
             raise ArtefactError(
-                "is not there" if others else "there is no finished run in this folder",
+                "there is no finished run in this folder",
                 place=str(LATEST),
-                remedy=f"name a run: {', '.join(others[:5])}"
-                if others
-                else "name one, or make one with: dact finetune recipes/quickstart.yaml",
+                remedy="name one, or make one with: dact finetune recipes/quickstart.yaml",
             )
         return LATEST.resolve()
     if not path.exists():

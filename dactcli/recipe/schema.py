@@ -92,6 +92,11 @@ class DataSection(Section):
     examples: PositiveInt | None = None
     """Builtin: training sentences to generate. null: 30,000."""
 
+    @property
+    def splits(self) -> list[str]:
+        """The splits that there are."""
+        return [split for split in SPLITS if getattr(self, split) is not None]
+
 
 class Geometry(Section):
     """An encoder to train from scratch: sizes of a BERT-like model, and of the vocabulary learned for it."""

@@ -12,6 +12,8 @@ E examples, N layers.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dactcli import group
-from dactcli.data.batches import Encoded, by_length
+from dactcli.data.batches import Encoded, shared_by_length
 from dactcli.model.halting import log_answer, ponder_cost
 from dactcli.model.heads import SLOPE, log_odds
 from dactcli.model.loss import LossSettings, charge_for
@@ -55,22 +57,26 @@ def fit_thresholds(
         stepped: Told of every step, from 1 to `steps_in_all()`.
     """
     count = len(encoded.lengths)
-    every = encoded.select([position * count // min(count, EXAMPLES) for position in range(min(count, EXAMPLES))])
-    right, sure = _answers(model, tokenizer, every, batch_size)
-    labels = torch.tensor(every.labels)
-    best, bias = float("inf"), None
-    for number, start in enumerate(STARTS):
-
-        def told(step: int, before: int = number * STEPS) -> None:
-            stepped(before + step)
-
-        loss, found = _descend(right, sure, labels, settings, start, shared=model.units.shared, stepped=told)
-        if loss < best:
-            best, bias = loss, found
+    size = min(count, EXAMPLES)
+    some = encoded.select([position * count // size for position in range(size)])
+    right, sure = _answers(model, tokenizer, some, batch_size)
+    labels, taken = torch.tensor(some.labels), itertools.count(1)
+    ends = [
+        _descend(
+            right,
+            sure,
+            labels,
+            settings,
+            start,
+            shared=model.units.shared,
+            stepped=lambda: stepped(next(taken)),
+        )
+        for start in STARTS
+    ]
+    _, bias = min(ends, key=operator.itemgetter(0))
     with torch.no_grad():
         model.units.halting_weight.fill_(-SLOPE)
-        if bias is not None:
-            model.units.halting_bias.copy_(bias)
+        model.units.halting_bias.copy_(bias)
 
 
 def steps_in_all() -> int:
@@ -85,11 +91,10 @@ def _answers(
     """The log probability of the label and the log odds of the likeliest class, by layer [E, N]; of all processes."""
     was_training, shape = model.training, (len(encoded.lengths), model.units.layers)
     right, sure = torch.zeros(shape), torch.zeros(shape)
-    own, labels = group.share(list(range(shape[0]))), torch.tensor(encoded.labels)
+    labels = torch.tensor(encoded.labels)
     model.eval()
     try:
-        for places, batch in by_length(tokenizer, encoded.select(own), batch_size, model.device):
-            positions = torch.tensor([own[place] for place in places])
+        for positions, batch in shared_by_length(tokenizer, encoded, batch_size, model.device):
             logits = model.every(**batch).logits.transpose(0, 1).float().cpu()  # [B, N, C]
             wanted = labels[positions].view(-1, 1, 1).expand(-1, shape[1], 1)
             right[positions] = logits.log_softmax(-1).gather(-1, wanted).squeeze(-1)
@@ -107,7 +112,7 @@ def _descend(
     start: float,
     *,
     shared: bool,
-    stepped: Callable[[int], None],
+    stepped: Callable[[], None],
 ) -> tuple[float, Tensor]:
     """Adam from one start: the loss it ends with, and the biases [U]."""
     bias = torch.full((1 if shared else right.shape[1],), SLOPE * start, requires_grad=True)
@@ -118,10 +123,10 @@ def _descend(
         answer = log_answer(right.unsqueeze(-1), halting_logits).squeeze(-1)  # log a_N[label]
         return charge_for(answer, labels, settings) + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
 
-    for step in range(1, STEPS + 1):
+    for _ in range(STEPS):
         optimizer.zero_grad()
         loss_now().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        stepped(step)
+        stepped()
     with torch.no_grad():
         return float(loss_now()), bias.detach()

@@ -33,7 +33,7 @@ def descend(right: torch.Tensor, sure: torch.Tensor, *, tau: float = 0.01, share
     """The thresholds [U], in log odds."""
     settings = LossSettings(tau=tau, ponder="sum_p", answer_loss="error")
     labels = torch.zeros(len(right), dtype=torch.long)
-    loss, bias = _descend(right, sure, labels, settings, 2.0, shared=shared, stepped=lambda step: None)
+    loss, bias = _descend(right, sure, labels, settings, 2.0, shared=shared, stepped=lambda: None)
     assert loss < 1
     return bias / SLOPE
 
