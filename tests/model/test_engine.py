@@ -136,7 +136,9 @@ def test_no_adversary_flips_a_sound_rule_in_live_inference(name: str, layers: in
     assert (pooled.exit_layer == early.exit_layer).float().mean() > 0.99
 
 
-@pytest.mark.parametrize("text", ["exact", "paper", "confidence:0.9", "max_prob:0.9", "entropy:0.1", "patience:2", "full"])
+@pytest.mark.parametrize(
+    "text", ["exact", "paper", "confidence:0.9", "max_prob:0.9", "entropy:0.1", "patience:2", "full"]
+)
 def test_a_row_that_is_no_number_is_delivered_as_such_and_changes_no_other(text: str) -> None:
     torch.manual_seed(4)
     logits, s = torch.randn(40, 5, 3) * 3, torch.randn(40, 5) - 1

@@ -86,7 +86,9 @@ def test_no_adversary_flips_a_sound_rule_at_any_depth(name: str, layers: int, cl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["exact", "paper"])
-@pytest.mark.parametrize(("layers", "classes"), [(4, 2), (12, 2), (12, 77), (28, 2), (28, 10), (64, 2), (128, 2), (128, 100)])
+@pytest.mark.parametrize(
+    ("layers", "classes"), [(4, 2), (12, 2), (12, 77), (28, 2), (28, 10), (64, 2), (128, 2), (128, 100)]
+)
 def test_no_adversary_among_millions_flips_a_sound_rule(name: str, layers: int, classes: int) -> None:
     size = 4_000_000 // (layers * classes)
     drawn = early = wrong = 0
