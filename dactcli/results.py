@@ -15,8 +15,8 @@ class RuleResult:
     """What one halting rule makes of a split.
 
     Attributes:
-        metric: The task's metric, None for unlabelled data.
-        metrics: All metrics by name.
+        metric: The task's metric, None for unlabelled data and where it is undefined.
+        metrics: All metrics by name, None where one is undefined; empty for unlabelled data.
         layers_mean: Mean layers run.
         layers_share: The same, divided by N.
         depths: How many examples stopped after layer 1..N.
@@ -26,7 +26,7 @@ class RuleResult:
     """
 
     metric: float | None
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     layers_mean: float
     layers_share: float
     depths: list[int]
@@ -37,7 +37,11 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """A run evaluated on a split by several rules."""
+    """A run evaluated on a split by several rules.
+
+    Attributes:
+        notices: What the user should know, such as why a metric is undefined.
+    """
 
     run: str
     split: str
@@ -45,7 +49,8 @@ class EvalResult:
     metric: str
     layers: int
     rules: dict[str, RuleResult]
-    depth_by_difficulty: dict[str, dict[str, float]] = field(default_factory=dict)
+    depth_by_difficulty: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `dact eval --json`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dactcli.errors import DataError
-from dactcli.evaluation.metrics import classification_metrics, regression_metrics
+from dactcli.evaluation.metrics import classification_metrics, correlation, regression_metrics, undefined_notes
 from dactcli.evaluation.outputs import LayerOutputs, collect
 from dactcli.model.decide import Decision
 from dactcli.model.rules import Full, Rule
@@ -126,13 +126,14 @@ def judge(
         layers=layers,
         rules=judged,
         depth_by_difficulty=by_difficulty,
+        notices=undefined_notes({name: one.metrics for name, one in judged.items()}),
     )
 
 
 def answer_metrics(
     answer: Tensor, labels: Sequence[Any] | None, answer_range: tuple[float, float] | None
-) -> dict[str, float]:
-    """All metrics of the answers, by name.
+) -> dict[str, float | None]:
+    """All metrics of the answers, by name; None where one is undefined.
 
     Args:
         answer: Probabilities [E, C], or values [E, 1].
@@ -155,17 +156,14 @@ def _agreement(answer: Tensor, full: Tensor, answer_range: tuple[float, float] |
     return float(same.double().mean())
 
 
-def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, float]:
-    """Mean exit layer for each difficulty, and Spearman's correlation of the two."""
-    from scipy.stats import spearmanr
-
+def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, float | None]:
+    """Mean exit layer for each difficulty, and Spearman's correlation of the two; None where either is constant."""
     depths = decision.exit_layer.tolist()
     groups: dict[int, list[int]] = {}
     for depth, level in zip(depths, difficulty, strict=True):
         groups.setdefault(level, []).append(depth)
-    table = {str(level): sum(group) / len(group) for level, group in sorted(groups.items())}
-    varied = len(groups) > 1 and len(set(depths)) > 1
-    table["spearman"] = float(spearmanr(depths, difficulty).statistic) if varied else 0.0
+    table: dict[str, float | None] = {str(level): sum(group) / len(group) for level, group in sorted(groups.items())}
+    table["spearman"] = correlation(depths, difficulty, ranks=True)
     return table
 
 

@@ -253,7 +253,7 @@ class Units(nn.Module):
 
     @staticmethod
     def _full_precision(values: Tensor) -> AbstractContextManager[None]:
-        """Keep pooling in float32 and the units in the type of their weights, whatever autocast makes of the encoder."""
+        """Keep pooling in float32 and the units in the type of their weights, whatever autocast does elsewhere."""
         kind = values.device.type
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 

@@ -131,14 +131,15 @@ def _rules(split: str, result: EvalResult) -> str:
     rows = [
         [
             code(name),
-            "" if judged.metric is None else f"{judged.metric:.4f}",
+            ("undefined" if judged.metrics else "") if judged.metric is None else f"{judged.metric:.4f}",
             f"{judged.layers_mean:.2f}",
             f"{judged.layers_share:.0%}",
             f"{judged.agreement_with_full:.2%}",
         ]
         for name, judged in result.rules.items()
     ]
-    return f"### {split}, {result.examples:,} examples\n\n{_table(heads, rows, numbers=True)}"
+    notes = "".join(f"\n\n{notice}." for notice in result.notices)
+    return f"### {split}, {result.examples:,} examples\n\n{_table(heads, rows, numbers=True)}{notes}"
 
 
 def _depths(name: str, judged: RuleResult, split: str) -> str:

@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import bar, histogram
+from dactcli.report.blocks import bar, histogram, metric_text
 from dactcli.results import EvalResult, RuleResult
 
 
@@ -27,7 +27,7 @@ def render_evaluation(result: EvalResult) -> Group:
     for name, judged in result.rules.items():
         table.add_row(
             Text(name),
-            "-" if judged.metric is None else f"{judged.metric:.4f}",
+            metric_text(judged),
             f"{judged.layers_mean:.2f}",
             f"{judged.layers_share:.0%}",
             f"{judged.agreement_with_full:.2%}",
@@ -39,6 +39,7 @@ def render_evaluation(result: EvalResult) -> Group:
         parts.append(_depths(*early[-1], result.examples))
     for rule, levels in result.depth_by_difficulty.items():
         parts.append(_difficulty(rule, levels))
+    parts += [Text(f"note: {notice}", style="yellow") for notice in result.notices]
     return Group(*parts)
 
 
@@ -50,6 +51,8 @@ def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
     return Text("\n".join(lines))
 
 
-def _difficulty(rule: str, levels: dict[str, float]) -> Text:
+def _difficulty(rule: str, levels: dict[str, float | None]) -> Text:
     shown = ", ".join(f"{level}: {mean:.2f}" for level, mean in levels.items() if level != "spearman")
-    return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {levels['spearman']:.2f})")
+    correlation = levels["spearman"]
+    text = "undefined" if correlation is None else f"{correlation:.2f}"
+    return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {text})")

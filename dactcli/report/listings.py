@@ -58,7 +58,7 @@ def render_runs(runs: Sequence[RunFacts]) -> Table:
         table.add_row(
             Text(one.run, style="bold" if one.latest else "").append(" *" if one.latest else "", style="green"),
             Text(one.task),
-            f"{one.metric:.4f}" if one.metric is not None else "-",
+            f"{one.metric:.4f}" if one.metric is not None else "undefined" if one.metric_name else "-",
             f"{one.layers_mean:.2f} of {one.layers}" if one.layers_mean is not None else "-",
             Text(one.rule or "") if one.finished else Text("unfinished", style="yellow"),
             datetime.fromtimestamp(one.modified).strftime("%d %b %H:%M"),
