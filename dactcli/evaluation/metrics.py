@@ -102,7 +102,7 @@ CLASSIFICATION: dict[str, Callable[[Tally], Array]] = {
 
 # why a metric may have no value
 UNDEFINED = {
-    "f1": "no example is of class 1, and none was answered so",
+    "f1": "no example is of class 1 or was predicted as class 1",
     "matthews_correlation": "all labels are of one class",
     "pearson": "all labels or all answers are equal",
     "spearman": "all labels or all answers are equal",

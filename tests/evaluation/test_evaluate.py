@@ -107,7 +107,7 @@ def test_what_is_undefined_is_null_with_one_note_why() -> None:
     assert result.rules["layer:1"].metrics["f1"] == 0
     assert result.depth_by_difficulty["layer:1"] == {"1": 1.0, "spearman": None}
     assert result.notices == [
-        "f1 is undefined under full: no example is of class 1, and none was answered so",
+        "f1 is undefined under full: no example is of class 1 or was predicted as class 1",
         "matthews correlation is undefined: all labels are of one class",
     ]
     document = json.loads(json.dumps(result.to_json(), allow_nan=False))
