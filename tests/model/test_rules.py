@@ -92,7 +92,7 @@ def test_no_adversary_flips_a_sound_rule_at_any_depth(name: str, layers: int, cl
 def test_no_adversary_among_millions_flips_a_sound_rule(name: str, layers: int, classes: int) -> None:
     size = 4_000_000 // (layers * classes)
     drawn = early = wrong = 0
-    while drawn < min(1_000_000, 200 * size):
+    while drawn < min(1_000_000, 100 * size):
         stopped, flipped = flips(make_rule(name), *adversaries(layers, classes, size, seed=drawn))
         drawn, early, wrong = drawn + size, early + stopped, wrong + flipped
     assert wrong == 0
