@@ -9,6 +9,9 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+CLASSES_SHOWN, WORST_SHOWN = 12, 5  # classes in a table: up to so many are all shown, of more the worst
+REFERENCES = {"majority": "majority class", "mean": "mean label", "last_layer": "last layer"}
+
 
 @dataclass(frozen=True)
 class ClassResult:
@@ -74,6 +77,21 @@ class RuleResult:
     certificate: dict[str, Any] | None = None
     by_class: dict[str, ClassResult] = field(default_factory=dict)
 
+    @property
+    def classes_shown(self) -> list[str]:
+        """The classes that a table has room for: all of a few, of many the worst.
+
+        The worst have most harm (without labels: most disagreement); among equals, the lowest recall.
+        """
+        if len(self.by_class) <= CLASSES_SHOWN:
+            return list(self.by_class)
+
+        def goodness(name: str) -> tuple[float, float]:
+            found = self.by_class[name]
+            return -(found.disagreement if found.harm is None else found.harm), found.recall or 0.0
+
+        return sorted(self.by_class, key=goodness)[:WORST_SHOWN]
+
 
 @dataclass(frozen=True)
 class EvalResult:
@@ -102,6 +120,13 @@ class EvalResult:
     full_depth: str = "mixture"
     by_class_of: str = "label"
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def telling_rule(self) -> str | None:
+        """The rule that details are shown of: the certified one, else the last that stops early, else the last."""
+        certified = [name for name, judged in self.rules.items() if judged.certificate is not None]
+        early = [name for name, judged in self.rules.items() if judged.depths[-1] < self.examples]
+        return next(reversed(certified or early or list(self.rules)), None)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `dact eval --json`."""

@@ -28,7 +28,8 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     for name, rule in comparison.rules.items():
         xs = [point.layers_mean for point in rule.points]
         ys = [point.metric for point in rule.points]
-        axes.plot(xs, ys, marker=".", linewidth=1, label=f"{name} ({rule.area.median:.3f})")
+        area = "" if rule.area is None else f" ({rule.area.median:.3f})"
+        axes.plot(xs, ys, marker=".", linewidth=1, label=f"{name}{area}")
     axes.axhline(comparison.reference_metric, color="grey", linewidth=0.8, linestyle="--")
     axes.set_xlim(1, comparison.layers)
     axes.set_xlabel(f"mean layers of {comparison.layers}")

@@ -65,7 +65,17 @@ def test_screens_name_what_matters(tiny_run: Path) -> None:
     for part in ("weight w", "layer says", "answer so far", "of 3 ran", "exact:"):
         assert part in shown
     shown = dact("eval", tiny_run).stdout
-    for part in ("rule", "accuracy", "mean layers", "as full depth", "exact", "paper", "difficulty"):
+    for part in (
+        "rule",
+        "accuracy",
+        "majority class",
+        "last layer",
+        "mixture of all",
+        "exact",
+        "paper",
+        "difficulty",
+        "recall",
+    ):
         assert part in shown
 
 
