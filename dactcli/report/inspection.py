@@ -52,11 +52,8 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
     verified = [trace for trace in traces if trace.full_label is not None]
     if verified:
         same = sum(trace.full_label == trace.label for trace in verified)
-        lines.append(
-            Text(
-                f"{same:,} of {len(verified):,} agree with full depth (every layer run; of a DACT model, the mixture of their answers)"
-            )
-        )
+        full = "full depth (every layer run; of a DACT model, the mixture of their answers)"
+        lines.append(Text(f"{same:,} of {len(verified):,} agree with {full}"))
     if traces[0].probabilities:
         hardest = min(traces, key=lambda trace: (-trace.exit_layer, trace.margin))
         easiest = min(traces, key=lambda trace: (trace.exit_layer, -trace.margin))

@@ -47,7 +47,7 @@ def render_runs(runs: Sequence[RunFacts]) -> Table:
     """A table of runs."""
     starred = "* the newest finished one: what commands take without a RUN" if any(one.latest for one in runs) else ""
     if any(one.majority is not None for one in runs):
-        starred += "\n(in brackets: the metric of always answering the majority class)"
+        starred += "\nunder each metric: that of always answering the majority class"
     table = Table(
         box=None, padding=(0, 1, 0, 0), header_style="bold", caption=starred.strip() or None, caption_justify="left"
     )
@@ -75,7 +75,7 @@ def _metric(run: RunFacts) -> str:
     """The metric, and below it the majority class's."""
     if run.metric is None:
         return "-"
-    return f"{run.metric:.4f}" + (f"\n({run.majority:.4f})" if run.majority is not None else "")
+    return f"{run.metric:.4f}" + (f"\n{run.majority:.4f}" if run.majority is not None else "")
 
 
 def render_plan(plan: PlanResult) -> Group:
