@@ -122,6 +122,12 @@ class EvalResult:
     notices: list[str] = field(default_factory=list)
 
     @property
+    def beside(self) -> dict[str, Reference]:
+        """The references that say something that no rule says: not the last layer where it is what `full` answers."""
+        known = self.full_depth == "last_layer" and "full" in self.rules
+        return {name: found for name, found in self.references.items() if name != "last_layer" or not known}
+
+    @property
     def telling_rule(self) -> str | None:
         """The rule that details are shown of: the certified one, else the last that stops early, else the last."""
         certified = [name for name, judged in self.rules.items() if judged.certificate is not None]

@@ -143,7 +143,7 @@ def _rules(split: str, result: EvalResult) -> str:
         ]
         for name, judged in result.rules.items()
     ]
-    for name, beside in result.references.items():
+    for name, beside in result.beside.items():
         depth = [f"{result.layers:.2f}", "100%"] if name == "last_layer" else ["-", "-"]
         answer = f", always {_answer(beside)}" if beside.answer is not None else ""
         agrees = f"{beside.agreement_with_full:.2%}"
@@ -173,7 +173,7 @@ def _legend(result: EvalResult) -> str:
         if result.full_depth == "mixture"
         else "Full depth is the last layer's answer"
     )
-    beside = "; the last rows measure the rules against plain answers" if result.references else ""
+    beside = "; the last rows measure the rules against plain answers" if result.beside else ""
     return f"{full}{beside}."
 
 

@@ -64,7 +64,7 @@ class _Rules:
                 f"{judged.agreement_with_full:.2%}",
                 *([Text(histogram(judged.depths), style="cyan")] if stops else []),
             )
-        for name, beside in result.references.items():
+        for name, beside in result.beside.items():
             layers = (f"{result.layers:.2f}", "100%") if name == "last_layer" else ("-", "-")
             cells = (figure(beside.metric), *layers, f"{beside.agreement_with_full:.2%}")
             table.add_row(Text(REFERENCES[name]), *cells, style="dim")
@@ -92,7 +92,7 @@ def legend(result: EvalResult) -> Text:
         f"Mean layers: layers that ran, averaged over the examples. Agrees with full depth: {same} "
         f"{FULL_DEPTH[result.full_depth]}."
     ]
-    for name, beside in result.references.items():
+    for name, beside in result.beside.items():
         if beside.answer is not None:
             answer = f'"{beside.answer}"' if isinstance(beside.answer, str) else f"{beside.answer:.4g}"
             lines.append(f"{REFERENCES[name].capitalize()}: always answers {answer}.")

@@ -34,9 +34,7 @@ def summary_line(result: EvalResult) -> str:
         metric = "-" if judged.metric is None else f"{judged.metric:.4f}"
         parts.append(f"{rule} {metric} at {judged.layers_mean:.2f} layers")
     beside = [
-        f"{REFERENCES[name]} {found.metric:.4f}"
-        for name, found in result.references.items()
-        if found.metric is not None
+        f"{REFERENCES[name]} {found.metric:.4f}" for name, found in result.beside.items() if found.metric is not None
     ]
     text = f"{result.split} {result.metric.replace('_', ' ')}: {', '.join(parts)}"
     return f"{text} ({', '.join(beside)})" if beside else text

@@ -211,7 +211,10 @@ def test_comparing_rules_needs_no_encoder(tiny_run: Path, tmp_path: Path, monkey
     )
     assert document["reference_kind"] == "full depth"
     best = next(iter(document["rules"].values()))
-    assert best["area_difference_to_best"] == {"median": 0, "low": 0, "high": 0}
+    assert best["area_difference_to_best"] == {"median": 0, "low": 0, "high": 0, "layers_from": 1}
+    assert document["rules"]["exact"]["area"] is None
+    assert document["rules"]["exact"]["metric_at"]["0.25"] is None
+    assert "measurements on test" in document["notices"][0]
     assert {path.name for path in Path("curves").iterdir()} == {"curves.png", "curves.svg"}
     assert len(list((run / "outputs").glob("test-*.safetensors"))) == 1
     from dactcli.model.dact import DactForSequenceClassification
