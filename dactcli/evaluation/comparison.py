@@ -88,7 +88,8 @@ def compare(
         Curves, areas and their intervals.
 
     Raises:
-        UsageError: The runs have different examples, the task is a regression, or the reference is no good at all.
+        UsageError: The runs have different examples, the task is a regression, no run stops early, or the reference is
+            no good at all.
     """
     _check(contenders, metric)
     labels = contenders[0].test_labels
@@ -112,6 +113,12 @@ def compare(
         # plain runs of full depth alone are the reference, and no way to run fewer layers
         if serving and (name != STATIC or min(one.layers for one in serving) < layers):
             compared[name] = _compare_rule(name, serving, measure, reference)
+    if not compared:
+        raise UsageError(
+            f"{', '.join(one.run for one in contenders)} cannot stop early, so there is no curve to draw",
+            place="--compare",
+            remedy="add a run with exits, or runs of encoders that were cut to fewer layers",
+        )
     majority = np.full(len(labels), np.bincount(labels).argmax())
     return Comparison(
         split=split,

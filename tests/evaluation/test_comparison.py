@@ -188,3 +188,8 @@ def test_runs_on_other_examples_are_refused() -> None:
         compare([contender("a"), contender("b", examples=200)], metric="accuracy", split="test")
     with pytest.raises(UsageError, match="compares classifiers only"):
         compare([contender()], metric="pearson", split="test")
+
+
+def test_runs_that_cannot_stop_early_have_no_curve() -> None:
+    with pytest.raises(UsageError, match="plain cannot stop early, so there is no curve to draw; add a run with exits"):
+        compare([contender("plain", objective="last")], metric="accuracy", split="test")
