@@ -172,10 +172,10 @@ def _references(outputs: LayerOutputs, full: Tensor, task: Task) -> dict[str, Re
         correlations = dict.fromkeys(metrics) | {"mean_squared_error": error}
         same = agreement(answer, full, task.answer_range)
         return {"mean": Reference(correlations.get(task.metric), correlations, same, constant), **found}
-    answer = torch.nn.functional.one_hot(torch.full((len(full),), int(constant)), len(task.names))
-    metrics = answer_metrics(answer, task.labels, None)
-    named, same = task.names[int(constant)], agreement(answer, full, None)
-    return {"majority": Reference(metrics.get(task.metric), {**metrics}, same, named), **found}
+    chosen = int(constant)
+    metrics = classification_metrics([chosen] * len(full), task.labels, classes=len(task.names))
+    same = float((full.argmax(-1) == chosen).double().mean())
+    return {"majority": Reference(metrics.get(task.metric), {**metrics}, same, task.names[chosen]), **found}
 
 
 def _notices(outputs: LayerOutputs, full: Tensor, task: Task, *, mixes: bool) -> list[str]:

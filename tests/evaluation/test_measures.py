@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -170,3 +171,17 @@ def test_of_many_classes_the_worst_are_shown() -> None:
     assert len(shown) == 5
     few = {name: found[name] for name in ("3", "0", "7")}
     assert RuleResult(None, {}, 1, 1, [1], 1.0, by_class=few).classes_shown == ["3", "0", "7"]
+
+
+def test_thousands_of_classes_take_little_memory() -> None:
+    """Counts of all resamples at once would be several times that."""
+    classes, examples = 10_000, 5_000
+    labels = np.random.default_rng(0).integers(0, classes, examples)
+    answers = torch.zeros(examples, classes, dtype=torch.bool)
+    answers[torch.arange(examples), torch.from_numpy(labels)] = True
+    answers[: examples // 2] = False
+    task = Task(labels.tolist(), "accuracy", [str(n) for n in range(classes)])
+    tracemalloc.start()
+    assert not_above_constant(answers.byte(), task) is None
+    assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    tracemalloc.stop()
