@@ -118,7 +118,8 @@ def _quality(facts: CardFacts) -> Iterator[str]:
     yield "## How good, and how deep"
     for split, result in facts.evaluations.items():
         yield _rules(split, result)
-    yield _legend(list(facts.evaluations.values())[-1])
+    beside = any(result.beside for result in facts.evaluations.values())
+    yield _legend(mixture=facts.objective == "dact", beside=beside)
     split, result = list(facts.evaluations.items())[-1]
     early = {name: judged for name, judged in result.rules.items() if sum(judged.depths[:-1])}
     if early:
@@ -166,15 +167,15 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
-def _legend(result: EvalResult) -> str:
+def _legend(*, mixture: bool, beside: bool) -> str:
     """What full depth is, and what stands beside the rules."""
     full = (
         "Full depth is the mixture of all layers' answers (a_N), and not the last layer's own answer (y_N)"
-        if result.full_depth == "mixture"
+        if mixture
         else "Full depth is the last layer's answer"
     )
-    beside = "; the last rows measure the rules against plain answers" if result.beside else ""
-    return f"{full}{beside}."
+    told = "; the last rows measure the rules against plain answers" if beside else ""
+    return f"{full}{told}."
 
 
 def _classes(name: str, result: EvalResult, split: str) -> str:
