@@ -158,8 +158,7 @@ def calibrate(
     opened, wanted = open_run(run, device=device), request or RiskRequest(0.01)
     rules_of(opened, wanted)
     file = Path(data) if data else None
-    certify = isinstance(wanted, RiskRequest)
-    sample = calibration_sample(opened, split=split, data=file, notice=notice, certify=certify)
+    sample = calibration_sample(opened, wanted, split=split, data=file, notice=notice)
     name = file.stem if file else sample.name
     outputs = cached_outputs(opened, sample.encoded, name, batch_size=examples.batch_size(opened))
     return calibrate_run(opened, wanted, sample, outputs, replace=replace)
