@@ -152,6 +152,7 @@ def test_a_card_that_the_owner_wrote_stays(run: Path) -> None:
 def test_figures_of_other_weights_are_left_out(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**summary, "model_sha256": "0" * 64}))
+    shutil.rmtree(run / "outputs", ignore_errors=True)  # kept outputs would be judged anew
     done = dact("publish", run, "--to", "out")
     assert "belongs to another model" in done.stderr
     assert "How good" not in Path("out/README.md").read_text()
