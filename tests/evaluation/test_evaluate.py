@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from dactcli.evaluation.outputs import LayerOutputs, collect
 from dactcli.model.checkpoint import load_run, save_model
 from dactcli.model.rules import Exact, Full, make_rule
 from dactcli.report.evaluation import render_evaluation
+from dactcli.report.listings import render_runs
 from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import summary_line
+from dactcli.results import RunFacts
 from dactcli.training.sweeps import front
 
 
@@ -116,7 +119,7 @@ def test_what_is_undefined_is_null_with_one_note_why() -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(render_evaluation(result))
     shown = console.export_text()
-    assert shown.count("undefined │") == 2
+    assert len(re.findall(r"^(?:full|layer:1) +undefined ", shown, re.MULTILINE)) == 2
     assert "(Spearman undefined)" in shown
     assert "note: matthews correlation is undefined: all labels are of one class" in " ".join(shown.split())
     assert (
@@ -132,6 +135,9 @@ def test_a_sweep_whose_metric_is_undefined_is_shown_and_is_no_best() -> None:
     assert front(runs, "exact") == ["runs/s/b", "runs/s/c"]
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(render_sweep({"rule": "exact", "runs": runs, "front": front(runs, "exact")}))
+    assert "undefined" in console.export_text()
+    listed = RunFacts("runs/a", "cola", True, True, "matthews_correlation", None, "exact", 1.0, 2, 0.0, 0.1)
+    console.print(render_runs([listed]))
     assert "undefined" in console.export_text()
 
 
@@ -167,6 +173,7 @@ def test_what_a_rule_makes_of_outputs() -> None:
         "agreement_with_full",
         "threshold",
         "certificate",
+        "by_class",
     }
 
 
