@@ -16,7 +16,9 @@ from transformers.utils import ModelOutput
 
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.encoders import Encoder, adapt, family
+from dactcli.model.encoders.base import at_least_one
 from dactcli.model.engine import run_adaptive
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.halting import Ponder, ponder_cost, start_bias
 from dactcli.model.heads import HaltingInputs, Pooling, UnitOutput, Units
 from dactcli.model.kept import KeptClassifier
@@ -261,6 +263,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         All layers run.
         """
         adapter = self.adapter
+        if attention_mask is not None:
+            attention_mask = at_least_one(attention_mask)
         state = adapter.embed(input_ids, attention_mask, token_type_ids)
         states = []
         for layer in range(1, self.units.layers + 1):
@@ -328,11 +332,17 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         Raises:
             UsageError: The rule is unknown or this model cannot serve it, or labels come with an early rule that
                 was asked for explicitly.
+            ArtefactError: Outside training, an answer is not finite, as where activations overflow.
         """
+        if input_ids.shape[1] == 0:  # empty texts alone, by a tokenizer that adds no special tokens
+            padding = self.encoder.config.pad_token_id or 0
+            input_ids = input_ids.new_full((len(input_ids), 1), padding, dtype=torch.long)
+            attention_mask = token_type_ids = None
         chosen = self._chosen_rule(rule, labels)
         if not isinstance(chosen, Full):
             out = run_adaptive(self, chosen, input_ids, attention_mask, token_type_ids)
-            return DactOutput(logits=out.answer if self.regression else _log(out.answer), exit_layer=out.exit_layer)
+            found = self._checked(out.answer)
+            return DactOutput(logits=found if self.regression else _log(found), exit_layer=out.exit_layer)
         if self.loss_settings.objective == "last":
             return self._last_layer(self.pooled(input_ids, attention_mask, token_type_ids)[0][-1], labels)
         said = self.every(input_ids, attention_mask, token_type_ids)
@@ -348,7 +358,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         halting = torch.sigmoid(halting_logits)
         return DactOutput(
             loss=loss,
-            logits=answer,
+            logits=self._checked(answer),
             layer_logits=logits,
             halting=halting,
             remaining=halting.cumprod(-1),
@@ -373,7 +383,13 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         if labels is not None:
             blank = logits.new_zeros(len(logits), 1)
             loss = dact_loss(outputs.unsqueeze(1), blank, labels, self.loss_settings).loss
-        return DactOutput(loss=loss, logits=outputs)
+        return DactOutput(loss=loss, logits=self._checked(outputs))
+
+    def _checked(self, answer: Tensor) -> Tensor:
+        """The answer [B, C], outside training only if it is finite; a training names the examples itself."""
+        if not self.training and not torch.compiler.is_compiling() and (rows := unfinite_rows(answer)):
+            raise unfinite_error([f"row {row + 1} of the batch" for row in rows])
+        return answer
 
 
 def _log(probabilities: Tensor) -> Tensor:

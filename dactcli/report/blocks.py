@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from dactcli.results import RuleResult
+
 BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def metric_text(judged: RuleResult) -> str:
+    """The task's metric; a dash for unlabelled data, and `undefined` where labels or answers give it no value."""
+    if judged.metric is not None:
+        return f"{judged.metric:.4f}"
+    return "undefined" if judged.metrics else "-"
 
 
 def bar(share: float, width: int) -> str:

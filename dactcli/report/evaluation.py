@@ -6,7 +6,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import bar, histogram
+from dactcli.report.blocks import bar, histogram, metric_text
 from dactcli.results import REFERENCES, EvalResult, RuleResult
 
 GAP, RULE = 2, 14  # cells between columns, and for the name of a rule
@@ -58,7 +58,7 @@ class _Rules:
         for name, judged in result.rules.items():
             table.add_row(
                 Text(name),
-                figure(judged.metric),
+                metric_text(judged),
                 f"{judged.layers_mean:.2f}",
                 f"{judged.layers_share:.0%}",
                 f"{judged.agreement_with_full:.2%}",
@@ -107,9 +107,11 @@ def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
     return Text("\n".join(lines))
 
 
-def _difficulty(rule: str, levels: dict[str, float]) -> Text:
+def _difficulty(rule: str, levels: dict[str, float | None]) -> Text:
     shown = ", ".join(f"{level}: {mean:.2f}" for level, mean in levels.items() if level != "spearman")
-    return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {levels['spearman']:.2f})")
+    correlation = levels["spearman"]
+    text = "undefined" if correlation is None else f"{correlation:.2f}"
+    return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {text})")
 
 
 def _classes(rule: str, result: EvalResult) -> Group:

@@ -38,8 +38,24 @@ def spans_of(attention_mask: Tensor, *, keep_first: bool) -> list[Span]:
         real[:, 0] = 1
     ends = [real.argmax(1), width - real.flip(1).argmax(1), attention_mask.ne(0).sum(1)]
     found: list[list[int]] = torch.stack(ends, 1).tolist()
-    # a row without any real token keeps the full width: argmax gives 0 on both sides
     return [Span(first, last, count == last - first) for first, last, count in found]
+
+
+def at_least_one(attention_mask: Tensor) -> Tensor:
+    """The mask in which a row of padding alone has one token that counts: the first.
+
+    Such a row is an empty text, by a tokenizer that adds no special tokens. It means the same alone and beside others:
+    one padding token (`dactcli.data.batches.encode`).
+
+    Args:
+        attention_mask: 1 for real tokens, 0 for padding [B, T], T at least 1.
+
+    Returns:
+        [B, T].
+    """
+    first = attention_mask[:, 0]
+    kept = torch.where((attention_mask != 0).any(1), first, torch.ones_like(first))
+    return torch.cat([kept.unsqueeze(1), attention_mask[:, 1:]], dim=1)
 
 
 @dataclass
