@@ -14,3 +14,8 @@ class RobertaEncoder(BertEncoder):
     def longest(cls, config: Any) -> int:
         """The positions up to the padding id are spent."""
         return super().longest(config) - int(config.pad_token_id) - 1
+
+    @classmethod
+    def counted_from(cls, config: Any) -> int:
+        """The configured padding id."""
+        return int(config.pad_token_id)
