@@ -16,13 +16,15 @@ from transformers.utils import logging
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.config import DactConfig, DactOutput
 from dactcli.model.encoders import Encoder, adapt, family
-from dactcli.model.engine import run_adaptive
+from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.halting import ponder_cost, start_bias
 from dactcli.model.heads import UnitOutput, Units
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.labels import Targets, read_labels
 from dactcli.model.loss import LossSettings, answer_miss, certainty_loss, dact_loss, full_answer
 from dactcli.model.rules import Full, Rule, make_rule
+
+__all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput", "from_encoder"]
 
 logger = logging.get_logger(__name__)
 
@@ -39,6 +41,11 @@ class LayerStates(NamedTuple):
     pooled: Tensor
     kept: Tensor | None
     hidden: tuple[Tensor, ...]
+
+    def none(self) -> LayerStates:
+        """The same without any row."""
+        kept = None if self.kept is None else self.kept[:0]
+        return LayerStates(self.pooled[:, :0], kept, tuple(values[:0] for values in self.hidden))
 
 
 class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
@@ -69,6 +76,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             encoder = AutoModel.from_config(config.encoder_config, trust_remote_code=False, **kind.build)
         self.encoder = encoder
         self.classes: int = config.num_labels
+        self.num_labels: int = config.num_labels  # as transformers' classifiers call it
         if config.keep_classifier and kept is None:
             kept = KeptClassifier.blank(config.encoder_config, config.num_labels)
         self.kept = kept
@@ -179,6 +187,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         hidden: bool = False,
     ) -> LayerStates:
         """Run all layers; `hidden` keeps their hidden states too. Arguments as for `forward`."""
+        if not len(input_ids):  # transformers' layers take no empty batch
+            return self.layer_states(_stand_in(input_ids), hidden=hidden).none()
         adapter = self.adapter
         state = adapter.embed(input_ids, attention_mask, token_type_ids, position_ids)
         states, seen = [], [state.hidden] if hidden else []
@@ -335,7 +345,11 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         token_type_ids: Tensor | None,
     ) -> DactOutput:
         """Each row no deeper than the rule asks; the loss is that of the answers that the rows left with."""
-        found = run_adaptive(self, rule, tokens, attention_mask, token_type_ids)
+        if not len(tokens):
+            empty = torch.zeros(0, self.classes, device=tokens.device)
+            found = EngineOutput(empty.new_zeros(0, dtype=torch.long), empty, None)
+        else:
+            found = run_adaptive(self, rule, tokens, attention_mask, token_type_ids)
         logits = found.answer if self.regression else _log(found.answer)
         loss = None
         if targets is not None:
@@ -439,6 +453,11 @@ def _one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
             f"the texts come as {found.dim()} axes", remedy="give input_ids [B, T] or inputs_embeds [B, T, E]"
         )
     return found
+
+
+def _stand_in(tokens: Tensor) -> Tensor:
+    """One row of zeros in the form of an empty batch, [1, T] or [1, T, E], T at least 1."""
+    return tokens.new_zeros(1, max(tokens.shape[1], 1), *tokens.shape[2:])
 
 
 def _check_task(config: DactConfig) -> None:

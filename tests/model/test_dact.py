@@ -52,7 +52,9 @@ def test_forward_halts_by_its_rule_outside_training(name: str) -> None:
     assert torch.equal(model(**batch).exit_layer, early.exit_layer)
     assert model(**batch, rule="full").exit_layer is None
     assert model.train()(**batch).exit_layer is None
-    with pytest.raises(UsageError, match=r"rule exact stops early, which training never does; call model.eval\(\) first"):
+    with pytest.raises(
+        UsageError, match=r"rule exact stops early, which training never does; call model.eval\(\) first"
+    ):
         model(**batch, rule="exact")
     labels = torch.tensor([0, 1, 2])
     for judged in (model.eval()(**batch, labels=labels), model(**batch, labels=labels, rule="exact")):
