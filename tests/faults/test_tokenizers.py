@@ -75,7 +75,7 @@ def test_a_vocabulary_without_its_merges_is_not_made_up(tmp_path: Path) -> None:
     folder = pretrained("roberta", tmp_path / "encoder")
     for file in folder.glob("*token*"):
         file.unlink()
-    vocabulary = {token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"abcdefgh"])}
+    vocabulary = {token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"abcdefgh", "ab"])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     refused(folder, "the tokenizer cannot be loaded: ")
     (folder / "merges.txt").write_text("#version: 0.2\na b\n")
