@@ -18,6 +18,7 @@ from dactcli.errors import ArtefactError, ResourceError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SUMMARY = "summary.json"  # of a finished run
 
 
 def write_whole(path: Path, text: str) -> None:
