@@ -452,6 +452,8 @@ def _one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         raise UsageError(
             f"the texts come as {found.dim()} axes", remedy="give input_ids [B, T] or inputs_embeds [B, T, E]"
         )
+    if len(found) and not found.shape[1]:
+        raise UsageError("a text has no token", remedy="leave empty texts out, or give them one token, as dact does")
     return found
 
 

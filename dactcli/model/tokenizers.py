@@ -103,7 +103,10 @@ def check_fit(tokenizer: Tokenizer, config: Any, place: str) -> None:
             place=place,
             remedy="set tokenizer.pad_token to a token of its vocabulary, and save it",
         )
-    padding = family(config.model_type).counted_from(config)
+    try:
+        padding = family(config.model_type).counted_from(config)
+    except ArtefactError as error:
+        raise ArtefactError(error.fault, place=place, remedy=error.remedy) from None
     if padding is not None and tokenizer.pad_token_id != padding:
         raise ArtefactError(
             f"the tokenizer pads with id {tokenizer.pad_token_id}, and the encoder counts positions by padding of id "

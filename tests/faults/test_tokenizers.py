@@ -75,7 +75,9 @@ def test_a_vocabulary_without_its_merges_is_not_made_up(tmp_path: Path) -> None:
     folder = pretrained("roberta", tmp_path / "encoder")
     for file in folder.glob("*token*"):
         file.unlink()
-    vocabulary = {token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"abcdefgh", "ab"])}
+    vocabulary = {
+        token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"abcdefgh", "ab"])
+    }
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     refused(folder, "the tokenizer cannot be loaded: ")
     (folder / "merges.txt").write_text("#version: 0.2\na b\n")
@@ -136,6 +138,13 @@ def test_padding_by_which_positions_are_counted_is_the_encoders(family: str, tmp
     folder = pretrained(family, tmp_path / "encoder")
     words("bert").save_pretrained(folder)
     refused(folder, "the tokenizer pads with id 0, and the encoder counts positions by padding of id 1")
+
+
+def test_an_encoder_that_names_no_padding_to_count_from_is_refused(tmp_path: Path) -> None:
+    folder = pretrained("roberta", tmp_path / "encoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
+    refused(folder, "pad_token_id is None, and this encoder counts positions from it on; set it in config.json")
 
 
 def test_halves_of_pairs_without_embeddings_are_found_before_the_training(tmp_path: Path) -> None:

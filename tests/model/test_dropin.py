@@ -141,6 +141,23 @@ def test_a_mask_by_pairs_of_tokens_is_refused() -> None:
         small_model()(batch["input_ids"], torch.ones(3, 9, 9))
 
 
+def test_a_text_without_any_token_is_refused() -> None:
+    with pytest.raises(UsageError, match="a text has no token; leave empty texts out, or give them one token"):
+        small_model()(torch.zeros(2, 0, dtype=torch.long))
+
+
+@torch.no_grad()
+def test_classes_may_be_replaced_on_loading(tmp_path: Path) -> None:
+    model = small_model()
+    model.save_pretrained(tmp_path)
+    load = AutoModelForSequenceClassification.from_pretrained
+    again = load(tmp_path, num_labels=5, ignore_mismatched_sizes=True)
+    assert again(**random_batch(model, LENGTHS)).logits.shape == (3, 5)
+    assert again.units.classifier_weight.std() < 0.05  # fresh ones; what fits stays
+    assert torch.equal(again.units.dense_weight, model.units.dense_weight)
+    assert torch.equal(again.units.halting_bias, model.units.halting_bias)
+
+
 @every_family
 @OLD_NAME
 def test_layers_are_computed_again_for_the_gradient(name: str) -> None:
