@@ -162,3 +162,26 @@ class DactOutput(ModelOutput):  # type: ignore[misc]
     remaining: Tensor | None = None
     ponder_cost: Tensor | None = None
     exit_layer: Tensor | None = None
+
+
+def check_task(config: DactConfig) -> None:
+    """Refuse a task that the units do not answer; transformers' own would change its loss for it.
+
+    Args:
+        config: The configuration of a model.
+
+    Raises:
+        UsageError: Several classes at once, a value without its range, or class weights of another number of classes.
+    """
+    kind, values = config.problem_type, config.answer_range is not None
+    if kind == "multi_label_classification" or (kind == "regression") != values or (config.num_labels == 1) != values:
+        raise UsageError(
+            f"problem_type {kind!r} with {config.num_labels} labels is not supported"
+            + ("" if values else " without answer_range"),
+            remedy="name one of two or more classes per text, or give one label with answer_range",
+        )
+    if config.class_weights is not None and len(config.class_weights) != config.num_labels:
+        raise UsageError(
+            f"class_weights has {len(config.class_weights)} numbers for {config.num_labels} classes",
+            remedy="give one for each class, or class_weights=None",
+        )

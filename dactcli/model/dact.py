@@ -14,7 +14,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.model.config import DactConfig, DactOutput
+from dactcli.model.calls import Untrained, check_mask, no_attentions, one_of, refuse_early, stand_in
+from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.halting import ponder_cost, start_bias
@@ -71,7 +72,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         kind = family(config.encoder_config.model_type)
         if config.layers < 1:
             raise ArtefactError("the encoder has no layers", remedy="give it at least one")
-        _check_task(config)
+        check_task(config)
         if encoder is None:
             encoder = AutoModel.from_config(config.encoder_config, trust_remote_code=False, **kind.build)
         self.encoder = encoder
@@ -188,7 +189,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     ) -> LayerStates:
         """Run all layers; `hidden` keeps their hidden states too. Arguments as for `forward`."""
         if not len(input_ids):  # transformers' layers take no empty batch
-            return self.layer_states(_stand_in(input_ids), hidden=hidden).none()
+            return self.layer_states(stand_in(input_ids), hidden=hidden).none()
         adapter = self.adapter
         state = adapter.embed(input_ids, attention_mask, token_type_ids, position_ids)
         states, seen = [], [state.hidden] if hidden else []
@@ -275,17 +276,10 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             UsageError: The rule is unknown or this model cannot serve it, or the call asks for what the rule, or the
                 model, cannot give.
         """
-        tokens = _one_of(input_ids, inputs_embeds)
-        if attention_mask is not None and attention_mask.dim() != 2:
-            raise UsageError(
-                f"attention_mask has {attention_mask.dim()} axes",
-                remedy="give 1 for real tokens and 0 for padding [B, T]",
-            )
+        tokens = one_of(input_ids, inputs_embeds)
+        check_mask(attention_mask)
         if self.config.output_attentions if output_attentions is None else output_attentions:
-            raise UsageError(
-                "attention weights are not kept",
-                remedy="call model.encoder(..., output_attentions=True), after model.set_attn_implementation('eager')",
-            )
+            raise no_attentions()
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         chosen, targets = self._chosen_rule(rule), self._targets(labels, len(tokens))
         if isinstance(chosen, Full):
@@ -294,7 +288,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             )
             out = self._full_depth(states, targets)
         else:
-            self._refuse_early(chosen, hidden_states=hidden, position_ids=position_ids)
+            refuse_early(chosen, hidden_states=hidden, position_ids=position_ids)
             out = self._early(chosen, targets, tokens, attention_mask, token_type_ids)
         if self.config.return_dict if return_dict is None else return_dict:
             return out
@@ -326,16 +320,6 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             raise UsageError(f"rule {chosen} stops early, which training never does", remedy="call model.eval() first")
         return chosen
 
-    @staticmethod
-    def _refuse_early(rule: Rule, **asked: Any) -> None:
-        """Refuse what rows that left early do not have."""
-        for name, value in asked.items():
-            if value is not None and value is not False:
-                raise UsageError(
-                    f"rule {rule} stops early, and {name} need every layer",
-                    remedy="give rule='full' to the call, or set model.config.rule = 'full'",
-                )
-
     def _early(
         self,
         rule: Rule,
@@ -356,7 +340,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             counted = logits if targets.rows is None else logits[targets.rows]
             loss = answer_miss(counted, targets.values, self.loss_settings)
             if torch.is_grad_enabled():
-                loss = cast("Tensor", _Untrained.apply(loss.requires_grad_()))  # type: ignore[no-untyped-call]
+                loss = cast("Tensor", Untrained.apply(loss.requires_grad_()))  # type: ignore[no-untyped-call]
         return DactOutput(loss=loss, logits=logits, exit_layer=found.exit_layer)
 
     def _full_depth(self, states: LayerStates, targets: Targets | None) -> DactOutput:
@@ -419,63 +403,6 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 remedy="train without gradient checkpointing; smaller batches with gradient accumulation save memory",
             )
         super()._set_gradient_checkpointing(enable, **options)
-
-
-class _Untrained(torch.autograd.Function):
-    """Passes a loss of early answers on, and refuses to train by it in a sentence of its own."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor) -> Tensor:
-        """The loss as it is."""
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Refuse.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(
-            "the answers come from an early exit, which has no gradient",
-            remedy="call model.train() before training, or give rule='full' to the call",
-        )
-
-
-def _one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-    """Token ids [B, T], or the word embeddings given in their place [B, T, E]."""
-    if (input_ids is None) == (inputs_embeds is None):
-        raise UsageError("a call takes either input_ids or inputs_embeds", remedy="give one of them")
-    found = inputs_embeds if input_ids is None else input_ids
-    assert found is not None
-    if found.dim() != (3 if input_ids is None else 2):
-        raise UsageError(
-            f"the texts come as {found.dim()} axes", remedy="give input_ids [B, T] or inputs_embeds [B, T, E]"
-        )
-    if len(found) and not found.shape[1]:
-        raise UsageError("a text has no token", remedy="leave empty texts out, or give them one token, as dact does")
-    return found
-
-
-def _stand_in(tokens: Tensor) -> Tensor:
-    """One row of zeros in the form of an empty batch, [1, T] or [1, T, E], T at least 1."""
-    return tokens.new_zeros(1, max(tokens.shape[1], 1), *tokens.shape[2:])
-
-
-def _check_task(config: DactConfig) -> None:
-    """Refuse a task that the units do not answer; transformers' own would change its loss for it."""
-    kind, values = config.problem_type, config.answer_range is not None
-    if kind == "multi_label_classification" or (kind == "regression") != values or (config.num_labels == 1) != values:
-        raise UsageError(
-            f"problem_type {kind!r} with {config.num_labels} labels is not supported"
-            + ("" if values else " without answer_range"),
-            remedy="name one of two or more classes per text, or give one label with answer_range",
-        )
-    if config.class_weights is not None and len(config.class_weights) != config.num_labels:
-        raise UsageError(
-            f"class_weights has {len(config.class_weights)} numbers for {config.num_labels} classes",
-            remedy="give one for each class, or class_weights=None",
-        )
 
 
 def _log(probabilities: Tensor) -> Tensor:
