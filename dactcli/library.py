@@ -20,7 +20,7 @@ from dactcli.evaluation import examples
 from dactcli.evaluation.calibrate import calibrate as calibrate_run
 from dactcli.evaluation.calibrate import rules_of
 from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
-from dactcli.evaluation.evaluate import judge, validator
+from dactcli.evaluation.evaluate import judge, label_names, validator
 from dactcli.evaluation.outputs import cached_outputs
 from dactcli.evaluation.sample import calibration_sample
 from dactcli.inspection.trace import trace
@@ -123,6 +123,7 @@ def evaluate(
         metric=examples.metric_name(opened),
         mixes=opened.model.mixes,
         answer_range=opened.model.answer_range,
+        names=label_names(opened.model),
         run=str(opened.folder),
         split=str(data or split),
         difficulty=difficulty,
@@ -157,8 +158,7 @@ def calibrate(
     opened, wanted = open_run(run, device=device), request or RiskRequest(0.01)
     rules_of(opened, wanted)
     file = Path(data) if data else None
-    certify = isinstance(wanted, RiskRequest)
-    sample = calibration_sample(opened, split=split, data=file, notice=notice, certify=certify)
+    sample = calibration_sample(opened, wanted, split=split, data=file, notice=notice)
     name = file.stem if file else sample.name
     outputs = cached_outputs(opened, sample.encoded, name, batch_size=examples.batch_size(opened))
     return calibrate_run(opened, wanted, sample, outputs, replace=replace)

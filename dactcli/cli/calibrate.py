@@ -104,13 +104,11 @@ def calibrate(
         DactError: The split or file serves something else, or the rule cannot be calibrated on this model.
     """
     from dactcli.evaluation import calibrate as library
-    from dactcli.evaluation.calibration import RiskRequest
     from dactcli.evaluation.sample import calibration_sample
     from dactcli.report.console import print_notice
 
     with flags():
         library.rules_of(run, request)
-        certify = isinstance(request, RiskRequest)
-        sample = calibration_sample(run, split=split, data=data, notice=print_notice, certify=certify)
+        sample = calibration_sample(run, request, split=split, data=data, notice=print_notice)
         outputs = options.outputs_of(run, sample.encoded, data.stem if data else sample.name, batch_size)
         return library.calibrate(run, request, sample, outputs, replace=replace)

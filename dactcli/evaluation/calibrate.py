@@ -90,8 +90,6 @@ def calibrate(
     """
     rules = rules_of(run, request)
     labels = sample.encoded.labels
-    if isinstance(request, RiskRequest) and request.loss == "harm" and labels is None:
-        raise UsageError("loss=harm needs labels", place="calibrate", remedy="use loss=disagreement")
     names = [run.model.config.id2label[number] for number in range(run.model.classes)]
     measured = Measured(outputs, sample.inputs, labels, names, mixes=run.model.mixes)
     facts = bound_to(identify(run)) | {

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dactcli.data.batches import encode_split
 from dactcli.errors import DactError, DataError, UsageError
+from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
 from dactcli.evaluation.examples import own_split, run_examples
 from dactcli.recipe.schema import SPLITS
 
@@ -57,19 +58,19 @@ class CalibrationSample:
 
 
 def calibration_sample(
-    run: Run, *, split: str | None, data: Path | None, notice: Notice, certify: bool = True
+    run: Run, request: RiskRequest | BudgetRequest, *, split: str | None, data: Path | None, notice: Notice
 ) -> CalibrationSample:
     """The examples of a split or file that a run is calibrated on.
 
     Args:
         run: The run.
+        request: What they are for; a budget promises nothing, so it leaves nothing out.
         split: One of its own splits; `calibration` when None and there is no file.
         data: A file instead.
         notice: Told what was left out, and what is not known.
-        certify: Whether they are to certify a risk; a budget promises nothing, and leaves nothing out.
 
     Raises:
-        UsageError: The split serves something else.
+        UsageError: The split serves something else, or the request needs labels that are not there.
         DataError: Every example stands in a split that training used, or the file cannot serve.
     """
     name = split or "calibration"
@@ -84,7 +85,9 @@ def calibration_sample(
         )
     encoded, _ = run_examples(run, name, data, notice)
     given = str(data) if data else name
-    if certify:
+    if isinstance(request, RiskRequest):
+        if request.loss == "harm" and encoded.labels is None:
+            raise UsageError("loss=harm needs labels", place="calibrate", remedy="use loss=disagreement")
         return screened_sample(run, encoded, given, notice)
     keys = input_keys(encoded)
     return CalibrationSample(given, encoded, _numbered(keys), fingerprint(keys))
