@@ -119,10 +119,12 @@ def write_model(
     weights = run.folder / "model.safetensors"
     if not weights.is_file():
         raise ArtefactError("is missing", place=str(weights), remedy="save the model in one file again")
+    from dactcli.model.tokenizers import save_tokenizer
+
     try:
         # copied, not saved again: a certificate is bound to the file's digest
         shutil.copyfile(weights, folder / weights.name)
-        run.tokenizer.save_pretrained(folder)
+        save_tokenizer(run.tokenizer, folder)
         for name in TOKENIZER_FILES:  # likewise to the contents of these
             if (run.folder / name).is_file():
                 shutil.copyfile(run.folder / name, folder / name)
