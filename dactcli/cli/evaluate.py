@@ -119,11 +119,11 @@ def _show(results: list[EvalResult], plots: Path | None, *, as_json: bool, outpu
     documents = [result.to_json() for result in results]
     options.emit(documents if len(documents) > 1 else documents[0], as_json=as_json, output=output)
     if not as_json:
-        from dactcli.report.console import results as console
+        from dactcli.report.console import show
         from dactcli.report.evaluation import render_evaluation
 
         for result in results:
-            console().print(render_evaluation(result))
+            show(render_evaluation(result))
     if plots is not None:
         from dactcli.report.plots import write_depths
 
@@ -180,9 +180,9 @@ def _calibrate(
     options.emit(found.to_json(), as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.calibration import render_calibration
-        from dactcli.report.console import results as console
+        from dactcli.report.console import show
 
-        console().print(render_calibration(found, run.model.units.layers))
+        show(render_calibration(found, run.model.units.layers))
 
 
 def _compare(
@@ -198,7 +198,7 @@ def _compare(
     from dactcli import group
     from dactcli.cli.compare import compare_runs
     from dactcli.report.comparison import render_comparison
-    from dactcli.report.console import results as console
+    from dactcli.report.console import show
 
     comparison = compare_runs(paths, split=split, data=data, device=device, batch_size=batch_size)
     if not group.is_main():
@@ -209,4 +209,4 @@ def _compare(
 
         options.tell_written(write_curves(comparison, plots))
     if not as_json:
-        console().print(render_comparison(comparison))
+        show(render_comparison(comparison))

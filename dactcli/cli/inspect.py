@@ -85,13 +85,13 @@ def inspect(
     )  # fmt: skip
     shown = select(every, only=only, sort=sort, limit=limit)
     options.emit([one.to_json() for one in shown], as_json=as_json, output=output)
-    from dactcli.report.console import export, print_notice, results
+    from dactcli.report.console import export, print_notice, show
     from dactcli.report.inspection import render_traces
 
     names = [] if model.regression else [model.config.id2label[index] for index in range(model.classes)]
     view = render_traces(shown, names, every=every)
     if not as_json:
-        results().print(view)
+        show(view)
     for path in (html, svg):
         if path is not None:
             export(view, path, title="dact inspect", html=path == html)

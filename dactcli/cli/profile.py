@@ -147,12 +147,12 @@ def profile(
     if earlier is not None:
         result = against(result, earlier)
     options.emit(result.to_json(raw=raw), as_json=as_json, output=output)
-    from dactcli.report.console import print_notice, results
+    from dactcli.report.console import print_notice, show
 
     if not as_json:
         from dactcli.report.profiling import render_profile
 
-        results().print(render_profile(result))
+        show(render_profile(result))
     for notice in result.notices:
         print_notice(notice)
     if plots is not None:

@@ -51,10 +51,10 @@ def publish(
     done = _publish(run, to, hub, private=private, message=message or "Published by dact")
     options.emit(done.to_json(), as_json=as_json, output=None)
     if not as_json:
-        from dactcli.report.console import results
+        from dactcli.report.console import show
         from dactcli.report.listings import render_publication
 
-        results().print(render_publication(done))
+        show(render_publication(done))
 
 
 def _check_arguments(to: Path | None, hub: str | None, *, private: bool, message: str | None) -> None:

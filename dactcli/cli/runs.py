@@ -20,7 +20,7 @@ def runs(
 ) -> None:
     """List the runs of a folder: metric, layers, date and size, finished or not."""
     from dactcli.errors import UsageError, did_you_mean
-    from dactcli.report.console import print_notice, results
+    from dactcli.report.console import print_notice, show
     from dactcli.report.listings import SORTS, render_runs
     from dactcli.training.listing import list_runs
 
@@ -33,4 +33,4 @@ def runs(
     if not found:
         print_notice(f"there are no runs in {folder}; make one with: dact finetune recipes/quickstart.yaml")
         return
-    results().print(render_runs(found))
+    show(render_runs(found))

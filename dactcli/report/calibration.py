@@ -6,6 +6,7 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.text import Text
 
+from dactcli.report.console import visible
 from dactcli.results import Calibration
 
 
@@ -16,6 +17,7 @@ def render_calibration(found: Calibration, layers: int) -> Panel:
         found: What `dact eval --calibrate` chose.
         layers: N.
     """
+    found = visible(found)
     lines = [Text(found.rule, style="bold green" if found.certified or found.kind == "budget" else "bold yellow")]
     lines.append(Text(found.promise, style="italic"))
     if found.layers_mean is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.blocks import Sheet
+from dactcli.report.console import visible
 from dactcli.results import ComparedRule, Comparison
 
 WIDTH, HEIGHT = 60, 14
@@ -18,10 +19,11 @@ def render_comparison(comparison: Comparison) -> Group:
     Args:
         comparison: What `dact eval --compare` computed.
     """
+    comparison = visible(comparison)
     metric = comparison.metric.replace("_", " ")
     title = f"{', '.join(comparison.runs)}  {comparison.split}, {comparison.examples:,} examples"
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("rule", no_wrap=True)
+    table = Sheet(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("rule")
     for share in next(iter(comparison.rules.values())).metric_at:
         table.add_column(f"at {float(share) * comparison.layers:g}", justify="right")
     table.add_column("99 % at", justify="right")
@@ -58,7 +60,7 @@ class _Curves:
         ]
         low, high = min(y for _, y, _ in points), max(y for _, y, _ in points)
         span = high - low or 1.0
-        width = min(WIDTH, options.max_width - 8)
+        width = max(min(WIDTH, options.max_width - 8), 1)
         cells = [[" "] * width for _ in range(HEIGHT)]
         for x, y, mark in reversed(points):  # the best rule is drawn last, on top
             column = round((x - 1) / max(last - 1, 1) * (width - 1))

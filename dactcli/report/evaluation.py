@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import bar, histogram
+from dactcli.report.blocks import Sheet, bar, histogram
+from dactcli.report.console import visible
 from dactcli.results import EvalResult, RuleResult
 
 
@@ -16,14 +16,15 @@ def render_evaluation(result: EvalResult) -> Group:
     Args:
         result: What `dact eval` computed.
     """
+    result = visible(result)
     title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
-    table = Table(title=Text(title, style="bold"), title_justify="left")
+    table = Sheet(title=Text(title, style="bold"), title_justify="left")
     table.add_column("rule")
     table.add_column(result.metric.replace("_", " "), justify="right")
     table.add_column("mean layers", justify="right")
     table.add_column("of all", justify="right")
     table.add_column("as full depth", justify="right")
-    table.add_column(f"stops 1..{result.layers}")
+    table.add_column(f"stops 1..{result.layers}", no_wrap=True)
     for name, judged in result.rules.items():
         table.add_row(
             Text(name),
@@ -33,7 +34,7 @@ def render_evaluation(result: EvalResult) -> Group:
             f"{judged.agreement_with_full:.2%}",
             Text(histogram(judged.depths), style="cyan"),
         )
-    parts: list[Table | Text] = [table]
+    parts: list[Sheet | Text] = [table]
     early = [(name, judged) for name, judged in result.rules.items() if judged.depths[-1] < result.examples]
     if early:
         parts.append(_depths(*early[-1], result.examples))

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.blocks import Sheet
+from dactcli.report.console import visible
 from dactcli.results import PlanResult, PublishResult, RunFacts
 
 SORTS: dict[str, Callable[[RunFacts], Any]] = {
@@ -35,23 +36,24 @@ class Recipe(Protocol):
 
 def render_recipes(recipes: Sequence[Recipe]) -> Group:
     """A table of recipes, and what to type next."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table = Sheet(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="bold cyan", no_wrap=True)
     table.add_column()
     for one in recipes:
-        table.add_row(Text(one.name), Text(one.about))
+        table.add_row(Text(visible(one.name)), Text(visible(one.about)))
     return Group(table, Text("\ndact recipes copy NAME    makes one yours, to be edited", style="dim"))
 
 
-def render_runs(runs: Sequence[RunFacts]) -> Table:
+def render_runs(runs: Sequence[RunFacts]) -> Sheet:
     """A table of runs."""
+    runs = visible(list(runs))
     starred = "* the newest finished one: what commands take without a RUN" if any(one.latest for one in runs) else None
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", caption=starred, caption_justify="left")
-    table.add_column("run", no_wrap=True)
-    table.add_column("task", overflow="fold")
+    table = Sheet(box=None, padding=(0, 1, 0, 0), header_style="bold", caption=starred, caption_justify="left")
+    table.add_column("run")
+    table.add_column("task")
     table.add_column("metric", justify="right", no_wrap=True)
     table.add_column("layers", justify="right", no_wrap=True)
-    table.add_column("rule", no_wrap=True)
+    table.add_column("rule")
     table.add_column("changed", no_wrap=True)
     table.add_column("MB", justify="right", no_wrap=True)
     for one in runs:
@@ -69,7 +71,8 @@ def render_runs(runs: Sequence[RunFacts]) -> Table:
 
 def render_plan(plan: PlanResult) -> Group:
     """What a recipe comes to, before anything is trained."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    plan = visible(plan)
+    table = Sheet(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("split")
     for name in ("examples", "tokens, median", "95 %", "longest", "cut"):
         table.add_column(name, justify="right")
@@ -108,6 +111,7 @@ def render_publication(done: PublishResult) -> Group:
     Args:
         done: What `dact publish` did.
     """
+    done = visible(done)
     lines = [f"{done.run} halts by {done.rule}" + (f": {done.promise}" if done.promise else "")]
     if done.folder:
         lines.append(f"written to {done.folder}: {', '.join(done.files)}")

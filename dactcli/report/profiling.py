@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import bar, histogram
+from dactcli.report.blocks import Sheet, bar, histogram
+from dactcli.report.console import visible
 from dactcli.results import Breakdown, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
 
 BAR = 20  # cells
@@ -18,6 +18,7 @@ def render_profile(result: ProfileResult) -> Group:
     Args:
         result: What `dact profile` measured.
     """
+    result = visible(result)
     place = result.environment
     head = Text(
         f"{place['device']} ({place['device_name']}), threads {place['threads']}, torch {place['torch']}, "
@@ -35,7 +36,7 @@ def render_profile(result: ProfileResult) -> Group:
     return Group(*views)
 
 
-def _answer(result: ProfileResult) -> Table:
+def _answer(result: ProfileResult) -> Sheet:
     """What one wants to know first: how much time is saved, and how much of what could be."""
     rule = (result.cases or result.throughput)[0].rule
     table = _table(f"time / stock encoder, rule {rule}", "full depth", "adaptive", "ideal / time", "layers")
@@ -56,15 +57,15 @@ def _length(tokens: int | None) -> str:
     return "real lengths" if tokens is None else f"{tokens} tokens"
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _table(title: str, *headings: str) -> Sheet:
+    table = Sheet(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
 
 
-def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Table:
+def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Sheet:
     """One row per figure, one column per way, so that it fits a narrow terminal."""
     table = _table(f"{title}, {_length(case.sequence_length)}", "stock", "full depth", "adaptive")
     ways = (case.stock, case.full, case.adaptive)
@@ -88,7 +89,7 @@ def _speed(table: Table, ways: tuple[Measurement, ...], unit: str) -> None:
     table.add_row("spread of the rounds", *(f"{way.latency_ms_spread:.0%}" for way in ways))
 
 
-def _breakdown(parts: Breakdown) -> Table:
+def _breakdown(parts: Breakdown) -> Sheet:
     """Where the adaptive time went, with bars."""
     named = [("embeddings", parts.embeddings_ms)]
     named += [(f"layer {number}", spent) for number, spent in enumerate(parts.layers_ms, 1)]
@@ -106,7 +107,7 @@ def _breakdown(parts: Breakdown) -> Table:
     return table
 
 
-def _training(case: TrainingCase) -> Table:
+def _training(case: TrainingCase) -> Sheet:
     table = _table(f"training step, batch {case.batch_size}, {_length(case.sequence_length)}", "plain", "DACT")
     ways = (case.plain, case.dact)
     table.add_row("time / plain", "1", _interval(case.time_ratio_to_plain))

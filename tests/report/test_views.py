@@ -18,6 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from dactcli.recipe.schema import SPLITS
 from dactcli.report.blocks import bar, histogram, sparkline
 from dactcli.report.calibration import render_calibration
+from dactcli.report.console import Screen, show
 from dactcli.report.comparison import render_comparison
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import reason, render_traces
@@ -198,15 +199,15 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
 
 
 def drawn(view: RenderableType, width: int, style: str) -> str:
-    """As console.results() writes it, on a UTF-8 terminal or, in ASCII, on one in the C locale."""
+    """As console.show() writes it, on a UTF-8 terminal or, in ASCII, on one in the C locale."""
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii" if style == "ascii" else "utf-8", errors="dact-plain")
     colours: Any = "standard" if style == "colour" else None
-    console = Console(
-        file=file, width=width, color_system=colours, force_terminal=style == "colour", no_color=False,
-        highlight=False, legacy_windows=False,
+    console = Screen(
+        file=file, width=width, color_system=colours, force_terminal=style != "pipe", no_color=False,
+        legacy_windows=False, _environ={"TERM": "xterm"},
     )  # fmt: skip
-    console.print(view)
+    show(view, console)
     file.flush()
     return "\n".join(line.rstrip() for line in raw.getvalue().decode().splitlines())
 
