@@ -83,6 +83,7 @@ def evaluate(
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Evaluate runs: the metric, the layers, and the agreement with full depth, by halting rule."""
     from dactcli.errors import UsageError, did_you_mean
@@ -95,13 +96,14 @@ def evaluate(
     if compare and (calibrate or rules):
         other = "--calibrate" if calibrate else "--rule"
         raise UsageError(f"does not go with {other}", place="--compare", remedy="leave one of them out")
+    if calibrate is not None and plots is not None:
+        raise UsageError("does not go with --calibrate", place="--plots", remedy="leave one of them out")
+    options.check_outputs(overwrite=overwrite, output=output, plots=plots)
     paths: list[Path | None] = [*runs] if runs else [None]
     if compare:
         _compare(paths, split or "validation", data, device, batch_size, plots, as_json, output)
         return
     if calibrate is not None:
-        if plots is not None:
-            raise UsageError("does not go with --calibrate", place="--plots", remedy="leave one of them out")
         _calibrate(paths, calibrate, split, data, rules, batch_size, device, as_json, output)
         return
     results = []

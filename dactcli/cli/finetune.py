@@ -62,6 +62,7 @@ def finetune(
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Fine-tune an encoder so that it halts early, as a recipe says."""
     from dactcli.data.tasks import complete
@@ -70,6 +71,7 @@ def finetune(
     loudness = _loudness(quiet=quiet, verbose=verbose)
     if weights_only and not resume:
         raise UsageError("goes with --resume", place="--weights-only", remedy="add --resume, or leave it out")
+    options.check_outputs(overwrite=overwrite, output=output)
     if sweeps:
         _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output, loudness=loudness)
         return

@@ -53,22 +53,20 @@ def inspect(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(
-            help="Write what is shown as a web page.", metavar="FILE", dir_okay=False, rich_help_panel=options.SHOWN
-        ),
+        typer.Option(help="Write what is shown as a web page.", metavar="FILE", rich_help_panel=options.SHOWN),
     ] = None,
     svg: Annotated[
         Path | None,
-        typer.Option(
-            help="Write what is shown as a picture.", metavar="FILE", dir_okay=False, rich_help_panel=options.SHOWN
-        ),
+        typer.Option(help="Write what is shown as a picture.", metavar="FILE", rich_help_panel=options.SHOWN),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Show for each text which layers ran, what each said, and why they were enough."""
     _check_arguments(texts, pair, file)
+    options.check_outputs(overwrite=overwrite, output=output, html=html, svg=svg)
     if texts == ["-"]:
         texts = _standard_input()
     opened = options.open_run(run, device)

@@ -113,6 +113,7 @@ def profile(
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Time adaptive inference beside full depth and the stock encoder, on the same examples."""
     sizes = _sizes(batch_size)
@@ -120,6 +121,7 @@ def profile(
         from dactcli.errors import UsageError
 
         raise UsageError("shows inference", place="--plots", remedy="leave out --train")
+    options.check_outputs(overwrite=overwrite, output=output, plots=plots, trace=trace)
     where = options.usable_device(device)
     from dactcli.profiling.environment import against, environment, read_baseline
     from dactcli.profiling.profile import Effort

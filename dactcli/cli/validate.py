@@ -13,6 +13,7 @@ def validate(
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Check everything about a recipe that can be checked without training, and estimate time and memory."""
     from dactcli.data.tasks import complete
@@ -20,6 +21,7 @@ def validate(
     from dactcli.report.console import print_notice, show, waiting
     from dactcli.report.listings import render_plan
 
+    options.check_outputs(overwrite=overwrite, output=output)
     full = complete(load_recipe(recipe, overrides or ()))
     where = options.usable_device(device)
     from dactcli.training.examine import examine

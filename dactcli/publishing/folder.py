@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dactcli.errors import ArtefactError, ResourceError, UsageError
 from dactcli.publishing.facts import is_hub_name
 from dactcli.recipe.load import dump_recipe
-from dactcli.storage import files_below, put, write_json, write_whole
+from dactcli.storage import check_folder, files_below, put, write_json, write_whole
 
 if TYPE_CHECKING:
     from dactcli.model.checkpoint import Run
@@ -39,13 +39,17 @@ def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
 
     Raises:
         UsageError: Something is there that this would destroy.
+        ResourceError: The folder that it is to stand in cannot be made or written.
     """
     place = f"--to {target}"
     here, inside = target.resolve(), run.resolve()
     if here == inside or inside.is_relative_to(here):
         raise UsageError("is where the run itself stands", place=place, remedy="name another folder")
+    if here.is_relative_to(inside):
+        raise UsageError("is inside the run's own folder", place=place, remedy="name another folder")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError("is no folder", place=place, remedy="name another one, or move it away")
+    check_folder(here.parent, option="--to")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dactcli.errors import ResourceError
+from dactcli.report.console import visible
 from dactcli.results import Comparison, EvalResult, ProfileResult
 
 COLOURS = {"stock": "tab:grey", "full depth": "tab:blue", "adaptive": "tab:green"}
@@ -33,7 +34,7 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     axes.set_xlim(1, comparison.layers)
     axes.set_xlabel(f"mean layers of {comparison.layers}")
     axes.set_ylabel(comparison.metric.replace("_", " "))
-    axes.set_title(f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area", fontsize=9)
+    _set_title(axes, f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area")
     return _save(figure, axes, folder, "curves")
 
 
@@ -60,7 +61,7 @@ def write_depths(result: EvalResult, folder: Path) -> list[Path]:
     axes.set_xticks(range(1, result.layers + 1))
     axes.set_xlabel("stopped after layer")
     axes.set_ylabel("share of examples")
-    axes.set_title(f"{result.run}, {result.split}, {result.examples:,} examples", fontsize=9)
+    _set_title(axes, f"{result.run}, {result.split}, {result.examples:,} examples")
     return _save(figure, axes, folder, "depths")
 
 
@@ -91,19 +92,33 @@ def write_times(result: ProfileResult, folder: Path) -> list[Path]:
     axes.set_xticks(range(len(cases)), names)
     axes.set_ylabel("time / stock encoder")
     place = result.environment
-    axes.set_title(f"{place['device_name']}, {place['threads']} threads, {place['dtype']}; 95 % intervals", fontsize=9)
+    _set_title(axes, f"{place['device_name']}, {place['threads']} threads, {place['dtype']}; 95 % intervals")
     return _save(figure, axes, folder, "times")
 
 
-def _figure() -> tuple[Any, Any]:
+def check_matplotlib() -> Any:
+    """Matplotlib's figures.
+
+    Raises:
+        ResourceError: It is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ResourceError(
             "matplotlib is not installed", place="--plots", remedy="pip install 'dactcli[plots]'"
         ) from None
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    return Figure
+
+
+def _figure() -> tuple[Any, Any]:
+    figure = check_matplotlib()(figsize=(7, 4.5), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _set_title(axes: Any, text: str) -> None:
+    """A title whose dollar signs are no formulas."""
+    axes.set_title(visible(text), fontsize=9, parse_math=False)
 
 
 def _save(figure: Any, axes: Any, folder: Path, name: str) -> list[Path]:

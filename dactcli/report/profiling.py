@@ -82,7 +82,7 @@ def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Sheet:
     return table
 
 
-def _speed(table: Table, ways: tuple[Measurement, ...], unit: str) -> None:
+def _speed(table: Sheet, ways: tuple[Measurement, ...], unit: str) -> None:
     table.add_row("examples per second", *(f"{way.examples_per_second:,.0f}" for way in ways))
     for percent in (50, 90, 99):
         table.add_row(f"ms per {unit}, p{percent}", *(f"{_latency(way, percent):,.2f}" for way in ways))

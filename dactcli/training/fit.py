@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,16 +139,22 @@ def _fit(
         listener.notice(text)
     if resume is not None:
         _check_same(resume, recipe, splits)
-    run = resume or group.by_main(lambda: runs.new_run(output, name))
     with ExitStack() as stack:
-        group.by_main(lambda: _begin(stack, run, recipe, splits, resumed=resume is not None))
         stack.enter_context(without_bars())
-        stopper = stack.enter_context(Stopper(str(run), listener.notice))
+        stopper = stack.enter_context(Stopper(str(resume or output / name), listener.notice))
+        run = resume
+        if run is not None:
+            run = _taken(stack, run, stopper, runs.refuse_links)
         made = build(recipe, splits, listener.notice, only=("train", "validation"))
+        model = made.model.to(device)
+        if run is None:  # only now, so that what cannot be built leaves no folder
+            run = _taken(
+                stack, group.by_main(lambda: runs.new_run(output, name)), stopper, partial(_begin, recipe, splits)
+            )
         job = Job(
             recipe=recipe,
             run=run,
-            model=made.model.to(device),
+            model=model,
             tokenizer=made.tokenizer,
             train=made.encoded["train"],
             validation=made.encoded["validation"],
@@ -162,12 +169,20 @@ def _fit(
         return _train(job, splits, resumed=resume is not None)
 
 
-def _begin(stack: ExitStack, run: Path, recipe: Recipe, splits: Splits, *, resumed: bool) -> None:
-    """Take a run folder for this training."""
-    stack.enter_context(runs.locked(run))
-    if resumed:
-        runs.refuse_links(run)
-        return
+def _taken(stack: ExitStack, run: Path, stopper: Stopper, begin: Callable[[Path], None]) -> Path:
+    """Take a run folder for this training, on process 0."""
+
+    def take() -> None:
+        stack.enter_context(runs.locked(run))
+        begin(run)
+
+    group.by_main(take)
+    stopper.place, stopper.resumable = str(run), True
+    return run
+
+
+def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
+    """Write down what a new run begins with."""
     write_json(run / BEGUN, {"data_fingerprint": splits.fingerprint})
     write_whole(run / "recipe.yaml", dump_recipe(recipe))
 

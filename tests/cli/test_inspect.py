@@ -91,7 +91,7 @@ def test_exported_views(tiny_run: Path, tmp_path: Path) -> None:
     assert "the key is &lt;b&gt;old&lt;/b&gt; ." in page.read_text()
     assert "<b>old" not in page.read_text()
     assert picture.read_text().startswith("<svg")
-    refused = dact("inspect", "a", "--run", tiny_run, "--svg", tmp_path / "no" / "view.svg")
+    refused = dact("inspect", "a", "--run", tiny_run, "--svg", page / "view.svg")
     assert refused.exit_code == 5
     assert "cannot be written" in refused.stderr
 

@@ -18,8 +18,8 @@ from syrupy.assertion import SnapshotAssertion
 from dactcli.recipe.schema import SPLITS
 from dactcli.report.blocks import bar, histogram, sparkline
 from dactcli.report.calibration import render_calibration
-from dactcli.report.console import Screen, show
 from dactcli.report.comparison import render_comparison
+from dactcli.report.console import Screen, show
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import reason, render_traces
 from dactcli.report.listings import render_plan, render_publication, render_recipes, render_runs
