@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dactcli import hub
 from dactcli.data.batches import Encoded, pad
 from dactcli.data.sources import load_splits
 from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
-from dactcli.training.build import Built, build, settle
+from dactcli.training.build import Built, build, from_hub, settle
 from dactcli.training.plan import check_plan, describe_stages
 from dactcli.training.stages import Stage, resolve_stages
 
@@ -37,10 +38,16 @@ def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
     Raises:
         DactError: As `fit` would raise before its first step.
     """
+    notices: list[str] = []
+    with hub.reachable(from_hub(recipe), notices.append):
+        return _examine(recipe, device, notices)
+
+
+def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanResult:
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
     check_plan(recipe)
-    notices = list(splits.notices)
+    notices += splits.notices
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     model, train = built.model.to(device).train(), built.encoded["train"]
     stages = resolve_stages(recipe, model.config.class_weights)

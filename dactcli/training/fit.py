@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dactcli import group
+from dactcli import group, hub
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
@@ -26,7 +26,7 @@ from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training import runs
-from dactcli.training.build import build, settle
+from dactcli.training.build import build, from_hub, settle
 from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.halting import fit_thresholds, steps_in_all
@@ -106,14 +106,16 @@ def fit(
         StoppedError: SIGINT or SIGTERM came; what was learned is saved.
     """
     with group.together():
-        return _fit(
-            recipe,
-            evaluate=evaluate,
-            listener=listener if group.is_main() else Quiet(),
-            device=device,
-            resume=resume,
-            weights_only=weights_only,
-        )
+        heard = listener if group.is_main() else Quiet()
+        with hub.reachable(from_hub(recipe), heard.notice):
+            return _fit(
+                recipe,
+                evaluate=evaluate,
+                listener=heard,
+                device=device,
+                resume=resume,
+                weights_only=weights_only,
+            )
 
 
 def _fit(
@@ -238,7 +240,10 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         stopper=job.stopper,
     )
     trackers = job.recipe.training.report_to
-    with reporting(trackers, job.run / "tensorboard" / stage.label, job.listener.notice) as logs:
+    last = group.by_main(lambda: _last(job, folder))
+    begun = int(last.name.rpartition("-")[2]) if last is not None else 0
+    tensorboard = job.run / "tensorboard" / stage.label
+    with reporting(trackers, tensorboard, job.listener.notice, after=begun) as logs:
         trainer = DactTrainer(
             job.model,
             stage,
@@ -251,7 +256,6 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
         callback.attach(trainer, lambda: trainer.depth(rule))
-        last = group.by_main(lambda: _last(job, folder))
         job.stopper.stepping = True
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
         job.stopper.stepping = False
