@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from logging import ERROR
 from pathlib import Path
 
 SECONDS = 5.0  # to wait for an answer
@@ -25,7 +26,7 @@ def reachable(names: Iterable[str | None], notice: Callable[[str], None]) -> Ite
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # each of its retries would be two lines
+    logging.set_verbosity(ERROR)  # each of its retries would be two lines
     offline = constants.HF_HUB_OFFLINE
     try:
         if not offline and not _answers(constants.ENDPOINT):
@@ -39,7 +40,7 @@ def reachable(names: Iterable[str | None], notice: Callable[[str], None]) -> Ite
 
 def _answers(address: str) -> bool:
     """Whether a server answers at all, whatever it says."""
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import get_session
 
     try:
         get_session().head(address, timeout=SECONDS)

@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from dactcli import group
 from dactcli.cli import evaluate, finetune, inspect, predict, profile, publish, recipes, runs, validate
+from dactcli.cli.texts import TextsCommand
 from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
 
 SHARED = ("finetune", "eval", "predict")  # what several processes do together; process 0 does the rest alone
@@ -132,7 +133,12 @@ def _usage_error(error: Any) -> UsageError:
     place = context.command_path if context is not None else "dact"
     if (option := getattr(error, "option_name", None)) and context is not None and hasattr(error, "possibilities"):
         known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
-        return UsageError(f"there is no option {option}", place=place, remedy=did_you_mean(option, known))
+        remedy = did_you_mean(option, known)
+        if not remedy.endswith("?") and any(
+            parameter.param_type_name == "argument" for parameter in context.command.params
+        ):
+            remedy += "; write -- before an argument that begins with a dash"
+        return UsageError(f"there is no option {option}", place=place, remedy=remedy)
     fault = error.format_message().rstrip(".")
     return UsageError(fault[:1].lower() + fault[1:], place=place, remedy=f"see {place} --help")
 
@@ -161,7 +167,7 @@ app = typer.Typer(
 app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
 app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
-app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
+app.command("inspect", cls=TextsCommand, epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.add_typer(recipes.app, name="recipes")

@@ -77,6 +77,7 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     from dactcli.publishing.card import UNLICENSED
     from dactcli.publishing.folder import finish, staging, write_model
     from dactcli.publishing.hub import push
+    from dactcli.recipe.schema import SPLITS
     from dactcli.report.console import print_notice
     from dactcli.results import PublishResult
 
@@ -84,11 +85,13 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     rule = calibration.rule if calibration else run.model.config.rule or "full"
     documents = {}
     if calibration is not None:
-        kept = replace(calibration, split=Path(calibration.split).name, published=True)
-        documents[CALIBRATION] = kept.to_json()
+        # a file of this machine is nobody else's business, not even by its name
+        split = calibration.split if calibration.split in SPLITS else "file"
+        calibration = replace(calibration, split=split, published=True)
+        documents[CALIBRATION] = calibration.to_json()
     name = hub or (to.resolve().name if to else run.folder.name)
     with staging(to) as fresh:
-        card = _card(run, name, rule, calibration, on_hub=hub is not None)
+        card = _card(run, to, name, rule, calibration, on_hub=hub is not None)
         files = write_model(run, fresh, rule=rule, card=card, documents=documents, target=to)
         address = push(fresh, hub, private=private, message=message) if hub is not None else None
         if to is not None:
@@ -99,12 +102,12 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     return PublishResult(str(run.folder), str(to) if to else None, address, rule, promise, files)
 
 
-def _card(run: Run, name: str, rule: str, calibration: Calibration | None, *, on_hub: bool) -> str:
-    """The card that stands with the run already, which its owner may have edited; else one from its facts."""
+def _card(run: Run, to: Path | None, name: str, rule: str, calibration: Calibration | None, *, on_hub: bool) -> str:
+    """The card that stands with the run, or in the earlier publication if somebody edited it; else one of its facts."""
     from dactcli.model.checkpoint import weights_digest
     from dactcli.publishing.card import write_card
     from dactcli.publishing.facts import gather
-    from dactcli.publishing.folder import CARD
+    from dactcli.publishing.folder import CARD, edited_card, sealed
     from dactcli.report.console import print_notice
     from dactcli.storage import read_document
     from dactcli.training.runs import SUMMARY
@@ -113,22 +116,28 @@ def _card(run: Run, name: str, rule: str, calibration: Calibration | None, *, on
     if own.is_file():
         print_notice(f"the card is {own}, as it stands there")
         return own.read_text(encoding="utf-8")
+    edited = edited_card(to)
+    if edited is not None and to is not None:
+        print_notice(f"{to / CARD} was edited and is kept; its figures may be those of an earlier model")
+        return edited
     summary = read_document(run.folder / SUMMARY)
     if summary.get("weights_sha256", "") != weights_digest(run.folder):
         if summary:
             print_notice(f"{run.folder / SUMMARY} is of other weights, and none of its figures is on the card")
         summary = {}
     judged, comparison = _judged_anew(run)
-    return write_card(
-        gather(
-            run,
-            name=name,
-            on_hub=on_hub,
-            rule=rule,
-            summary=summary,
-            judged=judged,
-            comparison=comparison,
-            calibration=calibration,
+    return sealed(
+        write_card(
+            gather(
+                run,
+                name=name,
+                on_hub=on_hub,
+                rule=rule,
+                summary=summary,
+                judged=judged,
+                comparison=comparison,
+                calibration=calibration,
+            )
         )
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, tokens_per_batch
 from dactcli.errors import DataError, ResourceError
+from dactcli.model.encoders import adapt
 from dactcli.model.engine import EngineOutput, run_batches
 from dactcli.model.rules import Full
 from dactcli.profiling.breakdown import break_down
@@ -28,6 +29,7 @@ from dactcli.profiling.flops import (
     unit_flops,
 )
 from dactcli.profiling.latency import Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
+from dactcli.profiling.marks import marked_layers
 from dactcli.profiling.memory import peak_memory_mib, silent_profile
 from dactcli.profiling.ways import Batch, Subject, run_batch
 from dactcli.results import Breakdown, ProfileCase, ProfileResult
@@ -285,6 +287,8 @@ def wide_notices(result: ProfileResult) -> list[str]:
 def write_trace(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -> Path:
     """A torch.profiler trace of each way, in the form that TensorBoard's plugin and Perfetto open.
 
+    Each batch of a way is a step of the profiler, named `dact.WAY`, with each layer in it named `dact.layer.N`.
+
     Args:
         subject: What is profiled.
         encoded: The examples; a few batches of them run.
@@ -307,7 +311,7 @@ def write_trace(subject: Subject, encoded: Encoded, batch_size: int, folder: Pat
 
 
 def _record(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -> Path:
-    from torch.profiler import ProfilerActivity, record_function, tensorboard_trace_handler
+    from torch.profiler import ProfilerAction, ProfilerActivity, record_function, tensorboard_trace_handler
 
     device = subject.model.device
     config = subject.model.config.encoder_config
@@ -316,16 +320,20 @@ def _record(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -
     before = set(folder.glob("*.pt.trace.json"))
     with (
         torch.inference_mode(),
+        marked_layers([subject.model.adapter.layers, adapt(subject.stock.base_model).layers]) as restart,
         silent_profile(
             activities=activities,
+            schedule=lambda step: ProfilerAction.RECORD,  # or the profiler does not mark its steps
             record_shapes=True,
             profile_memory=True,
             on_trace_ready=tensorboard_trace_handler(str(folder)),
-        ),
+        ) as profiler,
     ):
         for name, run in subject.ways(batches).items():
             for number in range(len(batches)):
+                restart()
                 with record_function(f"dact.{name}"):
                     run(number)
-        synchronise(device)
+                    synchronise(device)
+                profiler.step()
     return max(set(folder.glob("*.pt.trace.json")) - before)

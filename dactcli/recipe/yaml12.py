@@ -69,7 +69,7 @@ class _Dumper(yaml.SafeDumper):
     def write_double_quoted(self, text: str, split: bool = True) -> None:
         """Without characters beyond ASCII, and in one line: blanks around a line's end do not survive."""
         allowed, self.allow_unicode = self.allow_unicode, False
-        super().write_double_quoted(text, split=False)  # type: ignore[no-untyped-call]
+        super().write_double_quoted(text, split=False)
         self.allow_unicode = allowed
 
 

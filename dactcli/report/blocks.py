@@ -18,6 +18,24 @@ FOLDED = 8  # cells that a line of a name keeps, however narrow the terminal
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
+def short_rule(rule: str) -> str:
+    """A rule as a view names it: of its threshold 4 significant digits, or as many as keep it from looking like 0 or 1.
+
+    Args:
+        rule: `NAME` or `NAME:VALUE`, in full.
+    """
+    name, colon, text = rule.partition(":")
+    try:
+        value = float(text)
+    except ValueError:
+        return rule
+    for digits in range(4, 17):
+        short = f"{value:.{digits}g}"
+        if float(short) not in (0.0, 1.0) or float(short) == value:
+            break
+    return f"{name}{colon}{min(short, text, key=len)}"
+
+
 def bar(share: float, width: int) -> str:
     """A horizontal bar in eighths of a cell.
 

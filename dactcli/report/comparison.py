@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet
+from dactcli.report.blocks import Sheet, short_rule
 from dactcli.report.console import visible
 from dactcli.results import ComparedRule, Comparison
 
@@ -30,7 +30,7 @@ def render_comparison(comparison: Comparison) -> Group:
     table.add_column("area", justify="right")
     table.add_column("+/-", justify="right")
     for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
-        table.add_row(f"{mark} {name}", *_figures(rule))
+        table.add_row(f"{mark} {short_rule(name)}", *_figures(rule))
     note = Text(
         f"{metric} at so many mean layers; 99 % and area (95 % interval: +/-) against "
         f"{comparison.reference_metric:.4f}, the {comparison.reference_kind} of {', '.join(comparison.reference_runs)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, bar, histogram
+from dactcli.report.blocks import Sheet, bar, histogram, short_rule
 from dactcli.report.console import visible
 from dactcli.results import EvalResult, RuleResult
 
@@ -27,7 +27,7 @@ def render_evaluation(result: EvalResult) -> Group:
     table.add_column(f"stops 1..{result.layers}", no_wrap=True)
     for name, judged in result.rules.items():
         table.add_row(
-            Text(name),
+            Text(short_rule(name)),
             "-" if judged.metric is None else f"{judged.metric:.4f}",
             f"{judged.layers_mean:.2f}",
             f"{judged.layers_share:.0%}",
@@ -44,7 +44,7 @@ def render_evaluation(result: EvalResult) -> Group:
 
 
 def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
-    lines = [f"stops under {rule}"]
+    lines = [f"stops under {short_rule(rule)}"]
     for layer, count in enumerate(judged.depths, start=1):
         share = count / examples
         lines.append(f"  layer {layer:>2}  {bar(share, 30)} {share:6.1%}  {count:,}")
@@ -53,4 +53,4 @@ def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
 
 def _difficulty(rule: str, levels: dict[str, float]) -> Text:
     shown = ", ".join(f"{level}: {mean:.2f}" for level, mean in levels.items() if level != "spearman")
-    return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {levels['spearman']:.2f})")
+    return Text(f"mean layers by difficulty under {short_rule(rule)}  {shown}  (Spearman {levels['spearman']:.2f})")

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.panel import Panel
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, bar
+from dactcli.report.blocks import Sheet, bar, short_rule
 from dactcli.report.console import visible
 from dactcli.results import ExitTrace
 
@@ -37,7 +37,10 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
     layers, count = traces[0].layers, len(traces)
     ran = [trace.exit_layer for trace in traces]
     head = Text(f"{count:,} examples", style="bold")
-    head.append(f"   {sum(ran) / count:.2f} of {layers} layers on the mean   rule {traces[0].rule}", style="not bold")
+    head.append(
+        f"   {sum(ran) / count:.2f} of {layers} layers on the mean   rule {short_rule(traces[0].rule)}",
+        style="not bold",
+    )
     table = Sheet(box=None, padding=(0, 2, 0, 0), show_header=False)
     for layer in range(1, layers + 1):
         stopped = ran.count(layer)
@@ -178,23 +181,21 @@ def reason(trace: ExitTrace) -> str:
     Args:
         trace: The example's trace.
     """
-    name = trace.rule.partition(":")[0]
+    name, rule = trace.rule.partition(":")[0], short_rule(trace.rule)
     left = trace.layers - trace.exit_layer
     if name == "full":
         return f"full: all {trace.layers} layers run"
     if not left:
-        return f"{trace.rule}: ran to the last layer, because no earlier one was enough"
+        return f"{rule}: ran to the last layer, because no earlier one was enough"
     score = trace.scores[-1]
     reached = f"{score:.4f} >= {trace.cut:.4f}" if score is not None else ""
     if name in SOUND:
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         return (
-            f"{trace.rule}: stopped after layer {trace.exit_layer}; "
+            f"{rule}: stopped after layer {trace.exit_layer}; "
             f"certain: the class cannot change any more, whatever {layers} ({reached})"
         )
     if name == "tolerance":
-        return (
-            f"{trace.rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
-        )
+        return f"{rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
     promised = f"; calibrated: {trace.promise}" if trace.promise else ""
-    return f"{trace.rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"
+    return f"{rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from rich.console import Group
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet
+from dactcli.report.blocks import Sheet, short_rule
 from dactcli.report.console import visible
 from dactcli.results import PlanResult, PublishResult, RunFacts
 
@@ -62,7 +62,7 @@ def render_runs(runs: Sequence[RunFacts]) -> Sheet:
             Text(one.task),
             f"{one.metric:.4f}" if one.metric is not None else "-",
             f"{one.layers_mean:.2f} of {one.layers}" if one.layers_mean is not None else "-",
-            Text(one.rule or "") if one.finished else Text("unfinished", style="yellow"),
+            Text(short_rule(one.rule or "")) if one.finished else Text("unfinished", style="yellow"),
             datetime.fromtimestamp(one.modified).strftime("%d %b %H:%M"),
             f"{one.megabytes:,.1f}",
         )
@@ -112,7 +112,7 @@ def render_publication(done: PublishResult) -> Group:
         done: What `dact publish` did.
     """
     done = visible(done)
-    lines = [f"{done.run} halts by {done.rule}" + (f": {done.promise}" if done.promise else "")]
+    lines = [f"{done.run} halts by {short_rule(done.rule)}" + (f": {done.promise}" if done.promise else "")]
     if done.folder:
         lines.append(f"written to {done.folder}: {', '.join(done.files)}")
     if done.hub:

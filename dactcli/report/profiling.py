@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, bar, histogram
+from dactcli.report.blocks import Sheet, bar, histogram, short_rule
 from dactcli.report.console import visible
 from dactcli.results import Breakdown, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
 
@@ -38,7 +38,7 @@ def render_profile(result: ProfileResult) -> Group:
 
 def _answer(result: ProfileResult) -> Sheet:
     """What one wants to know first: how much time is saved, and how much of what could be."""
-    rule = (result.cases or result.throughput)[0].rule
+    rule = short_rule((result.cases or result.throughput)[0].rule)
     table = _table(f"time / stock encoder, rule {rule}", "full depth", "adaptive", "ideal / time", "layers")
     table.box, table.padding = None, (0, 2, 0, 0)
     named = [(f"batch {case.batch_size}", case) for case in result.cases]

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet
+from dactcli.report.blocks import Sheet, short_rule
 from dactcli.report.console import visible
 
 FIGURES = ("metric", "full depth", "mean layers")
@@ -20,7 +20,9 @@ def render_sweep(document: dict[str, Any]) -> Sheet:
     """
     document = visible(document)
     rule = document["rule"]
-    table = Sheet(title=Text(f"validation, rule {rule}; * no run is better at as few layers"), title_justify="left")
+    table = Sheet(
+        title=Text(f"validation, rule {short_rule(rule)}; * no run is better at as few layers"), title_justify="left"
+    )
     for heading in ("", "run", "set", "metric", "full depth", "mean layers"):
         table.add_column(heading, justify="right" if heading in FIGURES else "left", no_wrap=heading == "set")
     for run in sorted(document["runs"], key=lambda one: one["rules"][rule]["layers_mean"]):

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import histogram, sparkline
+from dactcli.report.blocks import histogram, short_rule, sparkline
 from dactcli.report.console import messages, print_notice, visible
 from dactcli.report.evaluation import render_evaluation
 from dactcli.results import EvalResult, StepLog, TrainResult
@@ -28,7 +28,7 @@ def summary_line(result: EvalResult) -> str:
     parts = []
     for rule, judged in result.rules.items():
         metric = "-" if judged.metric is None else f"{judged.metric:.4f}"
-        parts.append(f"{rule} {metric} at {judged.layers_mean:.2f} layers")
+        parts.append(f"{short_rule(rule)} {metric} at {judged.layers_mean:.2f} layers")
     return f"{result.split} {result.metric.replace('_', ' ')}: {', '.join(parts)}"
 
 
