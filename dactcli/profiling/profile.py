@@ -1,4 +1,4 @@
-"""Profile a model: latency per batch at several batch sizes, and the throughput of a whole data set."""
+"""Profile a model: latency per batch at several batch sizes, and the throughput of all examples together."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def profile_throughput(
     score: tuple[str, Score] | None = None,
     progress: Progress | None = None,
 ) -> ProfileCase:
-    """Time the three ways on a whole data set, in batches by tokens; adaptive inference pools survivors.
+    """Time the three ways on all examples together, in batches by tokens; adaptive inference pools survivors.
 
     Padding the batches is part of the time. Arguments as for `profile_latency`.
     """
@@ -278,7 +278,7 @@ def wide_notices(result: ProfileResult) -> list[str]:
     """A sentence for every case whose rounds differ so much that its numbers should not be trusted."""
     remedy = "close other programs or raise --repeats"
     named = [(f"batch {case.batch_size}", (case.stock, case.full, case.adaptive)) for case in result.cases]
-    named += [("the whole data set", (case.stock, case.full, case.adaptive)) for case in result.throughput]
+    named += [("throughput", (case.stock, case.full, case.adaptive)) for case in result.throughput]
     found = [f"{name}: the rounds differ widely; {remedy}" for name, ways in named if is_wide(*ways)]
     wide = [case for case in result.training if is_wide(case.plain, case.dact)]
     return found + [f"training, batch {case.batch_size}: the rounds differ widely; {remedy}" for case in wide]

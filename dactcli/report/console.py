@@ -136,8 +136,10 @@ def show(view: RenderableType, console: Console | None = None) -> None:
         console: Where to; standard output without.
     """
     console = console or results()
-    width = max(console.width, width_needed(view, whole=not console.is_terminal))
-    console.print(view, width=width, crop=False)
+    known = console.width
+    console.width = max(known, width_needed(view, whole=not console.is_terminal))
+    console.print(view)
+    console.width = known
 
 
 def messages() -> Console:

@@ -74,7 +74,7 @@ def render_plan(plan: PlanResult) -> Group:
     plan = visible(plan)
     table = Sheet(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("split")
-    for name in ("examples", "tokens, median", "95 %", "longest", "cut"):
+    for name in ("examples", "tokens, median", "95%", "longest", "cut"):
         table.add_column(name, justify="right")
     table.add_column("labels")
     for split, facts in plan.splits.items():
@@ -92,14 +92,17 @@ def render_plan(plan: PlanResult) -> Group:
     lines = [
         f"model: {plan.encoder}, {plan.layers} layers, {plan.parameters / 1e6:,.1f} million parameters",
         *plan.stages,
-        f"about {_duration(plan.seconds)} of training on {plan.device} ({plan.steps:,} steps, "
+        f"about {duration(plan.seconds)} of training on {plan.device} ({plan.steps:,} steps, "
         f"{plan.seconds_per_step:.2f} s each as measured now), {plan.memory_mib:,.0f} MiB of memory, "
         f"{plan.disk_mib:,.0f} MiB of disk",
     ]
     return Group(table, Text(), *map(Text, lines), Text("the recipe is valid", style="bold green"))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as a sentence names it."""
+    if seconds < 1:
+        return "1 second"
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -80,7 +80,7 @@ def write_times(result: ProfileResult, folder: Path) -> list[Path]:
     """
     figure, axes = _figure()
     cases = [*result.cases, *result.throughput]
-    names = [f"batch {case.batch_size}" for case in result.cases] + ["all, pooled"] * len(result.throughput)
+    names = [f"batch {case.batch_size}" for case in result.cases] + ["pooled"] * len(result.throughput)
     for offset, way in ((-0.2, "full depth"), (0.2, "adaptive")):
         ratios = [case.full_ratio_to_stock if way == "full depth" else case.time_ratio_to_stock for case in cases]
         heights = [ratio.median for ratio in ratios]

@@ -1,4 +1,4 @@
-"""A profile as tables: latency per batch, throughput of the whole data set, the training step."""
+"""A profile as tables: latency per batch, throughput of all examples, the training step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def render_profile(result: ProfileResult) -> Group:
         views.append(_case(case, f"latency, batch {case.batch_size}"))
         if case.breakdown is not None:
             views.append(_breakdown(case.breakdown))
-    views += [_case(case, "throughput, whole data set", whole=True) for case in result.throughput]
+    views += [_case(case, f"throughput, {_examples(result)}", whole=True) for case in result.throughput]
     views += [_training(case) for case in result.training]
     return Group(*views)
 
@@ -42,7 +42,7 @@ def _answer(result: ProfileResult) -> Sheet:
     table = _table(f"time / stock encoder, rule {rule}", "full depth", "adaptive", "ideal / time", "layers")
     table.box, table.padding = None, (0, 2, 0, 0)
     named = [(f"batch {case.batch_size}", case) for case in result.cases]
-    for name, case in [*named, *(("all, pooled", case) for case in result.throughput)]:
+    for name, case in [*named, *(("pooled", case) for case in result.throughput)]:
         table.add_row(
             name,
             _interval(case.full_ratio_to_stock),
@@ -51,6 +51,14 @@ def _answer(result: ProfileResult) -> Sheet:
             _number(case.adaptive.layers_mean, 1, 2),
         )
     return table
+
+
+def _examples(result: ProfileResult) -> str:
+    if result.examples is None:
+        return "examples pooled"
+    if result.examples == result.available:
+        return f"whole data set of {result.examples:,} examples"
+    return f"{result.examples:,} {'' if result.available is None else f'of {result.available:,} '}examples"
 
 
 def _length(tokens: int | None) -> str:

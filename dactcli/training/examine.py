@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dactcli import hub
-from dactcli.data.batches import Encoded, pad
-from dactcli.data.sources import load_splits
+from dactcli.data.batches import Encoded, encode, pad
+from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 TIMED = 3  # steps that are timed, after one that is not
+NO_LIMIT = 1 << 30  # tokens
 OPTIMIZER_STATES = 2  # AdamW's, in float32
 
 
@@ -65,7 +66,10 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     seconds = sum(count * step for count, step in zip(steps, each, strict=True))
     encoder = model.config.encoder_config
     return PlanResult(
-        splits={name: _facts(found, splits.labels) for name, found in built.encoded.items()},
+        splits={
+            name: _facts(found, _whole_lengths(built, name, splits), splits.labels)
+            for name, found in built.encoded.items()
+        },
         encoder=f"{encoder.model_type} of width {encoder.hidden_size}",
         layers=model.units.layers,
         parameters=parameters,
@@ -81,8 +85,21 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     )
 
 
-def _facts(encoded: Encoded, names: list[str]) -> SplitFacts:
-    lengths = sorted(encoded.lengths)
+def _whole_lengths(built: Built, split: str, splits: Splits) -> list[int]:
+    """Tokens of each example of a split as it would be without a limit."""
+    encoded, dataset = built.encoded[split], splits.splits[split]
+    lengths = encoded.lengths
+    if encoded.truncated:
+        rows = dataset.select(encoded.truncated)
+        pairs = rows["text_pair"][:] if "text_pair" in rows.column_names else None
+        whole = encode(built.tokenizer, rows["text"][:], pairs, max_length=NO_LIMIT)
+        for position, length in zip(encoded.truncated, whole.lengths, strict=True):
+            lengths[position] = length
+    return lengths
+
+
+def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts:
+    lengths = sorted(lengths)
     counts = Counter(encoded.labels or ()) if names else Counter()
     return SplitFacts(
         examples=len(lengths),
