@@ -17,6 +17,7 @@ from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
 from dactcli.training.build import Built, build, from_hub, settle
+from dactcli.training.classes import class_notices
 from dactcli.training.plan import check_plan, describe_stages
 from dactcli.training.stages import Stage, resolve_stages
 
@@ -48,7 +49,7 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
     check_plan(recipe)
-    notices += splits.notices
+    notices += [*splits.notices, *class_notices(splits)]
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     model, train = built.model.to(device).train(), built.encoded["train"]
     stages = resolve_stages(recipe, model.config.class_weights)

@@ -29,6 +29,7 @@ from dactcli.training import runs
 from dactcli.training.build import build, from_hub, settle
 from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
+from dactcli.training.classes import class_notices
 from dactcli.training.halting import fit_thresholds, steps_in_all
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
@@ -137,7 +138,7 @@ def _fit(
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
     check_plan(recipe)
-    for text in splits.notices:
+    for text in [*splits.notices, *class_notices(splits)]:
         listener.notice(text)
     if resume is not None:
         _check_same(resume, recipe, splits)
