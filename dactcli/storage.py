@@ -88,7 +88,7 @@ def check_file(path: Path, *, option: str, overwrite: bool) -> None:
         if path.exists() and not overwrite:
             raise UsageError("is there already", place=place, remedy="name another file, or add --overwrite")
         target = path.resolve()
-        check_folder(target.parent, option=option)
+        _take_a_file(target.parent)
         if not path.exists():  # the name itself may be too long, or hold what the disk does not take
             target.touch(exist_ok=False)
             target.unlink()
@@ -107,16 +107,21 @@ def check_folder(folder: Path, *, option: str) -> None:
         ResourceError: It cannot be made or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _take_a_file(folder)
     except (OSError, ValueError) as error:
         raise _unwritable(f"{option} {folder}", error, "name another folder") from None
 
 
+def _take_a_file(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def _is_stream(path: Path) -> bool:
     """Whether a path is a pipe, a device or an open file of a process, which is written in place."""
-    return path.parts[1:2] in (("dev",), ("proc",)) or (path.exists() and not path.is_file() and not path.is_dir())
+    special = path.parts[1:2] in (("dev",), ("proc",))
+    return path.exists() and not path.is_dir() and (special or not path.is_file())
 
 
 def _unwritable(place: str, error: Exception, remedy: str) -> ResourceError:
