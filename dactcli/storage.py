@@ -19,6 +19,7 @@ from dactcli.errors import ArtefactError, ResourceError, UsageError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SUMMARY = "summary.json"  # of a finished run
 
 
 def write_whole(path: Path, text: str, *, remedy: str = "free the disk, or make the folder writable") -> None:

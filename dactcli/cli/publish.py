@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,7 +73,7 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     """Everything is written beside its place, pushed, and named last, so that what fails leaves nothing behind."""
     from dataclasses import replace
 
-    from dactcli.evaluation.calibration import CALIBRATION
+    from dactcli.evaluation.calibration_record import ATTEMPTS, CALIBRATION, load_attempts, load_calibration
     from dactcli.publishing.card import UNLICENSED
     from dactcli.publishing.folder import finish, staging, write_model
     from dactcli.publishing.hub import push
@@ -81,14 +81,16 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     from dactcli.report.console import print_notice
     from dactcli.results import PublishResult
 
-    calibration = options.valid_calibration(run, check_examples=True)
-    rule = calibration.rule if calibration else run.model.config.rule or "full"
-    documents = {}
+    rule = options.default_rule(run) or "full"  # tells where a calibration is void
+    calibration, _ = load_calibration(run)
+    documents: dict[str, dict[str, Any]] = {}
     if calibration is not None:
-        # a file of this machine is nobody else's business, not even by its name
-        split = calibration.split if calibration.split in SPLITS else "file"
+        # the name of a file tells of its owner
+        split = calibration.split if calibration.split in SPLITS else "a file"
         calibration = replace(calibration, split=split, published=True)
         documents[CALIBRATION] = calibration.to_json()
+    if attempts := load_attempts(run.folder):
+        documents[ATTEMPTS] = {"attempts": attempts}
     name = hub or (to.resolve().name if to else run.folder.name)
     with staging(to) as fresh:
         card = _card(run, to, name, rule, calibration, on_hub=hub is not None)
@@ -104,13 +106,11 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
 
 def _card(run: Run, to: Path | None, name: str, rule: str, calibration: Calibration | None, *, on_hub: bool) -> str:
     """The card that stands with the run, or in the earlier publication if somebody edited it; else one of its facts."""
-    from dactcli.model.checkpoint import weights_digest
     from dactcli.publishing.card import write_card
     from dactcli.publishing.facts import gather
     from dactcli.publishing.folder import CARD, edited_card, sealed
     from dactcli.report.console import print_notice
-    from dactcli.storage import read_document
-    from dactcli.training.runs import SUMMARY
+    from dactcli.storage import SUMMARY, read_document
 
     own = run.folder / CARD
     if own.is_file():
@@ -121,9 +121,9 @@ def _card(run: Run, to: Path | None, name: str, rule: str, calibration: Calibrat
         print_notice(f"{to / CARD} was edited and is kept; its figures may be those of an earlier model")
         return edited
     summary = read_document(run.folder / SUMMARY)
-    if summary.get("weights_sha256", "") != weights_digest(run.folder):
+    if not _is_of(summary, run):
         if summary:
-            print_notice(f"{run.folder / SUMMARY} is of other weights, and none of its figures is on the card")
+            print_notice(f"{run.folder / SUMMARY} belongs to another model, so none of its figures is on the card")
         summary = {}
     judged, comparison = _judged_anew(run)
     return sealed(
@@ -140,6 +140,16 @@ def _card(run: Run, to: Path | None, name: str, rule: str, calibration: Calibrat
             )
         )
     )
+
+
+def _is_of(summary: dict[str, Any], run: Run) -> bool:
+    """Whether a summary belongs to the model as it is now; an older summary knows the weights alone."""
+    from dactcli.model.identity import identify
+
+    now = identify(run)
+    if "model_sha256" in summary:
+        return bool(summary["model_sha256"] == now.digest)
+    return bool(summary.get("weights_sha256") == now.weights_sha256)
 
 
 def _judged_anew(run: Run) -> tuple[list[EvalResult], Comparison | None]:

@@ -92,7 +92,7 @@ class Sheet(Table):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(pad_edge=options.get("box", True) is not None, **options)
+        super().__init__(**{"pad_edge": options.get("box", True) is not None, **options})
         self._whole: set[int] = set()
 
     def add_column(self, header: RenderableType = "", *args: Any, no_wrap: bool = False, **options: Any) -> None:

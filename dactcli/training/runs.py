@@ -12,9 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dactcli.errors import ArtefactError, ResourceError
-from dactcli.storage import check_folder, write_json
+from dactcli.storage import SUMMARY, check_folder, write_json
 
-SUMMARY = "summary.json"
 LOCK = ".lock"
 
 
