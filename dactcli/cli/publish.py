@@ -118,7 +118,7 @@ def _card(run: Run, to: Path | None, name: str, rule: str, calibration: Calibrat
         return own.read_text(encoding="utf-8")
     edited = edited_card(to)
     if edited is not None and to is not None:
-        print_notice(f"{to / CARD} was edited and is kept; its figures may be those of an earlier model")
+        print_notice(f"{to / CARD} was edited and is kept, whatever figures it has; move it away for a new card")
         return edited
     summary = read_document(run.folder / SUMMARY)
     if not _is_of(summary, run):
