@@ -107,7 +107,7 @@ class Sheet(Table):
         Args:
             available: Cells of the whole table.
         """
-        widths = [max(_cells(column), cell_len(_plain(column.header))) for column in self.columns]
+        widths = [max(_cells(column), _longest(_plain(column.header).split("\n"))) for column in self.columns]
         over = sum(widths) + self._frame - available
         for least in self._least():
             while over > 0 and any(width > low for width, low in zip(widths, least, strict=True)):
@@ -126,7 +126,7 @@ class Sheet(Table):
 
     def _least(self) -> list[list[int]]:
         """Cells that each column keeps when headings break, when names fold as well, and when figures break."""
-        words = [max(map(cell_len, _plain(column.header).split()), default=0) for column in self.columns]
+        words = [_longest(_plain(column.header).split()) for column in self.columns]
         broken = [max(_cells(column), word) for column, word in zip(self.columns, words, strict=True)]
         folded, last = list(broken), list(broken)
         for index, column in enumerate(self.columns):
@@ -158,10 +158,14 @@ def _plain(cell: RenderableType) -> str:
     return cell.plain if isinstance(cell, Text) else str(cell)
 
 
+def _longest(parts: Sequence[str]) -> int:
+    return max(map(cell_len, parts), default=0)
+
+
 def _cells(column: Column, *, words: bool = False) -> int:
     """Cells of the longest line of a column's cells, or of their longest word."""
     texts = [_plain(cell) for cell in column.cells]
-    return max((cell_len(part) for text in texts for part in (text.split() if words else text.split("\n"))), default=0)
+    return _longest([part for text in texts for part in (text.split() if words else text.split("\n"))])
 
 
 def width_needed(view: object, *, whole: bool) -> int:

@@ -20,8 +20,13 @@ def render_sweep(document: dict[str, Any]) -> Sheet:
     """
     document = visible(document)
     rule = document["rule"]
+    known = {run.get("references", {}).get("majority", {}).get("metric") for run in document["runs"]} - {None}
+    majority = f"the majority class: {', '.join(f'{metric:.4f}' for metric in sorted(known))}" if known else None
     table = Sheet(
-        title=Text(f"validation, rule {short_rule(rule)}; * no run is better at as few layers"), title_justify="left"
+        caption=majority,
+        caption_justify="left",
+        title=Text(f"validation, rule {short_rule(rule)}; * no run is better at as few layers"),
+        title_justify="left",
     )
     for heading in ("", "run", "set", "metric", "full depth", "mean layers"):
         table.add_column(heading, justify="right" if heading in FIGURES else "left", no_wrap=heading == "set")
