@@ -25,6 +25,7 @@ from dactcli.cli.texts import TextsCommand
 from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
 
 SHARED = ("finetune", "eval", "predict")  # what several processes do together; process 0 does the rest alone
+PATIENCE = 10.0  # seconds that a command has to clear up after SIGTERM
 WRONG_USAGE: Any = typer.BadParameter.__base__  # the parser's UsageError, which typer does not export by name
 
 
@@ -117,13 +118,20 @@ def _heard() -> Iterator[None]:
         yield
         return
 
+    # an exception that is raised while a library calls back from C may be lost: then the default ends the process
+    insist = threading.Timer(PATIENCE, os.kill, (os.getpid(), signal.SIGTERM))
+    insist.daemon = True
+
     def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        insist.start()
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
+        insist.cancel()
         signal.signal(signal.SIGTERM, before)
 
 

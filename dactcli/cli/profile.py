@@ -136,8 +136,8 @@ def profile(
         context.call_on_close(partial(torch.set_num_threads, torch.get_num_threads()))
         torch.set_num_threads(threads)
     geometry = _geometry(run, random, data)
-    available = None
     if geometry is not None:
+        available = examples
         subject, encoded, score = _random(
             geometry, depths or "uniform", rule, where, examples, sequence_length or TOKENS, dtype
         )

@@ -180,5 +180,7 @@ def width_needed(view: object, *, whole: bool) -> int:
     if isinstance(view, Panel):
         _, right, _, left = Padding.unpack(view.padding)
         return width_needed(view.renderable, whole=whole) + left + right + 2
+    if isinstance(view, Text):  # paths and names are never broken in a pipe
+        return _longest(view.plain.split()) if whole else 0
     needed = getattr(view, "needed", None)
     return int(needed(whole=whole)) if needed is not None else 0

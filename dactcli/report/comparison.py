@@ -23,7 +23,7 @@ def render_comparison(comparison: Comparison) -> Group:
     comparison = visible(comparison)
     metric = comparison.metric.replace("_", " ")
     title = f"{', '.join(comparison.runs)}  {comparison.split}, {comparison.examples:,} examples"
-    table = Sheet(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Sheet(box=None, padding=(0, 1, 0, 0))
     table.add_column("rule")
     for share in next(iter(comparison.rules.values())).metric_at:
         table.add_column(f"at {float(share) * comparison.layers:g}", justify="right")
@@ -40,7 +40,9 @@ def render_comparison(comparison: Comparison) -> Group:
         style="dim",
     )
     notices = [Text(f"note: {notice}", style="yellow") for notice in comparison.notices]
-    return Group(table, note, Text(beside(comparison), style="dim"), *notices, _Curves(comparison))
+    return Group(
+        Text(title, style="bold"), table, note, Text(beside(comparison), style="dim"), *notices, _Curves(comparison)
+    )
 
 
 def beside(comparison: Comparison) -> str:

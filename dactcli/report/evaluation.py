@@ -9,7 +9,7 @@ from dactcli.report.blocks import Sheet, bar, histogram, short_rule
 from dactcli.report.console import visible
 from dactcli.results import REFERENCES, EvalResult, RuleResult
 
-GAP, RULE = 2, 14  # cells between columns, and for the name of a rule
+GAP = 2  # cells between columns
 FULL_DEPTH = {
     "mixture": "a_N, the mixture of all layers' answers; the last layer's own answer is y_N",
     "last_layer": "y_N, the last layer's answer",
@@ -43,22 +43,21 @@ class _Rules:
         self.result = result
 
     def needed(self, *, whole: bool) -> int:
-        """The fewest cells in which no figure is cut; in a pipe with where each rule stops."""
-        return self._table(1 << 30 if whole else 0).needed(whole=whole)
+        """The fewest cells in which no figure is cut; in a pipe with where each rule stops, and the run in one line."""
+        name = max(map(len, self.result.run.split()), default=0)
+        return max(self._table(stops=whole).needed(whole=whole), name if whole else 0)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         result = self.result
         title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
         yield Text(title, style="bold")
-        yield self._table(options.max_width)
+        complete = self._table(stops=True)
+        yield complete if complete.needed(whole=True) <= options.max_width else self._table(stops=False)
 
-    def _table(self, width: int) -> Sheet:
+    def _table(self, *, stops: bool) -> Sheet:
         result = self.result
         metric = result.metric.replace("_", "\n")
         headings = (metric, "mean\nlayers", "share\nof all", "agrees\nwith full\ndepth")
-        figures = sum(max(map(len, heading.split("\n"))) + GAP for heading in headings)
-        longest = max(RULE, *(len(short_rule(name)) for name in result.rules))
-        stops = longest + figures + max(result.layers, 6) + GAP <= width
         table = _table(GAP)
         table.add_column("rule", overflow="fold")
         for heading in headings:

@@ -272,7 +272,14 @@ def test_views(name: str, width: int, style: str, snapshot: SnapshotAssertion) -
 
 HOSTILE = "\x1b[31m\r\x07\x0b\x9b1m\u202e\u2066[red]x[/red]:smile:\n\x85\ud800"
 SHOWN = r"\x1b[31m\r\x07\x0b\x9b1m\u202e\u2066[red]x[/red]:smile:\n\x85\ud800"
-STRUCTURE = {"rule", "kind", "device", "family", "full_depth", "by_class_of"}  # what code compares, and no data can name
+STRUCTURE = {
+    "rule",
+    "kind",
+    "device",
+    "family",
+    "full_depth",
+    "by_class_of",
+}  # what code compares, and no data can name
 
 
 def poisoned(value: Any) -> Any:
