@@ -71,7 +71,7 @@ def finetune(
     loudness = _loudness(quiet=quiet, verbose=verbose)
     if weights_only and not resume:
         raise UsageError("goes with --resume", place="--weights-only", remedy="add --resume, or leave it out")
-    options.check_outputs(overwrite=overwrite, output=output)
+    options.check_outputs(overwrite=overwrite or resume, output=output)  # the same command again writes the same
     if sweeps:
         _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output, loudness=loudness)
         return

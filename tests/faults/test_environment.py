@@ -336,6 +336,30 @@ def test_a_stop_that_was_asked_for_is_no_error(
     assert not Path("out").exists()
 
 
+SWALLOWS = """
+import time
+import dactcli.cli.app as app
+import dactcli.training.listing as listing
+app.PATIENCE = 1.0
+def list_runs(folder):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(60)
+listing.list_runs = list_runs
+app.app(["runs"])
+"""
+
+
+def test_a_sigterm_that_is_lost_in_a_library_ends_the_command_all_the_same(here: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", SWALLOWS], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.terminate()
+        assert process.wait(timeout=40) == -signal.SIGTERM
+
+
 def test_without_a_network_one_sentence_comes_soon(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No line for each retry, and no waiting for them; nothing of the run is left."""
     from huggingface_hub import constants
