@@ -341,8 +341,8 @@ class SplitFacts:
 
     Attributes:
         examples: How many.
-        tokens_p50: Median tokens of an example.
-        tokens_p95: 95th percentile.
+        tokens_p50: Median tokens of an example, before cutting.
+        tokens_p95: 95th percentile, before cutting.
         tokens_max: Longest, before cutting.
         cut: Examples longer than `data.max_length`.
         labels: Share of each class; empty for regression and where there are no labels.
@@ -711,10 +711,12 @@ class ProfileResult:
     Attributes:
         environment: Device, threads, type, versions.
         cases: Latency per batch, for each batch size.
-        throughput: The whole data set at once, batches by tokens, survivors pooled.
+        throughput: All measured examples at once, batches by tokens, survivors pooled.
         training: The training step, when asked for.
         notices: What the user should know.
         trace: The trace file that was written.
+        examples: How many were measured.
+        available: How many the split or file holds; None for random examples.
     """
 
     environment: dict[str, Any]
@@ -723,6 +725,8 @@ class ProfileResult:
     training: list[TrainingCase] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     trace: str | None = None
+    examples: int | None = None
+    available: int | None = None
 
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
         """The document of `dact profile --json`; single measurements only when `raw`."""

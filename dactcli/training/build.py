@@ -50,6 +50,12 @@ def settle(recipe: Recipe, splits: Splits) -> Recipe:
     return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
 
 
+def from_hub(recipe: Recipe) -> list[str]:
+    """Names that a recipe takes from the hub, unless there are folders of these names."""
+    named = [recipe.data.name] if recipe.data.source == "hub" else []
+    return [name for name in [*named, recipe.model.encoder] if isinstance(name, str)]
+
+
 def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only: Collection[str]) -> Built:
     """Tokenizer, examples and model, by the recipe's seed.
 
