@@ -30,6 +30,7 @@ UNICODE = {  # by how a file begins; the longer marks first
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+QUOTING: dict[str, Any] = {"csv": {}, "tsv": {"quoting": csv.QUOTE_NONE}}
 _GAP, _AFTER = re.compile(r"[ \t\r\n]*"), re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 Record = tuple[int, dict[str, Any]]
 
@@ -154,9 +155,8 @@ def delimited(name: str, lines: Iterable[str], kind: str) -> Iterator[tuple[int,
     if kind == "csv":
         what = f"a {DELIMITERS[delimiter]} or a line break"
         remedy = f"put double quotes around text that holds {what}, and double those inside it"
-    quoting = csv.QUOTE_MINIMAL if kind == "csv" else csv.QUOTE_NONE
     with _long_fields():
-        reader = csv.reader(lines, strict=True, delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(lines, strict=True, delimiter=delimiter, **QUOTING[kind])
         header: list[str] | None = None
         for line, row in _rows(name, reader, remedy):
             if header is None:

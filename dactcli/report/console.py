@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import re
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 
 from dactcli.errors import DactError
-from dactcli.storage import write_named
+from dactcli.storage import to_json, write_named
 
 EXPORTED = 100  # columns of an exported view, at the least
 # what stands for a character on a terminal or in a locale that cannot show it
@@ -82,7 +81,7 @@ def print_notice(text: str) -> None:
 def print_json(document: Any) -> None:
     """Print a JSON document, and nothing else, on standard output."""
     _shows_anything(sys.stdout)
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(to_json(document, indent=2) + "\n")
 
 
 def write_document(document: Any, path: Path) -> None:
@@ -91,7 +90,7 @@ def write_document(document: Any, path: Path) -> None:
     Raises:
         ResourceError: It cannot be written.
     """
-    write_named(path, json.dumps(document, indent=2, allow_nan=False) + "\n", remedy="choose another --output")
+    write_named(path, to_json(document, indent=2) + "\n", remedy="choose another --output")
 
 
 def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
