@@ -50,9 +50,9 @@ def predict_texts(
     encoded = encode(tokenizer, texts, pairs, max_length=tokenizer.model_max_length)
     budget = tokens_per_batch(model.device)
     batches = by_length(tokenizer, encoded, len(texts), model.device, tokens=budget)
-    out = run_batches(
-        model, rule, _told(batches, progress) if progress is not None else batches, len(texts), regroup=budget // 2
-    )
+    if progress is not None:
+        batches = _told(batches, progress)
+    out = run_batches(model, rule, batches, len(texts), regroup=budget // 2)
     answers = out.answer.float().cpu()
     found = _values(answers, out.exit_layer) if model.regression else _classes(model, answers, out.exit_layer)
     for row in unfinite_rows(answers):
