@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from datetime import timedelta
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +90,19 @@ def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True, s
         ascii_only: Whether other characters are written as escapes. Without, half of a surrogate pair is still one.
         sort_keys: Whether keys are written in order.
     """
-    write = partial(json.dumps, indent=indent, ensure_ascii=ascii_only, allow_nan=False, sort_keys=sort_keys)
+    encode = _encoder(indent, ascii_only, sort_keys).encode
     try:
-        text = write(value, default=_plain)
+        text = encode(value)
     except ValueError:  # NaN or infinity somewhere
-        text = write(_finite(value))
+        text = encode(_finite(value))
     return text if ascii_only or _encodes(text) else to_json(value, indent=indent, sort_keys=sort_keys)
+
+
+@cache
+def _encoder(indent: int | None, ascii_only: bool, sort_keys: bool) -> json.JSONEncoder:
+    return json.JSONEncoder(
+        indent=indent, ensure_ascii=ascii_only, allow_nan=False, sort_keys=sort_keys, default=_plain
+    )
 
 
 def _encodes(text: str) -> bool:

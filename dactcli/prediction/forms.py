@@ -83,6 +83,8 @@ def write_parquet(
     """
     import pyarrow
 
+    from dactcli.data.batches import whole_characters
+
     kinds = {name: Kinds() for name in [*columns, names["label"]]}
     for row in rows():
         for name, kind in kinds.items():
@@ -92,13 +94,13 @@ def write_parquet(
         if kind.mixed:
             notice(f"column {name} holds values of several kinds, so it is written as {kind.mixed}")
         types[name] = _nested_type(rows, name) if kind.nested else kind.type()
-    schema = pyarrow.schema({name: types[name] for name in [*columns, *names.values()]})
+    names_in_order = [*columns, *names.values()]
+    schema = pyarrow.schema([(whole_characters(name), types[name]) for name in names_in_order])
 
     def tables() -> Iterator[Any]:
         for block in _blocks(rows()):
-            yield pyarrow.Table.from_arrays(
-                [_array([row.get(field.name) for row in block], field.type) for field in schema], schema=schema
-            )
+            arrays = [_array([row.get(name) for row in block], types[name]) for name in names_in_order]
+            yield pyarrow.Table.from_arrays(arrays, schema=schema)
 
     write_tables(tables(), schema, path)
 
