@@ -62,7 +62,7 @@ class Lines:
                 fault = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
                 raise DataError(fault, place=self._place(number), remedy=self._convert("LATIN1")) from None
             if "\0" in text:
-                raise DataError("holds a NUL byte", place=self._place(number), remedy="save the file as UTF-8 text")
+                raise self._nul(number)
             yield text
 
     def _raw(self) -> Iterator[bytes]:
@@ -74,6 +74,8 @@ class Lines:
                 block, begun = block.removeprefix(codecs.BOM_UTF8), True
             *whole, rest = block.split(b"\n")
             length = length + len(rest) if not whole else len(rest)
+            if not whole and b"\0" in block:  # the line may never end
+                raise self._nul(number)
             if length > LONGEST:
                 fault = f"the line is longer than {LONGEST >> 20} MiB"
                 raise DataError(fault, place=self._place(number + len(whole)), remedy="end lines with line breaks")
@@ -99,6 +101,9 @@ class Lines:
         if name is not None:
             fault = f"the text is {name[:6]}, and UTF-8 is read"
             raise DataError(fault, place=self._place(1), remedy=self._convert(name))
+
+    def _nul(self, number: int) -> DataError:
+        return DataError("holds a NUL byte", place=self._place(number), remedy="save the file as UTF-8 text")
 
     def _convert(self, encoding: str) -> str:
         if self.source.pipe or self.source.remote:
