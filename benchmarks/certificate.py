@@ -2,10 +2,18 @@
 
     python benchmarks/certificate.py RUN [--splits calibration,test] [--draws 5000]
 
-The population is the run's cached outputs on the named splits, together; its own rate is the truth. For each sample
-the certified threshold is found, and counted as broken when its risk in the population is above epsilon. The share of
-broken certificates may be at most delta plus three binomial standard errors. A wrong procedure, the boldest threshold
-whose empirical rate is within epsilon, goes through the same check, and has to fail it.
+The population is the run's layer outputs on the named splits, after the screening of `dact eval --calibrate`
+(`dactcli.evaluation.sample`); its own rate is the truth. Samples are drawn from it in three ways:
+
+    rows     every text is equally likely
+    heavy    one text that disagrees at most thresholds has twice epsilon of the probability
+    copies   every text that is drawn stands four times in the sample
+
+For each sample the certified threshold is found by the function that the command uses, and counted as broken when its
+risk in the population is above epsilon. The share of broken certificates may be at most delta plus three binomial
+standard errors. Three wrong procedures go through the same check: the boldest threshold whose empirical rate is within
+epsilon, the test on all rows alone (which copies deceive), and the test on distinct inputs alone (which a heavy text
+deceives).
 """
 
 from __future__ import annotations
@@ -13,40 +21,76 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dactcli.evaluation.calibration import Sweep, last_certified, thresholds
+from dactcli.evaluation.calibration import Sweep, thresholds
+from dactcli.evaluation.certificate import Evidence, distinct_losses, last_certified
 
 CHUNK = 250
 SIZES, EPSILONS, DELTA = (300, 500, 1000), (0.01, 0.02, 0.05), 0.05
+COPIES = 4
 
-# From the losses at each threshold of many samples [D, T] to the index of the chosen threshold, -1 for none [D].
-Choose = Callable[[NDArray[np.float64], int, float], NDArray[np.int64]]
-
-
-def certified(losses: NDArray[np.float64], examples: int, epsilon: float) -> NDArray[np.int64]:
-    """The procedure that dact uses."""
-    return last_certified(losses, examples, epsilon=epsilon, delta=DELTA)
+# From the evidence of many samples [D, T], on all rows and on distinct inputs, and epsilon, to the index of the chosen
+# threshold, -1 for none [D].
+Choose = Callable[[Evidence, Evidence, float], NDArray[np.int64]]
 
 
-def boldest(losses: NDArray[np.float64], examples: int, epsilon: float) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class Population:
+    """Examples to draw from.
+
+    Attributes:
+        losses: Loss of each member at each threshold, from cautious to bold [T, P].
+        inputs: The number of each member's distinct input [P].
+        weights: Probability of each member [P].
+        depths: Mean layers of the population at each threshold [T], and last the depth where none is certified.
+        copies: How many times a member that is drawn stands in the sample.
+    """
+
+    losses: NDArray[np.bool_]
+    inputs: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    depths: NDArray[np.float64]
+    copies: int = 1
+
+    @property
+    def risk(self) -> NDArray[np.float64]:
+        """The true risk at each threshold [T]."""
+        found: NDArray[np.float64] = self.losses.astype(float) @ self.weights
+        return found
+
+
+def certified(rows: Evidence, distinct: Evidence, epsilon: float) -> NDArray[np.int64]:
+    """The procedure that dact uses, with all of delta."""
+    return last_certified([rows, distinct], epsilon=epsilon, delta=DELTA)
+
+
+def rows_alone(rows: Evidence, distinct: Evidence, epsilon: float) -> NDArray[np.int64]:
+    """A wrong procedure where texts are copied: copies count as evidence."""
+    return last_certified([rows], epsilon=epsilon, delta=DELTA)
+
+
+def distinct_alone(rows: Evidence, distinct: Evidence, epsilon: float) -> NDArray[np.int64]:
+    """A wrong procedure where one text is frequent: it counts once."""
+    return last_certified([distinct], epsilon=epsilon, delta=DELTA)
+
+
+def boldest(rows: Evidence, distinct: Evidence, epsilon: float) -> NDArray[np.int64]:
     """The wrong procedure: the boldest threshold whose empirical rate is within epsilon."""
-    within = losses / examples <= epsilon
+    within = rows.losses / rows.examples <= epsilon
     return np.where(within.any(-1), within.shape[-1] - 1 - within[..., ::-1].argmax(-1), -1)
 
 
-def simulate(
-    losses: NDArray[np.bool_], depths: NDArray[np.float64], size: int, epsilon: float, draws: int, choose: Choose
-) -> tuple[float, float]:
+def simulate(population: Population, size: int, epsilon: float, draws: int, choose: Choose) -> tuple[float, float]:
     """Calibrate on many samples drawn with replacement.
 
     Args:
-        losses: Loss of each member of the population at each threshold, from cautious to bold [T, P].
-        depths: Mean layers of the population at each threshold [T], and last the depth where none is certified.
+        population: What they are drawn from.
         size: Size of a sample.
         epsilon: The promised risk.
         draws: Number of samples.
@@ -56,15 +100,34 @@ def simulate(
         The share of samples whose chosen threshold breaks the promise, and the mean layers of the chosen ones.
     """
     generator = np.random.default_rng(0)
-    truth, population = losses.mean(1), losses.shape[1]
+    truth, losses = population.risk, population.losses.T.astype(np.float32)  # [P, T]
+    distinct = distinct_losses(population.losses, population.inputs).T.astype(np.float32)  # [G, T]
+    member_of = np.eye(len(distinct), dtype=np.float32)[_numbered(population.inputs)]  # [P, G]
     broken, layers = 0, 0.0
     for start in range(0, draws, CHUNK):
         count = min(CHUNK, draws - start)
-        samples = generator.multinomial(size, np.full(population, 1 / population), size=count)
-        chosen = choose(samples.astype(float) @ losses.T.astype(float), size, epsilon)
+        drawn = generator.multinomial(size // population.copies, population.weights, size=count).astype(np.float32)
+        present = (drawn @ member_of > 0).astype(np.float32)  # [D, G]
+        rows = Evidence(np.rint(drawn * population.copies @ losses), size // population.copies * population.copies)
+        once = Evidence(np.rint(present @ distinct), present.sum(1, keepdims=True))
+        chosen = choose(rows, once, epsilon)
         broken += int(((chosen >= 0) & (truth[chosen] > epsilon)).sum())
-        layers += float(depths[chosen].sum())  # index -1 is the depth of the rule that stands in
+        layers += float(population.depths[chosen].sum())  # index -1 is the depth of the rule that stands in
     return broken / draws, layers / draws
+
+
+def _numbered(inputs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The inputs numbered in ascending order, as `distinct_losses` orders them."""
+    numbers: NDArray[np.int64] = np.unique(inputs, return_inverse=True)[1]
+    return numbers
+
+
+def heavy(population: Population, epsilon: float) -> Population:
+    """The population in which one text, that disagrees at most thresholds, has twice epsilon of the probability."""
+    worst = int(population.losses.sum(0).argmax())
+    weights = np.full(len(population.weights), (1 - 2 * epsilon) / (len(population.weights) - 1))
+    weights[worst] = 2 * epsilon
+    return replace(population, weights=weights)
 
 
 def allowed(draws: int) -> float:
@@ -72,21 +135,26 @@ def allowed(draws: int) -> float:
     return DELTA + 3 * float(np.sqrt(DELTA * (1 - DELTA) / draws))
 
 
-def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, list[int]]:
-    """A run, its layer outputs on several splits together, and the labels."""
+def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, NDArray[np.int64], list[int]]:
+    """A run, its layer outputs on several splits together, their distinct inputs, and the labels."""
     import torch
 
-    from dactcli.cli.options import open_run, run_examples
+    from dactcli import open_run
+    from dactcli.evaluation.examples import run_examples
     from dactcli.evaluation.outputs import LayerOutputs, cached_outputs
+    from dactcli.evaluation.sample import input_keys, screened_sample
 
-    run = open_run(run_folder, "cpu")
-    parts, labels = [], []
+    run = open_run(run_folder, device="cpu")
+    parts, keys, labels = [], [], []
     for split in splits:
-        encoded, _ = run_examples(run, split, None)
-        parts.append(cached_outputs(run, encoded, split, batch_size=64))
-        labels += encoded.labels or []
+        encoded, _ = run_examples(run, split, None, print)
+        sample = screened_sample(run, encoded, split, print)
+        parts.append(cached_outputs(run, sample.encoded, split, batch_size=64))
+        keys += input_keys(sample.encoded)
+        labels += sample.encoded.labels or []
     outputs = LayerOutputs(torch.cat([part.y for part in parts]), torch.cat([part.h for part in parts]))
-    return run, outputs, labels
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return run, outputs, np.array([numbers[key] for key in keys]), labels
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,33 +170,31 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Print a line per cell, and a JSON document last."""
     options = parser().parse_args()
-    run, outputs, labels = load_population(options.run, options.splits.split(","))
+    run, outputs, inputs, labels = load_population(options.run, options.splits.split(","))
     examples, layers, classes = outputs.y.shape
     rule = run.model.rule(f"{options.rule}:1")
     sweep = Sweep(rule, thresholds(rule, layers=layers, classes=classes), outputs, mixes=run.model.mixes)
     exact = float(outputs.decide(run.model.rule("exact"), mixes=run.model.mixes).exit_layer.double().mean())
     depths = np.append(sweep.layers_mean, exact)
-    print(f"population {examples}, {options.rule}, exact {exact:.3f} layers, allowed {allowed(options.draws):.4f}")
+    print(f"population {examples} ({len(set(inputs.tolist()))} distinct inputs), {options.rule}")
+    print(f"exact {exact:.3f} layers, allowed {allowed(options.draws):.4f}")
     cells = []
     for loss in ("disagreement", "harm"):
-        losses = sweep.losses(loss, labels)
+        even = np.full(examples, 1 / examples)
+        rows = Population(sweep.losses(loss, labels), inputs, even, depths)
         for epsilon in EPSILONS:
-            for size in SIZES:
-                right = simulate(losses, depths, size, epsilon, options.draws, certified)
-                wrong = simulate(losses, depths, size, epsilon, options.draws, boldest)
-                cells.append(
-                    {
-                        "loss": loss,
-                        "epsilon": epsilon,
-                        "n": size,
-                        "broken": right[0],
-                        "layers": right[1],
-                        "wrong_broken": wrong[0],
-                    }
-                )
+            drawn = {"rows": rows, "heavy": heavy(rows, epsilon), "copies": replace(rows, copies=COPIES)}
+            for (way, population), size in [(pair, size) for pair in drawn.items() for size in SIZES]:
+                cell = {"loss": loss, "drawn": way, "epsilon": epsilon, "n": size}
+                cell["broken"], cell["layers"] = simulate(population, size, epsilon, options.draws, certified)
+                wrongs = {"boldest": boldest, "rows_alone": rows_alone, "distinct_alone": distinct_alone}
+                for name, choose in wrongs.items():
+                    cell[f"{name}_broken"] = simulate(population, size, epsilon, options.draws, choose)[0]
+                cells.append(cell)
                 print(
-                    f"{loss:12} epsilon {epsilon:.2f} n {size:4}: broken {right[0]:.4f}, {right[1]:.2f} layers "
-                    f"({right[1] - exact:+.2f} to exact); wrong procedure {wrong[0]:.4f}",
+                    f"{loss:12} {way:6} epsilon {epsilon:.2f} n {size:4}: broken {cell['broken']:.4f}, "
+                    f"{cell['layers']:.2f} layers ({cell['layers'] - exact:+.2f} to exact); wrong: "
+                    + ", ".join(f"{name} {cell[f'{name}_broken']:.4f}" for name in wrongs),
                     flush=True,
                 )
     print(json.dumps({"exact_layers": exact, "population": examples, "draws": options.draws, "cells": cells}))

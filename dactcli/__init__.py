@@ -9,13 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dactcli.library import evaluate, fit, inspect, open_run, predict, profile
+    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.library import calibrate, evaluate, fit, inspect, open_run, predict, profile
     from dactcli.model import DactConfig, DactForSequenceClassification, DactOutput
 
 __all__ = [
+    "BudgetRequest",
     "DactConfig",
     "DactForSequenceClassification",
     "DactOutput",
+    "RiskRequest",
+    "calibrate",
     "evaluate",
     "fit",
     "inspect",
@@ -24,8 +28,14 @@ __all__ = [
     "profile",
 ]
 
+# where a public name stands that is not in dactcli.library
+_HOMES = {
+    **dict.fromkeys(("BudgetRequest", "RiskRequest"), "dactcli.evaluation.calibration"),
+    **dict.fromkeys(("DactConfig", "DactForSequenceClassification", "DactOutput"), "dactcli.model"),
+}
+
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("dactcli.model" if name.startswith("Dact") else "dactcli.library"), name)
+        return getattr(import_module(_HOMES.get(name, "dactcli.library")), name)
     raise AttributeError(f"module 'dactcli' has no attribute {name!r}")

@@ -18,8 +18,12 @@ from typing import Literal
 
 from dactcli.data.tasks import complete
 from dactcli.evaluation import examples
-from dactcli.evaluation.evaluate import evaluate as evaluate_examples
-from dactcli.evaluation.evaluate import validator
+from dactcli.evaluation.calibrate import calibrate as calibrate_run
+from dactcli.evaluation.calibrate import rules_of
+from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+from dactcli.evaluation.evaluate import judge, validator
+from dactcli.evaluation.outputs import cached_outputs
+from dactcli.evaluation.sample import calibration_sample
 from dactcli.inspection.trace import trace
 from dactcli.model.checkpoint import Run, load_run
 from dactcli.model.device import find_device
@@ -30,7 +34,7 @@ from dactcli.profiling.profile import Effort, profile_latency, profile_throughpu
 from dactcli.profiling.ways import Subject, stock_classifier
 from dactcli.recipe.load import load_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.results import EvalResult, ExitTrace, Prediction, ProfileResult, TrainResult
+from dactcli.results import Calibration, EvalResult, ExitTrace, Prediction, ProfileResult, TrainResult
 from dactcli.training.callbacks import Listener, Quiet
 from dactcli.training.fit import fit as fit_recipe
 
@@ -107,18 +111,57 @@ def evaluate(
         DactError: The split, file or a rule does not serve.
     """
     opened = open_run(run, device=device)
+    calibration = examples.valid_calibration(opened, notice)
+    chosen = [opened.model.rule(rule, place="rules") for rule in rules or examples.rules_to_judge(opened, calibration)]
     encoded, difficulty = examples.run_examples(opened, split, Path(data) if data else None, notice)
-    return evaluate_examples(
-        opened.model,
-        opened.tokenizer,
-        encoded,
-        rules or examples.standing_rules(opened),
+    outputs = cached_outputs(
+        opened, encoded, Path(data).stem if data else split, batch_size=examples.batch_size(opened)
+    )
+    return judge(
+        outputs,
+        chosen,
+        labels=encoded.labels,
         metric=examples.metric_name(opened),
-        batch_size=examples.batch_size(opened),
+        mixes=opened.model.mixes,
+        answer_range=opened.model.answer_range,
         run=str(opened.folder),
         split=str(data or split),
         difficulty=difficulty,
+        calibration=calibration,
     )
+
+
+def calibrate(
+    run: AnyRun = None,
+    request: RiskRequest | BudgetRequest | None = None,
+    *,
+    split: str | None = None,
+    data: Path | str | None = None,
+    replace: bool = False,
+    device: str = "auto",
+    notice: Notice = ignore,
+) -> Calibration:
+    """Choose a threshold on examples that served nothing else, and make it the run's rule; `dact eval --calibrate`.
+
+    Args:
+        run: Which run.
+        request: A risk to certify, or a budget of layers; a risk of 1% at delta 0.05 when None.
+        split: `calibration`, the default.
+        data: A file of fresh examples instead.
+        replace: Whether the result may replace a certificate that promises more.
+        device: auto, cpu, cuda or mps.
+        notice: Told of examples that were left out, and the like.
+
+    Raises:
+        DactError: The examples or the rules do not serve, or the result promises less than the one in force.
+    """
+    opened, wanted = open_run(run, device=device), request or RiskRequest(0.01)
+    rules_of(opened, wanted)
+    file = Path(data) if data else None
+    sample = calibration_sample(opened, wanted, split=split, data=file, notice=notice)
+    name = file.stem if file else sample.name
+    outputs = cached_outputs(opened, sample.encoded, name, batch_size=examples.batch_size(opened))
+    return calibrate_run(opened, wanted, sample, outputs, replace=replace)
 
 
 def inspect(

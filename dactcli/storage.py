@@ -22,6 +22,7 @@ from dactcli.errors import ArtefactError, ResourceError
 
 FORMAT = 2  # 2: in answers `label` is the data's own value, and the class index is `label_id`
 MANIFEST = "manifest.json"
+SUMMARY = "summary.json"  # of a finished run
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.cli import options
 
 if TYPE_CHECKING:
+    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
     from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
 
 PLACE = "--calibrate"
-HOW = "write risk=0.01,delta=0.05[,loss=disagreement|harm] or budget=3.0"
-LOSSES = ("disagreement", "harm")
+HOW = "write risk=0.01,delta=0.05[,loss=disagreement|harm][,by=class] or budget=3.0"
+# by the name that the library has for a field
+FLAGS = {"calibrate": PLACE, "rule": "--rule", "split": "--split"}
 
 
-def parse(text: str) -> dict[str, Any]:
-    """`risk=...,delta=...,loss=...` or `budget=...` as values.
+def parse(text: str, rules: list[str] | None) -> RiskRequest | BudgetRequest:
+    """`risk=...,delta=...,loss=...,by=class` or `budget=...` as a request.
+
+    Args:
+        text: As the user wrote it.
+        rules: As `--rule` was given.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: It is neither, or a value does not fit.
     """
-    from dactcli.errors import UsageError, did_you_mean
+    from dactcli.errors import UsageError
+    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
 
     values: dict[str, Any] = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
-        if not equals or key not in ("risk", "delta", "loss", "budget") or key in values:
+        known = key in ("risk", "delta", "loss", "budget") or (key, value) == ("by", "class")
+        if not equals or not known or key in values:
             raise UsageError(f"{part!r} is not understood", place=PLACE, remedy=HOW)
-        values[key] = value if key == "loss" else _number(key, value)
+        values[key] = value if key in ("loss", "by") else _number(key, value)
     if ("budget" in values) == ("risk" in values) or ("budget" in values and len(values) > 1):
         raise UsageError(f"{text!r} is not understood", place=PLACE, remedy=HOW)
-    if values.setdefault("loss", "disagreement") not in LOSSES:
-        raise UsageError(
-            f"loss {values['loss']!r} is unknown", place=PLACE, remedy=did_you_mean(values["loss"], LOSSES)
-        )
-    return values
+    values["by_class"] = values.pop("by", None) is not None
+    chosen = tuple(rules or ())
+    with flags():
+        if "budget" in values:
+            return BudgetRequest(values["budget"], chosen)
+        return RiskRequest(**values, rules=chosen)
 
 
 def _number(key: str, value: str) -> float:
@@ -54,89 +65,50 @@ def _number(key: str, value: str) -> float:
     return number
 
 
+@contextmanager
+def flags() -> Iterator[None]:
+    """Name the options of the command line in errors of the library."""
+    from dactcli.errors import UsageError
+    from dactcli.evaluation.calibration_record import WeakerCalibrationError
+
+    try:
+        yield
+    except WeakerCalibrationError as error:
+        raise UsageError(error.fault, place=error.place, remedy="add --replace to give it up") from None
+    except UsageError as error:
+        if error.place in FLAGS:
+            raise type(error)(error.fault, place=FLAGS[error.place], remedy=error.remedy) from None
+        raise
+
+
 def calibrate(
     run: Run,
-    wanted: dict[str, Any],
+    request: RiskRequest | BudgetRequest,
     *,
     split: str | None,
     data: Path | None,
-    rules: list[str] | None,
     batch_size: int | None,
+    replace: bool,
 ) -> Calibration:
     """Calibrate a run and keep the result in its folder.
 
     Args:
         run: The run.
-        wanted: As `parse` gives it.
+        request: As `parse` gives it.
         split: A split of the run; `calibration` when None.
         data: A file instead.
-        rules: Rules to choose from; `confidence` without.
         batch_size: Examples per batch.
+        replace: Whether the result may replace a stronger promise.
 
     Raises:
-        DactError: The split served training or validation, or the rule cannot be calibrated on this model.
+        DactError: The split or file serves something else, or the rule cannot be calibrated on this model.
     """
-    from dactcli import group
-    from dactcli.errors import UsageError
-    from dactcli.evaluation.calibration import CALIBRATION, bound_facts, calibrate_budget, calibrate_risk, free_rule
-    from dactcli.storage import write_json
-
-    if run.model.regression:
-        raise UsageError("is for classes, and this is a regression", place=PLACE, remedy="use --rule tolerance:T")
-    chosen = [free_rule(run.model, name) for name in rules or [_standard(run)]]
-    name = split or "calibration"
-    _refuse_used(run, name, data)
-    encoded, _ = options.run_examples(run, name, data)
-    outputs = options.outputs_of(run, encoded, data.stem if data else name, batch_size)
-    facts = bound_facts(run, encoded, str(data) if data else name)
-    if "budget" in wanted:
-        if len(chosen) > 1:
-            raise UsageError("a budget is met by one rule", place="--rule", remedy="name one")
-        found = calibrate_budget(outputs, chosen[0], budget=wanted["budget"], mixes=run.model.mixes, facts=facts)
-    else:
-        found = calibrate_risk(
-            outputs,
-            chosen,
-            labels=encoded.labels,
-            loss=wanted["loss"],
-            epsilon=wanted["risk"],
-            delta=wanted.get("delta", 0.05),
-            mixes=run.model.mixes,
-            facts=facts,
-        )
-    group.by_main(lambda: write_json(run.folder / CALIBRATION, found.to_json()))
-    return found
-
-
-def _standard(run: Run) -> str:
-    return "confidence" if run.model.mixes else "entropy"
-
-
-def _refuse_used(run: Run, split: str, data: Path | None) -> None:
-    """Refuse a split that served training or validation; count what a file shares with them."""
-    from dactcli.errors import DataError, UsageError
-    from dactcli.evaluation.examples import read_examples
+    from dactcli.evaluation import calibrate as library
+    from dactcli.evaluation.sample import calibration_sample
     from dactcli.report.console import print_notice
 
-    if data is None:
-        if split in ("train", "validation"):
-            raise UsageError(
-                f"the {split} split served training, and a threshold chosen on it promises nothing",
-                place="--split",
-                remedy="use calibration, or --data FILE with fresh examples",
-            )
-        return
-    if run.recipe is None:
-        print_notice("this model was saved without a recipe: whether these examples served its training is not known")
-        return
-    used = options.split_texts(run, ("train", "validation"))
-    texts = options.texts_of(read_examples(run, data))
-    shared = sum(text in used for text in texts)
-    if 2 * shared > len(texts):
-        raise DataError(
-            f"{shared} of {len(texts)} examples served training or validation",
-            place=str(data),
-            remedy="calibrate on examples that the model has not seen",
-        )
-    if shared:
-        print_notice(f"{data}: {shared} of {len(texts)} examples also served training or validation")
+    with flags():
+        library.rules_of(run, request)
+        sample = calibration_sample(run, request, split=split, data=data, notice=print_notice)
+        outputs = options.outputs_of(run, sample.encoded, data.stem if data else sample.name, batch_size)
+        return library.calibrate(run, request, sample, outputs, replace=replace)

@@ -58,11 +58,20 @@ def evaluate(
     calibrate: Annotated[
         str | None,
         typer.Option(
-            help="Choose a threshold on the calibration split: risk=0.01,delta=0.05[,loss=harm] or budget=3.0.",
+            help="Choose a threshold on the calibration split: risk=0.01,delta=0.05[,loss=harm][,by=class], or "
+            "budget=3.0.",
             metavar="WHAT",
             rich_help_panel=ASKED,
         ),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="With --calibrate: let the result replace a certificate that promises more.",
+            rich_help_panel=ASKED,
+        ),
+    ] = False,
     compare: Annotated[
         bool,
         typer.Option(
@@ -99,10 +108,12 @@ def evaluate(
     if compare:
         _compare(paths, split or "validation", data, device, batch_size, plots, as_json, output)
         return
+    if replace and calibrate is None:
+        raise UsageError("goes with --calibrate", place="--replace", remedy="add --calibrate, or leave it out")
     if calibrate is not None:
         if plots is not None:
             raise UsageError("does not go with --calibrate", place="--plots", remedy="leave one of them out")
-        _calibrate(paths, calibrate, split, data, rules, batch_size, device, as_json, output)
+        _calibrate(paths, calibrate, split, data, rules, batch_size, device, as_json, output, replace=replace)
         return
     results = []
     for path in paths:
@@ -137,12 +148,14 @@ def judged(
 ) -> EvalResult:
     """A loaded run on a split or file, by the rules asked for, else by its own and the calibrated one."""
     from dactcli.evaluation.evaluate import judge
-    from dactcli.evaluation.examples import metric_name, standing_rules
+    from dactcli.evaluation.examples import metric_name, rules_to_judge
 
-    calibration = options.valid_calibration(run, check_examples=True)
-    chosen = rules or list(dict.fromkeys([*standing_rules(run), *([calibration.rule] if calibration else [])]))
+    calibration = options.valid_calibration(run)
+    chosen = rules or rules_to_judge(run, calibration)
     made = [run.model.rule(rule) for rule in chosen]
     encoded, difficulty = options.run_examples(run, split, data)
+    if calibration is not None and calibration.rule in chosen:
+        options.tell_calibrated_share(run, calibration, encoded)
     outputs = options.outputs_of(run, encoded, data.stem if data else split, batch_size)
     return judge(
         outputs,
@@ -168,15 +181,17 @@ def _calibrate(
     device: str,
     as_json: bool,
     output: Path | None,
+    *,
+    replace: bool,
 ) -> None:
     from dactcli.cli.calibrate import calibrate, parse
     from dactcli.errors import UsageError
 
-    wanted = parse(text)
+    request = parse(text, rules)
     if len(paths) > 1:
         raise UsageError("takes one run", place="--calibrate", remedy="calibrate one after the other")
     run = options.open_run(paths[0], device)
-    found = calibrate(run, wanted, split=split, data=data, rules=rules, batch_size=batch_size)
+    found = calibrate(run, request, split=split, data=data, batch_size=batch_size, replace=replace)
     options.emit(found.to_json(), as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.calibration import render_calibration

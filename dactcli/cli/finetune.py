@@ -170,7 +170,8 @@ def _nothing_to_resume(named: list[Path], wanted: Path) -> dict[str, Any]:
 
     from dactcli.errors import ArtefactError
     from dactcli.report.console import print_notice
-    from dactcli.training.runs import SUMMARY, is_finished
+    from dactcli.storage import SUMMARY
+    from dactcli.training.runs import is_finished
 
     finished = [run for run in named if is_finished(run)]
     if not finished:

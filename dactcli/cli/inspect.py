@@ -73,11 +73,13 @@ def inspect(
         texts = _standard_input()
     opened = options.open_run(run, device)
     first, second, labels = _texts(opened, texts, pair, file)
+    from dactcli.evaluation.calibration_record import load_calibration
     from dactcli.inspection.select import select
     from dactcli.inspection.trace import trace
 
-    model, calibration = opened.model, options.valid_calibration(opened)
-    chosen = model.rule(rule or (calibration.rule if calibration else model.config.rule))
+    model = opened.model
+    chosen = model.rule(rule or options.default_rule(opened))
+    calibration, _ = load_calibration(opened)
     promised = calibration.promise if calibration and str(chosen) == calibration.rule else None
     every = trace(
         model, opened.tokenizer, first, second, rule=chosen, labels=labels,

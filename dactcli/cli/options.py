@@ -167,12 +167,24 @@ def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -
         return cached_outputs(run, encoded, name, batch_size=size or batch_size(run), progress=progress)
 
 
-def valid_calibration(run: Run, *, check_examples: bool = False) -> Calibration | None:
+def valid_calibration(run: Run) -> Calibration | None:
     """As `evaluation.examples.valid_calibration`, with notices on the screen."""
     from dactcli.evaluation import examples
     from dactcli.report.console import print_notice
 
-    return examples.valid_calibration(run, print_notice, check_examples=check_examples)
+    return examples.valid_calibration(run, print_notice)
+
+
+def tell_calibrated_share(run: Run, calibration: Calibration, encoded: Encoded) -> None:
+    """Say so where some of the examples to judge on chose the calibrated threshold."""
+    from dactcli.evaluation.sample import calibrated_share
+    from dactcli.report.console import print_notice
+
+    if shared := calibrated_share(run, calibration, encoded):
+        print_notice(
+            f"{shared:,} of {len(encoded.lengths):,} examples chose the threshold of {calibration.rule}: its figures "
+            "here are not independent of it"
+        )
 
 
 def default_rule(run: Run) -> str | None:
@@ -181,17 +193,3 @@ def default_rule(run: Run) -> str | None:
     from dactcli.report.console import print_notice
 
     return examples.default_rule(run, print_notice)
-
-
-def texts_of(dataset: Any) -> list[tuple[str, ...]]:
-    """The text, or pair of texts, of each example."""
-    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
-    return list(zip(*(dataset[name][:] for name in columns), strict=True))
-
-
-def split_texts(run: Run, names: tuple[str, ...]) -> set[tuple[str, ...]]:
-    """All texts of some splits of a run's own data."""
-    from dactcli.evaluation.examples import own_split
-    from dactcli.report.console import print_notice
-
-    return {text for name in names for text in texts_of(own_split(run, name, print_notice))}

@@ -184,17 +184,16 @@ def _answer(run: Run, rule: Rule, progress: Callable[[int], None] | None = None)
 
 
 def _rule(run: Run, rule: str | None, max_layers: int | None) -> Rule:
+    from dactcli.evaluation.examples import promise_of
     from dactcli.model.rules import AtMost
+    from dactcli.report.console import print_notice
 
     chosen = run.model.rule(rule or options.default_rule(run))
     if max_layers is None or max_layers >= run.model.units.layers:
         return chosen
-    from dactcli.report.console import print_notice
-
-    if chosen.sound:
-        print_notice(
-            f"with --max-layers {max_layers} the class may differ from full depth, which {chosen} alone rules out"
-        )
+    # a void calibration was told of already
+    if promise := promise_of(run, str(chosen), lambda text: None):
+        print_notice(f"with --max-layers {max_layers} the promise of {chosen} no longer holds: {promise}")
     return AtMost(chosen, max_layers)
 
 

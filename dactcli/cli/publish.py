@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,19 +73,24 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     """Everything is written beside its place, pushed, and named last, so that what fails leaves nothing behind."""
     from dataclasses import replace
 
-    from dactcli.evaluation.calibration import CALIBRATION
+    from dactcli.evaluation.calibration_record import ATTEMPTS, CALIBRATION, load_attempts, load_calibration
     from dactcli.publishing.card import UNLICENSED
     from dactcli.publishing.folder import finish, staging, write_model
     from dactcli.publishing.hub import push
+    from dactcli.recipe.schema import SPLITS
     from dactcli.report.console import print_notice
     from dactcli.results import PublishResult
 
-    calibration = options.valid_calibration(run, check_examples=True)
-    rule = calibration.rule if calibration else run.model.config.rule or "full"
-    documents = {}
+    rule = options.default_rule(run) or "full"  # tells where a calibration is void
+    calibration, _ = load_calibration(run)
+    documents: dict[str, dict[str, Any]] = {}
     if calibration is not None:
-        kept = replace(calibration, split=Path(calibration.split).name, published=True)
+        # the name of a file tells of its owner
+        split = calibration.split if calibration.split in SPLITS else "a file"
+        kept = replace(calibration, split=split, published=True)
         documents[CALIBRATION] = kept.to_json()
+    if attempts := load_attempts(run.folder):
+        documents[ATTEMPTS] = {"attempts": attempts}
     name = hub or (to.resolve().name if to else run.folder.name)
     with staging(to) as fresh:
         card = _card(run, name, rule, calibration, on_hub=hub is not None)
@@ -101,22 +106,20 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
 
 def _card(run: Run, name: str, rule: str, calibration: Calibration | None, *, on_hub: bool) -> str:
     """The card that stands with the run already, which its owner may have edited; else one from its facts."""
-    from dactcli.model.checkpoint import weights_digest
     from dactcli.publishing.card import write_card
     from dactcli.publishing.facts import gather
     from dactcli.publishing.folder import CARD
     from dactcli.report.console import print_notice
-    from dactcli.storage import read_document
-    from dactcli.training.runs import SUMMARY
+    from dactcli.storage import SUMMARY, read_document
 
     own = run.folder / CARD
     if own.is_file():
         print_notice(f"the card is {own}, as it stands there")
         return own.read_text(encoding="utf-8")
     summary = read_document(run.folder / SUMMARY)
-    if summary.get("weights_sha256", "") != weights_digest(run.folder):
+    if not _is_of(summary, run):
         if summary:
-            print_notice(f"{run.folder / SUMMARY} is of other weights, and none of its figures is on the card")
+            print_notice(f"{run.folder / SUMMARY} belongs to another model, so none of its figures is on the card")
         summary = {}
     judged, comparison = _judged_anew(run)
     return write_card(
@@ -131,6 +134,16 @@ def _card(run: Run, name: str, rule: str, calibration: Calibration | None, *, on
             calibration=calibration,
         )
     )
+
+
+def _is_of(summary: dict[str, Any], run: Run) -> bool:
+    """Whether a summary belongs to the model as it is now; an older summary knows the weights alone."""
+    from dactcli.model.identity import identify
+
+    now = identify(run)
+    if "model_sha256" in summary:
+        return bool(summary["model_sha256"] == now.digest)
+    return bool(summary.get("weights_sha256") == now.weights_sha256)
 
 
 def _judged_anew(run: Run) -> tuple[list[EvalResult], Comparison | None]:

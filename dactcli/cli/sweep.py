@@ -31,8 +31,8 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
     from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
     from dactcli.report.console import print_notice
-    from dactcli.storage import write_json
-    from dactcli.training.runs import SUMMARY, check_writable, unfinished
+    from dactcli.storage import SUMMARY, write_json
+    from dactcli.training.runs import check_writable, unfinished
     from dactcli.training.sweeps import SWEEP, expand, finished_run, front
 
     base = complete(load_recipe(recipe, overrides))

@@ -1,45 +1,112 @@
-"""Thresholds with a promise: Learn-then-Test with fixed-sequence testing, and the convenience of a budget.
+"""Choose a threshold on a calibration sample: one whose risk is certified, or one that meets a budget of layers.
 
-Fixed beforehand are the model, the rule, the loss, the grid of thresholds and its order from cautious to bold, epsilon
-and delta. At each threshold every calibration example has a loss of 0 or 1. Testing goes on while the exact binomial
-p-value of "risk > epsilon" is at most delta, and stops at the first that fails; the last that passed is taken. With
-probability at least 1 - delta over the draw of the sample its risk is then at most epsilon: the first threshold whose
-risk is larger is reached only if its own test errs (Angelopoulos, Bates, Candes, Jordan and Lei, "Learn then Test",
-arXiv 2110.01052). Choosing the best of k rules costs delta / k each.
+The tests are in `dactcli.evaluation.certificate`, the choice of examples in `dactcli.evaluation.sample`, and what is
+kept in `dactcli.evaluation.calibration_record`.
 
 E examples, N layers, C classes, T thresholds.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dactcli.errors import ArtefactError, UsageError
-from dactcli.evaluation.outputs import LayerOutputs, examples_digest
-from dactcli.model.checkpoint import weights_digest
+from dactcli.errors import UsageError, did_you_mean
+from dactcli.evaluation.certificate import Evidence, evidence, evidence_by_class, last_certified, smallest_sample
+from dactcli.evaluation.outputs import LayerOutputs
 from dactcli.model.decide import exit_layers
 from dactcli.model.rules import RULES, Full, Rule
-from dactcli.results import Calibration
-from dactcli.storage import check_format
+from dactcli.results import Calibration, ClassCount
 
 if TYPE_CHECKING:
-    from dactcli.data.batches import Encoded
-    from dactcli.model.checkpoint import Run
     from dactcli.model.dact import DactForSequenceClassification
 
-CALIBRATION = "calibration.json"
 GRID = 400  # thresholds of a rule whose threshold is a number on a scale
 FINEST = -6.0  # decimal logarithm of the smallest step from certainty
+LOSSES = ("disagreement", "harm")
+
+
+@dataclass(frozen=True)
+class RiskRequest:
+    """A risk to certify.
+
+    Attributes:
+        risk: Epsilon, the risk that is promised.
+        delta: The probability with which the promise may fail.
+        loss: `disagreement`: the class differs from full depth; `harm`: full depth is right and this is wrong.
+        by_class: Whether the risk must hold in every class.
+        rules: Names of the rules to choose from; empty for the model's own.
+    """
+
+    risk: float
+    delta: float = 0.05
+    loss: str = "disagreement"
+    by_class: bool = False
+    rules: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("risk", "delta"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise UsageError(f"{name} is {value:g}", place="calibrate", remedy="give a number between 0 and 1")
+        if self.loss not in LOSSES:
+            raise UsageError(
+                f"loss {self.loss!r} is unknown", place="calibrate", remedy=did_you_mean(self.loss, LOSSES)
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the record of attempts."""
+        return {**asdict(self), "rules": list(self.rules)}
+
+
+@dataclass(frozen=True)
+class BudgetRequest:
+    """A budget of layers to meet.
+
+    Attributes:
+        budget: Mean layers wanted, from 1 to N.
+        rules: The name of one rule; empty for the model's own.
+    """
+
+    budget: float
+    rules: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.budget > 0 and math.isfinite(self.budget)):
+            raise UsageError(f"budget is {self.budget:g}", place="calibrate", remedy="give a number above 0")
+        if len(self.rules) > 1:
+            raise UsageError("a budget is met by one rule", place="rule", remedy="name one")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A calibration sample and what the model says of it.
+
+    Attributes:
+        outputs: The outputs of all layers, E examples.
+        inputs: The number of each example's distinct input [E].
+        labels: Classes [E]; None when unlabelled.
+        names: The class names [C].
+        mixes: Whether the model's answers accumulate (DACT).
+    """
+
+    outputs: LayerOutputs
+    inputs: NDArray[np.int64]
+    labels: Sequence[int] | None
+    names: Sequence[str]
+    mixes: bool
 
 
 def thresholds(rule: Rule, *, layers: int, classes: int) -> list[float]:
     """The grid of a rule's thresholds, from cautious to bold; it depends on no data.
+
+    Values have at most six significant digits, so that a rule can be read and typed.
 
     Args:
         rule: The rule.
@@ -51,20 +118,24 @@ def thresholds(rule: Rule, *, layers: int, classes: int) -> list[float]:
     """
     if rule.name in ("confidence", "max_prob", "learned"):
         floor = 1 / classes if rule.name != "learned" else 0.0
-        return [1 - float(step) for step in np.logspace(FINEST, np.log10(1 - floor), GRID)]
+        return [round(1 - _short(step), 9) for step in np.logspace(FINEST, np.log10(1 - floor), GRID)]
     if rule.name in ("entropy", "answer_entropy"):
-        return [float(step) for step in np.logspace(FINEST, 0, GRID)]
+        return [_short(step) for step in np.logspace(FINEST, 0, GRID)]
     if rule.name == "slack":
-        return [0.0, *(float(step) for step in np.logspace(-4, 2, GRID))]
+        return [0.0, *(_short(step) for step in np.logspace(-4, 2, GRID))]
     if rule.name == "patience":
         return [float(times) for times in range(layers - 1, 0, -1)]
     if rule.name == "layer":
         return [float(layer) for layer in range(layers, 0, -1)]
     raise UsageError(
         f"rule {rule.name} has no threshold to choose",
-        place="--rule",
+        place="rule",
         remedy="use confidence, slack, answer_entropy, entropy, max_prob or patience",
     )
+
+
+def _short(step: float) -> float:
+    return float(f"{step:.3g}")
 
 
 class Sweep:
@@ -83,12 +154,12 @@ class Sweep:
     """
 
     def __init__(self, rule: Rule, grid: Sequence[float | None], outputs: LayerOutputs, *, mixes: bool) -> None:
-        scores, said = outputs.score(rule, mixes=mixes)
+        scores, answers = outputs.score(rule, mixes=mixes)
         at = [rule if threshold is None else rule.at(threshold) for threshold in grid]
         cuts = torch.tensor([one.cut for one in at], dtype=torch.float64)
         exits = exit_layers(scores, cuts)
         self.exits: NDArray[np.int64] = exits.numpy()
-        self.classes: NDArray[np.int64] = said.T.gather(0, exits - 1).numpy()
+        self.classes: NDArray[np.int64] = answers.T.gather(0, exits - 1).numpy()
         self.full: NDArray[np.int64] = full_classes(outputs, mixes=mixes)
 
     def losses(self, loss: str, labels: Sequence[int] | None) -> NDArray[np.bool_]:
@@ -105,7 +176,7 @@ class Sweep:
         if loss == "disagreement":
             return differs
         if labels is None:
-            raise UsageError("loss=harm needs labels", place="--calibrate", remedy="use loss=disagreement")
+            raise UsageError("loss=harm needs labels", place="calibrate", remedy="use loss=disagreement")
         harmed: NDArray[np.bool_] = differs & (self.full == np.asarray(labels))
         return harmed
 
@@ -122,128 +193,135 @@ def full_classes(outputs: LayerOutputs, *, mixes: bool) -> NDArray[np.int64]:
     return found
 
 
-def last_certified(
-    losses: NDArray[np.int64] | NDArray[np.float64], examples: int, *, epsilon: float, delta: float
-) -> NDArray[np.int64]:
-    """Fixed-sequence testing.
-
-    Args:
-        losses: Losses observed at each threshold, from cautious to bold, for one or many samples [..., T].
-        examples: Size of the sample.
-        epsilon: The risk that is promised.
-        delta: The probability with which the promise may fail.
-
-    Returns:
-        Index of the last threshold that passed, -1 where the first already fails [...].
-    """
-    from scipy.stats import binom
-
-    # the p-value of "risk > epsilon" after k losses is P(Binomial(examples, epsilon) <= k)
-    failed = binom.cdf(losses, examples, epsilon) > delta
-    first = np.where(failed.any(-1), failed.argmax(-1), failed.shape[-1])
-    return np.asarray(first - 1, dtype=np.int64)
-
-
 def calibrate_risk(
-    outputs: LayerOutputs,
-    rules: Sequence[Rule],
-    *,
-    labels: Sequence[int] | None,
-    loss: str,
-    epsilon: float,
-    delta: float,
-    mixes: bool,
-    facts: dict[str, Any],
+    measured: Measured, rules: Sequence[Rule], request: RiskRequest, *, delta: float, facts: dict[str, Any]
 ) -> Calibration:
     """The boldest threshold whose risk is certified.
 
     Args:
-        outputs: The outputs of all layers on the calibration split.
-        rules: The rules to choose from; each is tested at delta / k.
-        labels: Classes, for `harm`.
-        loss: `disagreement` or `harm`.
-        epsilon: The risk that is promised.
-        delta: The probability with which the promise may fail.
-        mixes: Whether the model's answers accumulate (DACT).
+        measured: The sample and the model's outputs on it.
+        rules: The rules to choose from; each is tested at `delta` divided by their number.
+        request: What is to be certified.
+        delta: What this attempt may spend of the request's delta.
         facts: What the certificate is bound to (`Calibration`'s fields of that kind).
 
     Returns:
-        The certificate; when no threshold passes, of the sound rule that stands in.
+        The certificate. When no threshold passes, `certified` is False and the rule is the sound one.
+
+    Raises:
+        UsageError: `harm` without labels, or a rule that has no threshold.
     """
-    examples, layers, classes = outputs.y.shape
-    best: tuple[float, Rule, float, int] | None = None  # mean layers, rule, threshold, losses
+    examples, layers, classes = measured.outputs.y.shape
+    smallest = smallest_sample(epsilon=request.risk, delta=delta / len(rules))
+    best: tuple[float, Rule, int, Sweep] | None = None  # mean layers, rule, index of its threshold, what it does
+    small: list[str] = []
     for rule in rules:
-        grid = thresholds(rule, layers=layers, classes=classes)
-        sweep = Sweep(rule, grid, outputs, mixes=mixes)
-        counts = sweep.losses(loss, labels).sum(1)
-        index = int(last_certified(counts, examples, epsilon=epsilon, delta=delta / len(rules)))
-        if index < 0:
+        sweep = Sweep(rule, thresholds(rule, layers=layers, classes=classes), measured.outputs, mixes=measured.mixes)
+        tests, small = _tests(measured, sweep, request, smallest)
+        if not tests:
             continue
-        found = (float(sweep.layers_mean[index]), rule, grid[index], int(counts[index]))
-        if best is None or found[0] < best[0]:
-            best = found
+        index = int(last_certified(tests, epsilon=request.risk, delta=delta / len(rules)))
+        if index >= 0 and (best is None or sweep.layers_mean[index] < best[0]):
+            best = (float(sweep.layers_mean[index]), rule, index, sweep)
     common = {
         "kind": "risk",
-        "loss": loss,
-        "epsilon": epsilon,
-        "delta": delta,
+        "loss": request.loss,
+        "epsilon": request.risk,
+        "delta": request.delta,
+        "delta_spent": delta,
+        "by_class": request.by_class,
+        "small_classes": small,
         "rules_tried": [rule.name for rule in rules],
         "examples": examples,
+        "distinct": int(measured.inputs.max()) + 1,
         **facts,
     }
     if best is None:
-        sound = "exact" if mixes else "full"
-        return Calibration(rule=sound, threshold=None, observed=None, layers_mean=None, certified=False, **common)
-    mean, rule, threshold, observed = best
+        sound = "exact" if measured.mixes else "full"
+        return Calibration(rule=sound, threshold=None, layers_mean=None, certified=False, **common)
+    mean, rule, index, sweep = best
+    threshold = thresholds(rule, layers=layers, classes=classes)[index]
     return Calibration(
         rule=f"{rule.name}:{threshold!r}",
         threshold=threshold,
-        observed=observed,
+        observed=int(sweep.losses(request.loss, measured.labels)[index].sum()),
         layers_mean=mean,
         certified=True,
+        classes=class_counts(measured, sweep, index),
         **common,
     )
 
 
-def calibrate_budget(
-    outputs: LayerOutputs, rule: Rule, *, budget: float, mixes: bool, facts: dict[str, Any]
-) -> Calibration:
-    """The threshold whose mean layers on the calibration split are closest to a budget; no promise.
+def _tests(measured: Measured, sweep: Sweep, request: RiskRequest, smallest: int) -> tuple[list[Evidence], list[str]]:
+    """The tests that a threshold has to pass, and the names of classes that are too small for one."""
+    losses = sweep.losses(request.loss, measured.labels)
+    if not request.by_class:
+        return evidence(losses, measured.inputs), []
+    # the risk is conditional on what is fixed beforehand: the class at full depth, or the label
+    classes = sweep.full if request.loss == "disagreement" else np.asarray(measured.labels, dtype=np.int64)
+    found = evidence_by_class(losses, measured.inputs, classes, smallest)
+    small = [name for number, name in enumerate(measured.names) if number not in found]
+    return [test for tests in found.values() for test in tests], small
+
+
+def class_counts(measured: Measured, sweep: Sweep, index: int) -> dict[str, ClassCount]:
+    """What a threshold does to each class of the sample.
 
     Args:
-        outputs: The outputs of all layers on the calibration split.
-        rule: The rule.
-        budget: Mean layers wanted.
-        mixes: Whether the model's answers accumulate (DACT).
-        facts: What the calibration is bound to.
+        measured: The sample.
+        sweep: What the rule does on it.
+        index: Of the threshold.
 
-    Raises:
-        UsageError: The budget is not between 1 and N.
+    Returns:
+        By class name: of the label where there are labels, else of full depth.
     """
-    examples, layers, classes = outputs.y.shape
-    if not 1 <= budget <= layers:
-        raise UsageError(
-            f"a budget of {budget:g} layers does not fit a model of {layers}",
-            place="--calibrate",
-            remedy=f"give a number from 1 to {layers}",
+    answers, full = sweep.classes[index], sweep.full
+    of = full if measured.labels is None else np.asarray(measured.labels, dtype=np.int64)
+    found = {}
+    for number, name in enumerate(measured.names):
+        own = of == number
+        if not own.any():
+            continue
+        labelled = measured.labels is not None
+        found[name] = ClassCount(
+            examples=int(own.sum()),
+            disagreements=int((own & (answers != full)).sum()),
+            recall_full=float((full[own] == number).mean()) if labelled else None,
+            recall=float((answers[own] == number).mean()) if labelled else None,
+            harmed=int((own & (full == number) & (answers != number)).sum()) if labelled else None,
         )
+    return found
+
+
+def calibrate_budget(measured: Measured, rule: Rule, request: BudgetRequest, *, facts: dict[str, Any]) -> Calibration:
+    """The threshold whose mean layers on the calibration sample are closest to a budget; no promise.
+
+    Args:
+        measured: The sample and the model's outputs on it.
+        rule: The rule.
+        request: The budget.
+        facts: What the calibration is bound to.
+    """
+    examples, layers, classes = measured.outputs.y.shape
     grid = thresholds(rule, layers=layers, classes=classes)
-    sweep = Sweep(rule, grid, outputs, mixes=mixes)
-    index = int(np.abs(sweep.layers_mean - budget).argmin())
+    sweep = Sweep(rule, grid, measured.outputs, mixes=measured.mixes)
+    index = int(np.abs(sweep.layers_mean - request.budget).argmin())
     return Calibration(
         kind="budget",
         rule=f"{rule.name}:{grid[index]!r}",
         threshold=grid[index],
-        budget=budget,
+        budget=request.budget,
         rules_tried=[rule.name],
         examples=examples,
+        distinct=int(measured.inputs.max()) + 1,
         layers_mean=float(sweep.layers_mean[index]),
         certified=False,
+        classes=class_counts(measured, sweep, index),
         **facts,
     )
 
 
-def free_rule(model: DactForSequenceClassification, name: str, *, place: str = "--rule") -> Rule:
+def free_rule(model: DactForSequenceClassification, name: str, *, place: str = "rule") -> Rule:
     """A rule whose threshold is still to be chosen.
 
     Args:
@@ -260,47 +338,3 @@ def free_rule(model: DactForSequenceClassification, name: str, *, place: str = "
         )
     takes_one = name in RULES and RULES[name].threshold_name is not None
     return model.rule(f"{name}:1" if takes_one else name, place=place)
-
-
-def bound_facts(run: Run, encoded: Encoded, split: str) -> dict[str, Any]:
-    """What a calibration on these examples is bound to: weights, type, length, and the split."""
-    return {
-        "weights_sha256": weights_digest(run.folder),
-        "dtype": str(run.model.dtype).removeprefix("torch."),
-        "max_length": run.tokenizer.model_max_length,
-        "split": split,
-        "data_fingerprint": examples_digest(encoded),
-    }
-
-
-def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
-    """The calibration that is kept with a run.
-
-    Args:
-        run: The run.
-
-    Returns:
-        The calibration, None where there is none or it is void; and why it is void, for a warning.
-    """
-    path = run.folder / CALIBRATION
-    if not path.is_file():
-        return None, None
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        check_format(document.pop("format", None), str(path))
-        document.pop("promise", None)
-        found = Calibration(**document)
-        run.model.rule(found.rule, place=str(path))
-    except ArtefactError as error:
-        return None, error.sentence
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, UsageError):
-        return None, f"{path}: the calibration cannot be read and is void; calibrate again"
-    now = {
-        "weights_sha256": weights_digest(run.folder),
-        "dtype": str(run.model.dtype).removeprefix("torch."),
-        "max_length": run.tokenizer.model_max_length,
-    }
-    changed = [name for name, value in now.items() if getattr(found, name) != value]
-    if changed:
-        return None, f"{path}: the calibration is void, because {', '.join(changed)} changed; calibrate again"
-    return found, None

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import load_splits, read_file
-from dactcli.errors import DactError, UsageError
-from dactcli.evaluation.calibration import load_calibration
+from dactcli.errors import UsageError
+from dactcli.evaluation.calibration_record import load_calibration
 from dactcli.evaluation.evaluate import standard_rules
-from dactcli.evaluation.outputs import examples_digest
 
 if TYPE_CHECKING:
     from dactcli.model.checkpoint import Run
@@ -76,6 +75,16 @@ def standing_rules(run: Run) -> list[str]:
     return (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
 
 
+def rules_to_judge(run: Run, calibration: Calibration | None) -> list[str]:
+    """The rules that a run is judged by when none is asked for: the standing ones and the calibrated one.
+
+    Args:
+        run: The run.
+        calibration: Its valid calibration.
+    """
+    return list(dict.fromkeys([*standing_rules(run), *([calibration.rule] if calibration else [])]))
+
+
 def batch_size(run: Run) -> int:
     """The batch size that a run is evaluated with."""
     return run.recipe.evaluation.batch_size if run.recipe is not None else 64
@@ -87,43 +96,46 @@ def metric_name(run: Run) -> str:
     return (run.recipe.task.metric if run.recipe is not None else None) or fallback
 
 
-def valid_calibration(run: Run, notice: Notice, *, check_examples: bool = False) -> Calibration | None:
+def valid_calibration(run: Run, notice: Notice) -> Calibration | None:
     """The calibration kept with a run, with a warning where it is void.
 
     Args:
         run: The run.
         notice: Told why it is void.
-        check_examples: Whether its examples are read again, to see that they are the same; a published model left
-            them behind.
     """
     found, fault = load_calibration(run)
-    checkable = found is not None and check_examples and not found.published
-    if found is not None and checkable and not _same_examples(run, found, notice):
-        fault = f"the calibration of {run.folder} is void, because {found.split} changed; calibrate again"
-        found = None
     if fault:
         notice(fault)
     return found
 
 
-def _same_examples(run: Run, calibration: Calibration, notice: Notice) -> bool:
-    """Whether the examples of a calibration are still there and the same."""
-    own = calibration.split in ("calibration", "test")
-    try:
-        encoded, _ = run_examples(run, calibration.split, None if own else Path(calibration.split), notice)
-    except DactError:
-        return False
-    return examples_digest(encoded) == calibration.data_fingerprint
-
-
 def default_rule(run: Run, notice: Notice) -> str | None:
     """The rule to halt by when none is asked for: the calibrated one, else the model's own.
 
-    Where a calibration is void, the sound rule: a published model's own rule is the calibrated one, and void with it.
+    If the calibration is no longer valid, the sound rule: the model's own rule is the calibrated one, and void with it.
     """
     found, fault = load_calibration(run)
     if fault:
         notice(fault)
-        return run.model.sound_rule
+        sound: str = run.model.sound_rule
+        return sound
     rule: str | None = found.rule if found else run.model.config.rule
     return rule
+
+
+def promise_of(run: Run, rule: str, notice: Notice) -> str | None:
+    """What may be relied on under a rule; None where nothing is promised.
+
+    Args:
+        run: The run.
+        rule: The rule, as `--rule` takes it.
+        notice: Told why a calibration is void.
+    """
+    kept = valid_calibration(run, notice)
+    if kept is not None and kept.certified and kept.rule == rule:
+        return kept.promise
+    made = run.model.rule(rule)
+    if made.name == "tolerance":
+        return f"the value is within {made.threshold:g} of full depth"
+    sound = made.sound or (made.name == "slack" and made.threshold == 0)
+    return "the class is that of full depth" if sound else None

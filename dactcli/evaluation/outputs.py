@@ -1,7 +1,7 @@
 """What every layer says of a split: computed once, kept with the run, and any rule is judged from it.
 
-A kept file is named by its split and by a key: a digest of the weights, the tokenised examples, the type that the
-encoder ran in, and the kind of device. When any of these changes the key does, and the encoder runs again.
+A kept file is named by its split and by a key: a digest of the model's identity (weights, configuration, tokenizer,
+type), the tokenised examples, and the kind of device. When any of these changes, the encoder runs again.
 
 E examples, N layers, C classes.
 """
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from dactcli import group
 from dactcli.data.batches import Encoded, shared_by_length
-from dactcli.model.checkpoint import weights_digest
 from dactcli.model.decide import Decision, decide, score_layers
+from dactcli.model.identity import identify
 from dactcli.model.rules import Rule
 
 if TYPE_CHECKING:
@@ -129,22 +129,32 @@ def cached_outputs(
         batch_size: Examples per batch, where they must be computed.
         progress: Called with the examples done and the examples in all.
     """
+    kept = _kept(run, encoded, name)
+    if not group.most(kept is None) and kept is not None:  # they are computed by all processes or by none
+        return kept
+    outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
+    group.by_main(lambda: _keep(outputs, _path(run, encoded, name), name))
+    return outputs
+
+
+def _kept(run: Run, encoded: Encoded, name: str) -> LayerOutputs | None:
+    """The outputs that are kept in a run's folder; None where there are none of this model and these examples."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
+    path = _path(run, encoded, name)
     shape = (len(encoded.lengths), run.model.units.layers, run.model.classes)
     wanted = {"y": shape, "h": shape[:2]} | ({"certainty": shape[:2]} if run.model.config.certainty else {})
     try:
         kept = load_file(path) if path.is_file() else {}
     except (SafetensorError, OSError):
-        kept = {}
+        return None
     fits = {name: tuple(value.shape) for name, value in kept.items()} == wanted
-    if not group.most(not fits):  # they are computed by all processes or by none
-        return LayerOutputs(**kept)
-    outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
-    group.by_main(lambda: _keep(outputs, path, name))
-    return outputs
+    return LayerOutputs(**kept) if fits else None
+
+
+def _path(run: Run, encoded: Encoded, name: str) -> Path:
+    return run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
 
 
 def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
@@ -167,7 +177,7 @@ def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
 
 def outputs_key(run: Run, encoded: Encoded) -> str:
     """What kept outputs depend on, as 64 hex digits."""
-    parts = (weights_digest(run.folder), examples_digest(encoded), str(run.model.dtype), run.model.device.type)
+    parts = (identify(run).digest, examples_digest(encoded), run.model.device.type)
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.errors import ArtefactError, ResourceError, UsageError
+from dactcli.model.identity import ORIGINS, TOKENIZER_FILES
 from dactcli.publishing.facts import is_hub_name
 from dactcli.recipe.load import dump_recipe
 from dactcli.storage import files_below, put, to_json, write_json, write_whole
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from dactcli.recipe.schema import Recipe
 
 CARD, RECIPE = "README.md", "recipe.yaml"
-# where transformers notes what something was loaded from
-ORIGINS = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "special_tokens_map_file")
 OF_A_RUN = ("summary.json", "metrics.jsonl", "checkpoints")
 
 
@@ -124,6 +123,9 @@ def write_model(
         # copied, not saved again: a certificate is bound to the file's digest
         shutil.copyfile(weights, folder / weights.name)
         run.tokenizer.save_pretrained(folder)
+        for name in TOKENIZER_FILES:  # likewise to the contents of these
+            if (run.folder / name).is_file():
+                shutil.copyfile(run.folder / name, folder / name)
         tokenizer = folder / "tokenizer_config.json"
         if tokenizer.is_file():
             _rewrite(tokenizer, tokenizer)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.panel import Panel
+from rich.table import Table
 from rich.text import Text
 
-from dactcli.results import Calibration
+from dactcli.results import Calibration, ClassCount
+
+MOST_CLASSES = 12  # that the table shows; of more, those that lose most
 
 
 def render_calibration(found: Calibration, layers: int) -> Panel:
@@ -16,11 +19,55 @@ def render_calibration(found: Calibration, layers: int) -> Panel:
         found: What `dact eval --calibrate` chose.
         layers: N.
     """
-    lines = [Text(found.rule, style="bold green" if found.certified or found.kind == "budget" else "bold yellow")]
-    lines.append(Text(found.promise, style="italic"))
+    lines: list[RenderableType] = [
+        Text(found.rule, style="bold green" if found.certified or found.kind == "budget" else "bold yellow"),
+        Text(found.promise, style="italic"),
+    ]
     if found.layers_mean is not None:
         lines.append(Text(f"{found.layers_mean:.2f} of {layers} layers on the mean of the calibration sample"))
     if found.observed is not None:
-        lines.append(Text(f"{found.observed} losses ({found.loss}) among {found.examples:,} examples of {found.split}"))
-    lines.append(Text("now the default rule of this run, until its weights, type or length change", style="dim"))
+        lines.append(Text(f"{found.observed:,} cases of {found.loss} among {_counted(found)} of {found.split}"))
+    if found.attempt is not None:
+        lines.append(Text(_attempt(found)))
+    lines.append(Text(f"sample {found.data_fingerprint[:12]}", style="dim"))
+    if found.classes:
+        lines += _by_class(found.classes)
+    lines.append(
+        Text("now the default rule of this run, until anything that can change an answer changes", style="dim")
+    )
     return Panel(Group(*lines), title="calibration", title_align="left")
+
+
+def _counted(found: Calibration) -> str:
+    left = sum(found.left_out.values())
+    out = f", {left:,} left out because training used them" if left else ""
+    return f"{found.examples:,} examples ({found.distinct:,} distinct inputs{out})"
+
+
+def _attempt(found: Calibration) -> str:
+    """Which attempt this was on the sample, and what it was tested at."""
+    spent = f"tested at delta {found.delta_spent:g} of {found.delta:g}"
+    rules = f", shared by {len(found.rules_tried)} rules" if len(found.rules_tried) > 1 else ""
+    return f"attempt {found.attempt} on this sample: {spent}{rules}"
+
+
+def _by_class(classes: dict[str, ClassCount]) -> list[RenderableType]:
+    """What the threshold does to each class, the classes that lose most first when there are many."""
+    labelled = any(count.recall is not None for count in classes.values())
+    shown = list(classes.items())
+    if len(shown) > MOST_CLASSES:
+        shown = sorted(shown, key=lambda pair: -pair[1].disagreements / pair[1].examples)[:MOST_CLASSES]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class" if labelled else "class at full depth", overflow="fold")
+    for heading in ("examples", "differ", *(("recall", "full depth", "harmed") if labelled else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, count in shown:
+        cells = [f"{count.examples:,}", f"{count.disagreements:,}"]
+        if labelled:
+            cells += [f"{count.recall:.3f}", f"{count.recall_full:.3f}", f"{count.harmed:,}"]
+        table.add_row(Text(name), *cells)
+    legend = "differ: answered differently from full depth"
+    if labelled:
+        legend += "; harmed: full depth is right and the threshold wrong; recall at the threshold and at full depth"
+    more = f" ({len(classes) - len(shown):,} more classes)" if len(classes) > len(shown) else ""
+    return [table, Text(legend + more, style="dim")]

@@ -18,8 +18,9 @@ from dactcli import group
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
-from dactcli.model.checkpoint import load_run, save_model, unsaved, weights_digest, without_bars
+from dactcli.model.checkpoint import Run, load_run, save_model, unsaved, weights_digest, without_bars
 from dactcli.model.dact import DactForSequenceClassification
+from dactcli.model.identity import identify
 from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
@@ -340,6 +341,7 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
         "git_revision": _git_revision(),
         "data_fingerprint": splits.fingerprint,
         "weights_sha256": weights_digest(job.run),
+        "model_sha256": identify(Run(job.run, job.model, job.tokenizer, job.recipe)).digest,
         "stages": [asdict(stage.loss) | {"stage": stage.label} for stage in stages],
     }
 

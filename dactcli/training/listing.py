@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from dactcli.errors import DactError
 from dactcli.recipe.load import load_recipe
 from dactcli.results import RunFacts
-from dactcli.training.runs import SUMMARY
+from dactcli.storage import SUMMARY, read_document
 
 
 def list_runs(folder: Path) -> list[RunFacts]:
@@ -24,14 +23,24 @@ def list_runs(folder: Path) -> list[RunFacts]:
     return [_facts(run, latest=run.resolve() == latest) for run in found]
 
 
+def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The rule that a run halts by, and what it makes of validation, as far as that is known."""
+    rule = read_document(run / "config.json").get("rule")
+    if rule in rules:
+        return rule, rules[rule]
+    if isinstance(rule, str) and rules:  # calibrated without validation outputs at hand
+        return rule, {"layers_mean": read_document(run / "calibration.json").get("layers_mean")}
+    last = list(rules)[-1] if rules else None
+    return last, rules[last] if last is not None else {}
+
+
 def _facts(run: Path, *, latest: bool) -> RunFacts:
     """One run; what cannot be read is left out, because a list is no place to fail."""
     files = [path for path in run.rglob("*") if path.is_file() and not path.is_symlink()]
-    summary = _summary(run)
+    summary = read_document(run / SUMMARY)
     validation = summary.get("evaluation", {}).get("validation", {})
     rules = validation.get("rules", {})
-    rule = list(rules)[-1] if rules else None
-    judged = rules.get(rule, {})
+    rule, judged = _in_force(run, rules)
     try:
         task = load_recipe(run / "recipe.yaml").task.name
     except DactError:
@@ -49,11 +58,3 @@ def _facts(run: Path, *, latest: bool) -> RunFacts:
         modified=max((path.stat().st_mtime for path in files), default=run.stat().st_mtime),
         megabytes=sum(path.stat().st_size for path in files) / 1e6,
     )
-
-
-def _summary(run: Path) -> dict[str, Any]:
-    try:
-        document = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}

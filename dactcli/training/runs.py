@@ -13,9 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dactcli.errors import ArtefactError, ResourceError
-from dactcli.storage import write_json
+from dactcli.storage import SUMMARY, write_json
 
-SUMMARY = "summary.json"
 LOCK = ".lock"
 
 

@@ -144,21 +144,17 @@ def test_calibration_becomes_the_default_until_the_weights_change(
     assert judged["exact"]["certificate"] is None
     (entry,) = json.loads(dact("inspect", "--run", run, "the keys are old .", "--json").stdout)
     assert entry["rule"] == found["rule"]
-    assert "of 3 layers on the mean" in dact("eval", run, "--calibrate", "budget=2").stdout
-
-    recipe = (run / "recipe.yaml").read_text()
-    (run / "recipe.yaml").write_text(recipe.replace("examples: 320", "examples: 310"))
-    assert "is void" not in dact("eval", run).stderr  # other training examples, the same calibration split
-    fresh = tmp_path / "fresh.jsonl"
-    fresh.write_text("".join(json.dumps({"sentence": f"the key is {n} ."}) + "\n" for n in range(400)))
-    dact("eval", run, "--calibrate", "risk=0.05", "--data", fresh)
-    fresh.write_text('{"sentence": "the key is old ."}\n')
-    assert "is void, because" in dact("eval", run).stderr
+    refused = dact("eval", run, "--calibrate", "budget=2")
+    assert refused.exit_code == 2
+    assert "a budget promises nothing; the certificate of confidence:" in refused.stderr
+    assert "add --replace to give it up" in refused.stderr
+    assert json.loads(dact("eval", run, "--json").stdout)["rules"][found["rule"]]["certificate"]["certified"]
+    assert "of 3 layers on the mean" in dact("eval", run, "--calibrate", "budget=2", "--replace").stdout
 
     config = json.loads((run / "tokenizer_config.json").read_text())
     (run / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 40}))
     result = dact("inspect", "--run", run, "the keys are old .", "--json")
-    assert "the calibration is void, because max_length changed; calibrate again" in result.stderr
+    assert "void, because the tokenizer files, max_length changed; calibrate again" in result.stderr
     assert json.loads(result.stdout)[0]["rule"] == "exact"
 
 
@@ -174,7 +170,10 @@ def test_calibration_becomes_the_default_until_the_weights_change(
         (["--calibrate", "risk=0.1", "--rule", "exact"], "rule exact has no threshold to choose"),
         (["--calibrate", "risk=0.1", "--rule", "entropy:0.1"], "entropy:0.1 has a threshold already; write entropy"),
         (["--compare", "--rule", "exact"], "--compare: does not go with --rule"),
-        (["--calibrate", "risk=0.1", "--data", "TRAIN"], "examples served training or validation"),
+        (["--calibrate", "risk=0.1", "--data", "TRAIN"], "no example is left to calibrate on: of 50, 50 also in train"),
+        (["--calibrate", "risk=0.1", "--split", "test"], "--split: the test split is for judging"),
+        (["--calibrate", "risk=0.1,by=label"], "'by=label' is not understood"),
+        (["--replace"], "--replace: goes with --calibrate"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(

@@ -67,7 +67,7 @@ def test_it_is_inspected_and_predicts(run: Path, tmp_path: Path) -> None:
     [
         (["eval", "--rule", "exact"], "rule exact is for classes; use full, tolerance or layer"),
         (["eval", "--rule", "tolerance:-1"], "give a number from 0 on"),
-        (["eval", "--calibrate", "budget=2"], "is for classes, and this is a regression; use --rule tolerance:T"),
+        (["eval", "--calibrate", "budget=2"], "is for classes, and this is a regression; use rule tolerance:T"),
         (["eval", "--compare"], "compares classifiers only; use dact eval --rule for regression"),
         (["inspect", "a lamp", "--run"], "this model judges pairs of texts; give --pair TEXT as well"),
     ],

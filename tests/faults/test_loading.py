@@ -7,6 +7,7 @@ import pickle
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from faults.test_checkpoints import Canary, flip, truncate, zero
 from support import TINY, train
 
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.evaluation.calibration import load_calibration
+from dactcli.evaluation.calibration_record import load_calibration
 from dactcli.model.checkpoint import load_run
+from dactcli.model.identity import identify
 from dactcli.profiling.environment import read_baseline
 
 
@@ -58,20 +60,17 @@ def test_weights_that_are_no_safetensors(model: Path, damage: Callable[[Path], A
 def test_a_flipped_bit_is_seen_where_a_calibration_was_made(model: Path, tiny_run: Path) -> None:
     """Weights alone cannot tell; what was promised about them becomes void."""
     run = load_run(model)
-    facts = {
-        "weights_sha256": "0" * 64,
-        "dtype": "float32",
-        "max_length": run.tokenizer.model_max_length,
-        "split": "calibration",
-        "data_fingerprint": "f",
-    }
-    document = {"kind": "budget", "rule": "confidence:0.9", "layers_mean": 2.0, "examples": 9, "notices": [], **facts}
+    facts = {**asdict(identify(run)), "split": "calibration", "data_fingerprint": "f", "distinct": 9}
+    made = {"certified": False, "threshold": 0.9, "rules_tried": ["confidence"], "budget": 2.0}
+    document = {"kind": "budget", "rule": "confidence:0.9", "layers_mean": 2.0, "examples": 9, **made, **facts}
     (model / "calibration.json").write_text(json.dumps(document))
+    found, why = load_calibration(run)
+    assert (found is not None, why) == (True, None)
     flip(model / "model.safetensors")
     found, why = load_calibration(run)
     assert found is None
     assert why is not None
-    assert "void" in why
+    assert "void, because the weights changed" in why
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": 99}', '{"rule": 3}', "\x00"])

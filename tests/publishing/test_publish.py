@@ -142,9 +142,9 @@ def test_a_card_that_the_owner_wrote_stays(run: Path) -> None:
 
 def test_figures_of_other_weights_are_left_out(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps({**summary, "weights_sha256": "0" * 64}))
+    (run / "summary.json").write_text(json.dumps({**summary, "model_sha256": "0" * 64}))
     done = dact("publish", run, "--to", "out")
-    assert "is of other weights" in done.stderr
+    assert "belongs to another model" in done.stderr
     assert "How good" not in Path("out/README.md").read_text()
 
 
@@ -185,8 +185,9 @@ FULL = RuleResult(0.9412, {"accuracy": 0.9412}, 4.0, 1.0, [0, 0, 0, 1000], 1.0)
 EARLY = RuleResult(0.9387, {"accuracy": 0.9387}, 2.1, 0.525, [300, 400, 200, 100], 0.994)
 CERTIFICATE = Calibration(
     kind="risk", rule="confidence:0.93", threshold=0.93, certified=True, rules_tried=["confidence"], examples=1500,
-    layers_mean=2.08, weights_sha256="0" * 64, dtype="float32", max_length=128, split="calibration",
-    data_fingerprint="0" * 64, loss="disagreement", epsilon=0.01, delta=0.05, observed=8,
+    layers_mean=2.08, weights_sha256="0" * 64, config_sha256="0" * 64, tokenizer_sha256="0" * 64, dtype="float32",
+    max_length=128, split="calibration", data_fingerprint="0" * 64, distinct=1490, screened=["train", "validation"],
+    loss="disagreement", epsilon=0.01, delta=0.05, delta_spent=0.025, attempt=1, observed=8,
 )  # fmt: skip
 COMPARED = ComparedRule(Interval(0.96, 0.95, 0.97), {"0.25": 0.81, "0.5": 0.93, "0.75": 0.94}, 2.2, 0.8, [])
 FACTS = CardFacts(

@@ -28,6 +28,7 @@ from dactcli.report.training import Course, PlainScreen, RichScreen, render_trai
 from dactcli.results import (
     Breakdown,
     Calibration,
+    ClassCount,
     ComparedRule,
     Comparison,
     CurvePoint,
@@ -120,10 +121,13 @@ def comparison() -> RenderableType:
 
 
 def calibration() -> RenderableType:
-    facts = {name: "x" for name in ("weights_sha256", "split", "data_fingerprint")} | {"dtype": "float32"}
-    chosen = ("risk", "confidence:0.93", 0.93, True, ["confidence"], 1000, 2.4)
-    promise = {"loss": "harm", "epsilon": 0.01, "delta": 0.05, "observed": 4}
-    return render_calibration(Calibration(*chosen, **facts, max_length=48, **promise), 6)
+    digests = ("weights_sha256", "config_sha256", "tokenizer_sha256", "data_fingerprint")
+    bound = {**dict.fromkeys(digests, "0123456789abcdef"), "dtype": "float32", "max_length": 48, "split": "fresh.csv"}
+    chosen = ("risk", "confidence:0.93", 0.93, True, ["confidence", "slack"], 1000, 2.4)
+    promise = {"loss": "harm", "epsilon": 0.01, "delta": 0.05, "delta_spent": 0.0125, "attempt": 2, "observed": 4}
+    sample = {"distinct": 990, "screened": ["train", "validation"], "left_out": {"train": 12}}
+    classes = {"negative": ClassCount(400, 4, 0.91, 0.9, 4), "[red]positive": ClassCount(600, 1, 0.97, 0.97, 0)}
+    return render_calibration(Calibration(*chosen, **bound, **promise, **sample, classes=classes), 6)
 
 
 def sweep() -> RenderableType:

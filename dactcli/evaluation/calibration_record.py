@@ -1,0 +1,192 @@
+"""What is kept of calibrations with a run: the one in force, and the record of attempts.
+
+`calibration.json` holds the calibration in force. It is void when anything that can change an answer has changed
+(`dactcli.model.identity`). A promise is replaced by less only when the user says so.
+
+`calibration-attempts.json` holds every attempt to certify, keyed by model and sample, because trying again costs:
+attempt k on a sample has delta / 2^k, so that all attempts together spend at most delta. Repeating the same request
+spends nothing. Both files travel with copies of the folder and with publications.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dactcli.errors import ArtefactError, UsageError
+from dactcli.model.identity import ModelIdentity, identify
+from dactcli.results import Calibration, ClassCount
+from dactcli.storage import check_format, write_json, write_whole
+
+if TYPE_CHECKING:
+    from dactcli.evaluation.calibration import RiskRequest
+    from dactcli.model.checkpoint import Run
+
+CALIBRATION, ATTEMPTS = "calibration.json", "calibration-attempts.json"
+_NAMES = {
+    "weights_sha256": "the weights",
+    "config_sha256": "config.json",
+    "tokenizer_sha256": "the tokenizer files",
+    "dtype": "dtype",
+    "max_length": "max_length",
+}
+
+
+class WeakerCalibrationError(UsageError):
+    """A calibration that promises less than the one in force."""
+
+
+def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
+    """The calibration that is kept with a run.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The calibration, None where there is none or it is void; and why it is void, for a warning.
+    """
+    path = run.folder / CALIBRATION
+    if not path.is_file():
+        return None, None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        check_format(document.pop("format", None), str(path))
+        document.pop("promise", None)
+        missing = [name for name in _NAMES if name not in document]
+        if missing and "weights_sha256" not in missing:
+            return None, f"{path}: the calibration is void, because an earlier version made it; calibrate again"
+        found = _from_json(document)
+        run.model.rule(found.rule, place=str(path))
+    except ArtefactError as error:
+        return None, error.sentence
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, UsageError):
+        return None, f"{path}: the calibration cannot be read and is void; calibrate again"
+    now = asdict(identify(run))
+    changed = [name for key, name in _NAMES.items() if getattr(found, key) != now[key]]
+    if changed:
+        return None, f"{path}: the calibration is void, because {', '.join(changed)} changed; calibrate again"
+    return found, None
+
+
+def _from_json(document: dict[str, Any]) -> Calibration:
+    counts = document.pop("classes", {})
+    return Calibration(**document, classes={name: ClassCount(**count) for name, count in counts.items()})
+
+
+def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
+    """Make a calibration the one in force: its rule becomes the model's own, for every way of loading it.
+
+    Args:
+        run: The run.
+        found: The calibration.
+        replace: Whether it may replace a stronger promise.
+
+    Raises:
+        WeakerCalibrationError: It promises less than the one in force; that one is kept.
+        ResourceError: The folder cannot be written.
+    """
+    before, _ = load_calibration(run)
+    weaker = None if before is None or replace else _weaker(found, before)
+    if before is not None and weaker is not None:
+        raise WeakerCalibrationError(
+            f"{weaker}; the certificate of {before.rule} is kept ({before.terms})",
+            place=str(run.folder),
+            remedy="set replace to give it up",
+        )
+    write_json(run.folder / CALIBRATION, found.to_json())
+    set_rule(run, found.rule)
+
+
+def _weaker(found: Calibration, before: Calibration) -> str | None:
+    """In which way a calibration promises less than another; None where it does not."""
+    if not before.certified:
+        return None
+    if found.kind == "budget":
+        return "a budget promises nothing"
+    if not found.certified:
+        return found.promise
+    orders = {
+        "its risk is larger": (found.epsilon or 0) > (before.epsilon or 0),
+        "its delta is larger": (found.delta or 0) > (before.delta or 0),
+        "it bounds harm, not disagreement": (found.loss, before.loss) == ("harm", "disagreement"),
+        "it is not for every class": before.by_class and not found.by_class,
+        "it leaves out more classes": bool(set(found.small_classes) - set(before.small_classes)) and before.by_class,
+    }
+    return next((text for text, holds in orders.items() if holds), None)
+
+
+def set_rule(run: Run, rule: str) -> None:
+    """Write a rule into config.json, so that the Auto classes and pipelines halt by it, and into the loaded model."""
+    path = run.folder / "config.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document.get("rule") != rule:
+        write_whole(path, json.dumps({**document, "rule": rule}, indent=2, sort_keys=True) + "\n")
+    run.model.config.rule = rule
+
+
+def spend(run: Run, fingerprint: str, request: RiskRequest) -> int:
+    """Record an attempt to certify, before its result is known.
+
+    Args:
+        run: The run.
+        fingerprint: Of the sample.
+        request: What is to be certified.
+
+    Returns:
+        k: the number of this attempt on this sample, from 1; that of the earlier one for the same request.
+
+    Raises:
+        ArtefactError: The record is damaged, so it is not known what was spent.
+        ResourceError: The folder cannot be written.
+    """
+    model, wanted = identify(run), request.to_json()
+    attempts = load_attempts(run.folder)
+    own = [one for one in attempts if (one["model"], one["sample"]) == (model.digest, fingerprint)]
+    for one in own:
+        if one["request"] == wanted:
+            return int(one["attempt"])
+    number = len(own) + 1
+    entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": wanted}
+    write_json(run.folder / ATTEMPTS, {"attempts": [*attempts, entry]})
+    return number
+
+
+def load_attempts(folder: Path) -> list[dict[str, Any]]:
+    """The attempts that a run's record holds.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        ArtefactError: The record is damaged.
+    """
+    path = folder / ATTEMPTS
+    if not path.exists():
+        return []
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        check_format(document.get("format"), str(path))
+        attempts = document["attempts"]
+        if not all(_is_attempt(one) for one in attempts):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ArtefactError(
+            "the record of calibration attempts cannot be read, so it is not known how much of delta was spent",
+            place=str(path),
+            remedy="restore it, or delete it and calibrate on examples that were never used to calibrate",
+        ) from None
+    return list(attempts)
+
+
+def _is_attempt(one: Any) -> bool:
+    kinds = {"model": str, "sample": str, "attempt": int, "request": dict}
+    return isinstance(one, Mapping) and all(isinstance(one.get(name), kind) for name, kind in kinds.items())
+
+
+def bound_to(identity: ModelIdentity) -> dict[str, Any]:
+    """A calibration's fields that bind it to a model."""
+    names = {field.name for field in fields(Calibration)}
+    return {name: value for name, value in asdict(identity).items() if name in names}
