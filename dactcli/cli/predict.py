@@ -234,11 +234,11 @@ class _Work:
 
     def write(self, output: Output, *, resume: bool) -> int:
         """Answer into a file; returns how many predictions it holds."""
-        from dactcli.model.checkpoint import weights_digest
+        from dactcli.model.identity import identify
 
         facts = {
             "rule": str(self.rule),
-            "weights_sha256": weights_digest(self.run.folder),
+            "model": identify(self.run).digest,
             "columns": [self.columns.text, self.columns.pair],
             "on_error": "skip" if self.columns.skip else "stop",
         }

@@ -94,7 +94,7 @@ def test_no_example_runs_more_layers_than_allowed(tiny_run: Path, tmp_path: Path
     assert {json.loads(line)["exit_layer"] for line in done.stdout.splitlines()} == {2}
     assert not done.stderr
     sound = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--max-layers", "2")
-    assert "the class may differ from full depth, which exact alone rules out" in sound.stderr
+    assert "the promise of exact no longer holds: the class is that of full depth" in sound.stderr
 
 
 def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
