@@ -7,6 +7,7 @@ Compressed files (gzip and Zstandard) are known by their first bytes, remote add
 from __future__ import annotations
 
 import glob
+import hashlib
 import io
 import os
 import re
@@ -24,6 +25,7 @@ from dactcli.storage import sha256
 KINDS = ("csv", "tsv", "jsonl", "json", "parquet", "txt")
 LABELLED = KINDS[:-1]  # plain lines have no column for a label
 STDIN = "-"
+WEB = ("http://", "https://")
 PACKINGS = {"gz": "gzip", "zst": "zstd"}  # by extension, as pyarrow names them
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 GLOB = re.compile(r"[*?\[]")
@@ -39,12 +41,14 @@ class Input:
         name: The file, address or `-`, for errors.
         kind: One of KINDS.
         pipe: Whether it can be read only once, from front to back.
+        guessed: Whether nothing but its being a pipe says that it holds plain lines.
         size: Bytes as they lie there, compressed or not; None where nobody knows.
     """
 
     name: str
     kind: str
     pipe: bool = False
+    guessed: bool = False
     size: int | None = None
 
     @property
@@ -63,7 +67,13 @@ class Input:
         if self.remote:
             with _reading(self.name):
                 store, path = _store(self.name)
-                return str(store.ukey(path))
+                if not self.name.startswith(WEB):
+                    return str(store.ukey(path))
+                with store.open(path, "rb") as file:  # a page may change and keep its address
+                    digest = hashlib.sha256()
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+                return digest.hexdigest()
         with _reading(self.name):
             return sha256(Path(self.name))
 
@@ -111,23 +121,23 @@ def find_inputs(names: Sequence[str], kind: str | None = None, kinds: Collection
 
 def is_address(name: str) -> bool:
     """Whether a name is a remote address such as `s3://bucket/rows.csv`, and no path."""
-    return "://" in name and not Path(name).exists()
+    return "://" in name and not os.path.exists(name)
 
 
 def _restored(name: str) -> str:
     """An address whose slashes a path took away: `s3:/bucket` is `s3://bucket`."""
     match = ADDRESS.fullmatch(name)
-    if match is None or Path(name).exists():
+    if match is None or os.path.exists(name):
         return name
     return f"{match[1]}://{'/' if match[1] == 'file' else ''}{match[2]}"
 
 
 def _inputs(name: str, kind: str | None, kinds: Collection[str]) -> Iterator[Input]:
     if name == STDIN:
-        yield Input(name, _pipe_kind(name, kind, kinds), pipe=True)
+        yield _pipe(name, kind, kinds)
     elif is_address(name):
         yield from _remote_inputs(name, kind, kinds)
-    elif GLOB.search(name) and not Path(name).exists():
+    elif GLOB.search(name) and not os.path.exists(name):
         found = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
         if not found:
             raise DataError("no file matches", place=name, remedy=_near_files(Path(name), kinds))
@@ -147,12 +157,12 @@ def _local(name: str, kind: str | None, kinds: Collection[str]) -> Input:
         if stat.S_ISDIR(mode):
             raise _folder_error(path, kinds)
         if not stat.S_ISREG(mode):
-            return Input(name, _pipe_kind(name, kind, kinds), pipe=True)
+            return _pipe(name, kind, kinds)
         return Input(name, _kind(name, path.name, kind, kinds), size=path.stat().st_size)
 
 
 def _remote_inputs(name: str, kind: str | None, kinds: Collection[str]) -> Iterator[Input]:
-    web = name.startswith(("http://", "https://"))
+    web = name.startswith(WEB)
     with _reading(name):
         store, path = _store(name)
         paths = [path]
@@ -215,12 +225,12 @@ def _kind(name: str, path: str, kind: str | None, kinds: Collection[str]) -> str
     raise DataError(fault, place=name, remedy=remedy + option)
 
 
-def _pipe_kind(name: str, kind: str | None, kinds: Collection[str]) -> str:
+def _pipe(name: str, kind: str | None, kinds: Collection[str]) -> Input:
     if kind == "parquet":
         raise DataError("parquet cannot be read from a pipe", place=name, remedy="name the file")
     if kind is None and "txt" not in kinds:
         raise DataError("is a pipe, and nothing says what it holds", place=name, remedy=f"name a {listed(kinds)} file")
-    return kind or "txt"
+    return Input(name, kind or "txt", pipe=True, guessed=kind is None)
 
 
 def _folder_error(folder: Path, kinds: Collection[str]) -> DataError:

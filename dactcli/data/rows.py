@@ -15,7 +15,7 @@ from dactcli.data.inputs import LABELLED, Input, find_inputs
 from dactcli.errors import DataError, did_you_mean
 
 CHUNK = 64  # rows that come together
-PARQUET_ROWS = 1024  # rows of parquet that are decoded together
+PARQUET_ROWS, PARQUET_BYTES = 1024, 1 << 26  # of parquet that are decoded together
 LINE, ROW = ":", ": row "  # what joins the name of a source and the number of a line or row
 
 
@@ -47,8 +47,15 @@ class Chunk:
             return list(self.batch.schema.names)
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
+    @property
+    def size(self) -> int:
+        """Bytes of typed columns; 0 for others, whose texts are counted in tokens."""
+        return 0 if self.batch is None else int(self.batch.nbytes)
+
     def place(self, index: int) -> str:
         """Where row `index` stands: `dev.csv:17`, `dev.parquet: row 16`."""
+        if not len(self):
+            return self.source.name
         return f"{self.source.name}{LINE if self.rows is not None else ROW}{self.numbers[index]}"
 
     def values(self, column: str) -> list[Any]:
@@ -130,15 +137,25 @@ class Rows:
             yield _chunk(source, held, False)
 
     def _parquet(self, source: Input, file: BinaryIO) -> Iterator[Chunk]:
+        import pyarrow
+
         with open_parquet(source.name, file) as parquet:
-            total, number = max(parquet.metadata.num_rows, 1), 0
-            for batch in parquet.iter_batches(PARQUET_ROWS):
+            total, number = parquet.metadata.num_rows, 0
+            if not total:
+                yield Chunk(source, [], batch=pyarrow.RecordBatch.from_pylist([], parquet.schema_arrow))
+            for batch in parquet.iter_batches(_rows_at_once(parquet.metadata)):
                 for start in range(0, batch.num_rows, CHUNK):
                     part = batch.slice(start, CHUNK)
                     numbers = range(number + 1, number + 1 + part.num_rows)
                     number += part.num_rows
                     self._position = (source.size or 0) * number // total
                     yield Chunk(source, numbers, batch=part)
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """Rows of a parquet file to decode together: fewer where rows are large."""
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    return max(1, min(PARQUET_ROWS, PARQUET_BYTES * int(metadata.num_rows) // max(int(size), 1)))
 
 
 def _chunk(source: Input, held: list[Record], pause: bool) -> Chunk:
@@ -190,7 +207,7 @@ def read_tables(names: Sequence[str]) -> list[Table]:
 
 
 def _table(source: Input) -> Table:
-    chunks = list(Rows([source]))
+    chunks = [chunk for chunk in Rows([source]) if len(chunk)]
     if not chunks:
         raise _empty(source)
     names = dict.fromkeys(name for chunk in chunks for name in chunk.columns)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dactcli.data.inputs import Input
+from dactcli.data.inputs import ADDRESS, Input
 from dactcli.errors import ResourceError, StoppedError, UsageError, did_you_mean
 from dactcli.prediction.forms import FORMATS, Notice, free_names, told
 from dactcli.prediction.parts import ArrowPart, JsonPart, Part
@@ -39,6 +39,9 @@ class Output:
     def __init__(self, path: Path, inputs: Sequence[Input], *, skips: bool, notice: Notice) -> None:
         self.path, self.inputs, self.skips, self.notice = path, inputs, skips, notice
         self.place = f"--output {path}"
+        if ADDRESS.fullmatch(str(path)) and not os.path.exists(path.parts[0]):
+            remedy = "name a file here, and copy it there afterwards"
+            raise UsageError("is an address, and outputs are local files", place=self.place, remedy=remedy)
         self.kind = path.suffix.lower().lstrip(".")
         if self.kind not in FORMATS:
             fault = f"extension .{self.kind} is unknown" if self.kind else "has no extension"
@@ -53,22 +56,22 @@ class Output:
         self.made: list[Path] = []
 
     def _refuse(self, mine: Path) -> None:
-        if mine.is_dir():
+        if os.path.isdir(mine):
             raise UsageError("is a folder", place=f"--output {mine}", remedy="name a file")
         for one in self.inputs:
             with suppress(OSError):
-                if not one.remote and mine.exists() and mine.samefile(one.name):
+                if not one.remote and os.path.exists(mine) and mine.samefile(one.name):
                     fault = f"{mine} is an input, and would be written over"
                     raise UsageError(fault, place=self.place, remedy="choose another name")
 
     @property
     def begun(self) -> bool:
         """Whether an earlier call left predictions to go on with."""
-        return self.part.exists() and self.part.stat().st_size > 0
+        return os.path.exists(self.part) and self.part.stat().st_size > 0
 
     def complete(self, *, resume: bool) -> bool:
         """Whether there is nothing left to go on with, because the output is complete."""
-        return resume and self.path.exists() and not self.begun
+        return resume and os.path.exists(self.path) and not self.begun
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Make sure, before any work, that the output can be written, and make its folder.
@@ -85,7 +88,7 @@ class Output:
             name = "standard input" if pipe.name == "-" else "a pipe"
             fault = f"{name} cannot be resumed, because what was read of it is gone"
             raise UsageError(fault, place="--resume", remedy="save it to a file first, or leave --resume out")
-        if self.path.exists() and not overwrite and not (resume and self.begun):
+        if os.path.exists(self.path) and not overwrite and not (resume and self.begun):
             raise UsageError("is there already", place=self.place, remedy="add --overwrite")
         if self.begun and not (resume or overwrite):
             raise UsageError(
@@ -117,7 +120,7 @@ class Output:
         Raises:
             UsageError: What is there was made of something else.
         """
-        facts = {**facts, "inputs": {one.name: one.digest() for one in self.inputs}}
+        facts = {**facts, "inputs": [[one.name, one.digest()] for one in self.inputs]}
         if resume and self.begun:
             self._compare(facts)
             self.count = self.rows.resume()
@@ -134,12 +137,11 @@ class Output:
             changed.remove("on_error")  # what stopped at a faulty row may go on by skipping it
         if not changed and before.get("format") == FORMAT:
             return
-        old, new = before.get("inputs"), facts["inputs"]
-        torn = [name for name in new if isinstance(old, dict) and list(old) == list(new) and old[name] != new[name]]
+        other = _changed(before.get("inputs"), facts["inputs"])
         if not changed:
             fault = "was begun by another version of dact"
-        elif torn and changed == ["inputs"]:
-            fault = f"{', '.join(torn)} changed since it was begun"
+        elif other and changed == ["inputs"]:
+            fault = f"{', '.join(other)} changed since it was begun"
         else:
             fault = f"was begun with another {' and '.join(changed)}"
         remedy = "add --overwrite instead of --resume to begin again"
@@ -202,3 +204,12 @@ class Output:
                 self.note.unlink(missing_ok=True)
             for folder in self.made:
                 folder.rmdir()
+
+
+def _changed(before: Any, now: list[list[Any]]) -> list[str]:
+    """The inputs that have the same names as before and other contents; none where names differ."""
+    try:
+        pairs = list(zip(dict.fromkeys(map(tuple, before)), dict.fromkeys(map(tuple, now)), strict=True))
+        return [new[0] for old, new in pairs if old != new] if all(old[0] == new[0] for old, new in pairs) else []
+    except (TypeError, ValueError, IndexError):
+        return []

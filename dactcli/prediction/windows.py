@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification
 
 WINDOW = 4096  # most rows that are in memory at a time
+LARGEST = 1 << 27  # bytes of typed columns that are
 BATCHES = 8  # fewest full batches of a window, because survivors are pooled within it
 WORK = {"cpu": 5e11, "cuda": 5e13, "mps": 5e12}  # operations in a few seconds, by kind of device
 BYTES = 4  # of UTF-8 in a token, roughly
@@ -111,13 +115,13 @@ def answered(
         ArtefactError: An answer is not finite; names the rows.
     """
     held: list[_Asked] = []
-    rows = read = 0
+    rows = read = size = 0
     for chunk in _without(chunks, skip):
         held.append(_ask(chunk, columns))
-        rows, read = rows + len(chunk), read + held[-1].tokens
-        if rows >= WINDOW or read >= tokens or chunk.pause:
+        rows, read, size = rows + len(chunk), read + held[-1].tokens, size + chunk.size
+        if rows >= WINDOW or read >= tokens or size >= LARGEST or chunk.pause:
             yield _answer(held, answer, columns)
-            held, rows, read = [], 0, 0
+            held, rows, read, size = [], 0, 0, 0
     if held:
         yield _answer(held, answer, columns)
 
@@ -126,7 +130,7 @@ def _without(chunks: Iterable[Chunk], skip: int) -> Iterator[Chunk]:
     for chunk in chunks:
         left = min(skip, len(chunk))
         skip -= left
-        if left < len(chunk):
+        if left < len(chunk) or not len(chunk):
             yield chunk.drop(left) if left else chunk
 
 
@@ -137,6 +141,7 @@ def _ask(chunk: Chunk, columns: Columns) -> _Asked:
         DataError: One is missing, and faulty rows are not skipped.
     """
     text = TEXT if chunk.source.kind == "txt" else columns.text
+    _refuse_other_formats(chunk, columns)
     names = [text, columns.pair] if columns.pair is not None else [text]
     found, faults = [_values(chunk, name, columns) for name in names], dict[int, str]()
     for name, values in zip(names, found, strict=True):
@@ -154,12 +159,31 @@ def _ask(chunk: Chunk, columns: Columns) -> _Asked:
     return _Asked(chunk, [[v for row, v in enumerate(values) if row not in faults] for values in found], faults)
 
 
+def _refuse_other_formats(chunk: Chunk, columns: Columns) -> None:
+    """Refuse a pipe that seems to hold rows, and would be answered as lines.
+
+    Raises:
+        DataError: Its first line is a JSON object, or names the column of the text.
+    """
+    if not chunk.source.guessed or chunk.numbers[0] != 1:
+        return
+    first = chunk.values(TEXT)[0]
+    kind = "csv" if len(names := re.split(r'"?[,;|]"?', first.strip('"'))) > 1 and columns.text in names else None
+    kind = "tsv" if columns.text in first.split("\t") and "\t" in first else kind
+    if first.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            kind = "jsonl" if isinstance(json.loads(first), dict) else kind
+    if kind is not None:
+        remedy = f"add --format {kind}, or --format txt if these are plain lines"
+        raise DataError(f"looks like {kind}", place=chunk.place(0), remedy=remedy)
+
+
 def _values(chunk: Chunk, name: str, columns: Columns) -> list[Any]:
     try:
         return chunk.values(name)
     except KeyError:
-        if columns.skip and chunk.rows is not None and chunk.source.kind in ("jsonl", "json"):
-            return [None] * len(chunk)  # objects may each have their own keys
+        if columns.skip and len(chunk) == 1 and chunk.source.kind in ("jsonl", "json"):
+            return [None]  # objects may each have their own keys; where none has this one, it is misspelt
         remedy = "name it with --text (and --pair-column)"
         raise missing_column(name, chunk.columns, chunk.place(0), remedy) from None
 

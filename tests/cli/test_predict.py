@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas
 import pytest
+import torch
 from support import dact
 
 from dactcli.data.agreement import generate
@@ -208,3 +209,74 @@ def test_a_column_of_plain_lines_is_refused(tiny_run: Path, tmp_path: Path) -> N
     done = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--text", "body")
     assert done.exit_code == 2
     assert "--text body: names a column, and plain lines have none; leave it out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("id,sentence\n1,the key .\n", "csv"),
+        ('"sentence";"id"\na;1\n', "csv"),
+        ("sentence\tid\na\t1\n", "tsv"),
+        ('{"a": 1}\n', "jsonl"),
+    ],
+)
+def test_rows_that_would_be_answered_as_lines_are_told_apart(tiny_run: Path, text: str, kind: str) -> None:
+    done = dact("predict", "-", "--run", tiny_run, text=text)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"-:1: looks like {kind}; add --format {kind}, or --format txt if these are plain lines" in done.stderr
+    assert len(dact("predict", "-", "--run", tiny_run, "--format", "txt", text=text).stdout.splitlines()) == text.count(
+        "\n"
+    )
+    assert dact("predict", "-", "--run", tiny_run, text="the sentence, old .\n{a}\n").exit_code == 0
+
+
+def test_several_inputs_are_one_stream(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id;sentence\n1;the key .\n")
+    (tmp_path / "b.jsonl").write_text('{"sentence": "the keys .", "id": 2}\n')
+    done = dact("predict", tmp_path / "a.csv", f"{tmp_path}/*.jsonl", "--run", tiny_run)
+    assert [(row["id"], row["sentence"]) for row in map(json.loads, done.stdout.splitlines())] == [
+        ("1", "the key ."),
+        (2, "the keys ."),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_no_rows_give_no_answers(tiny_run: Path, tmp_path: Path, kind: str, form: str) -> None:
+    source = tmp_path / f"in.{kind}"
+    frame = pandas.DataFrame({"sentence": pandas.Series([], dtype="str"), "id": pandas.Series([], dtype="int16")})
+    frame.to_csv(source, index=False) if kind == "csv" else frame.to_parquet(source)
+    done = dact("predict", source, "--run", tiny_run, "--output", tmp_path / f"out.{form}")
+    assert done.exit_code == 0, done.stderr
+    assert "0 predictions in" in done.stderr
+    if (kind, form) == ("parquet", "parquet"):
+        read = pandas.read_parquet(tmp_path / "out.parquet")
+        assert (len(read), list(read.columns)[:3], str(read["id"].dtype)) == (0, ["sentence", "id", "label"], "int16")
+
+
+@pytest.mark.parametrize("text", ["x" * 300, "is it old?" * 40, "[" + "x" * 300, "the key is old ."])
+def test_a_text_taken_for_an_input_is_a_sentence(tiny_run: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    done = dact("predict", text, "--run", tiny_run)
+    assert done.exit_code == 2
+    assert text in done.stderr.replace("\n", "")
+    named = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", tmp_path / f"{'y' * 300}.csv")
+    assert (named.exit_code, "cannot be written: File name too long" in named.stderr) == (5, True)
+    away = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", "s3://bucket/out.csv")
+    assert "is an address, and outputs are local files" in away.stderr
+
+
+def test_the_bar_moves_with_every_batch(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dactcli.prediction.predict.tokens_per_batch", lambda device: 64)
+    run, seen = load_run(tiny_run), list[int]()
+    predict_texts(run.model, run.tokenizer, TEXTS, rule=run.model.rule("exact"), progress=seen.append)
+    assert len(seen) > 5
+    assert seen == sorted(seen)
+    assert seen[-1] == len(TEXTS)
+
+
+def test_windows_of_slow_models_are_short(tiny_run: Path) -> None:
+    model = load_run(tiny_run).model
+    assert windows.most_tokens(model, 1024) > 1_000_000
+    model.units.dense_weight = torch.nn.Parameter(torch.empty(12, 768, 1))
+    assert windows.most_tokens(model, 64) < 20_000
