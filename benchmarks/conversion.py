@@ -24,6 +24,7 @@ from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
 from dactcli.data.tasks import complete
 from dactcli.evaluation.comparison import compare
+from dactcli.evaluation.curves import curve, value_at
 from dactcli.evaluation.metrics import classification_metrics
 from dactcli.recipe.load import load_recipe
 from dactcli.training.runs import is_finished, runs_named
@@ -90,13 +91,12 @@ def report(run: Path) -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, rule in compare([one], metric=metric, split="test").rules.items():
-        xs = [1.0, *(point.layers_mean for point in rule.points)]
-        ys = [rule.first_layer_metric, *(point.metric for point in rule.points)]
-        there = float(np.interp(SHARE * one.layers, xs, ys))
-        enough = next((x for x, y in zip(xs, ys, strict=True) if y >= 0.99 * whole), None)
-        lines.append(
-            f"| {name} | {there:.4f} | {there / whole:.1%} | {'never' if enough is None else f'{enough:.2f}'} |"
-        )
+        xs = [point.layers_mean / one.layers for point in rule.points]
+        ys = [point.metric for point in rule.points]
+        there = value_at(curve(np.array(xs), np.array(ys)), SHARE)
+        enough = next((x * one.layers for x, y in zip(xs, ys, strict=True) if y >= 0.99 * whole), None)
+        kept = "- | -" if there is None else f"{there:.4f} | {there / whole:.1%}"
+        lines.append(f"| {name} | {kept} | {'never' if enough is None else f'{enough:.2f}'} |")
     return "\n".join(lines)
 
 

@@ -7,7 +7,8 @@
 `train` fine-tunes every method with every seed into OUT/runs, one after the other, and keeps what the layers of each
 finished run said in OUT/<method>-<seed>.npz; it can be stopped and called again. `--set` goes to every recipe. `table`
 reads the kept outputs alone; what is kept in benchmarks/outputs comes without the labels of the data, which `--set` then
-names. Thresholds come from the validation split, the figures from the test split, once. The
+names. A rule has a figure only at budgets at which it runs, an area only if it can stop at layer 1; "dact less this" is
+the difference of areas from the given layer on, where both run. Thresholds come from the validation split, the figures from the test split, once. The
 reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
 """
 
@@ -35,7 +36,7 @@ from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
 from dactcli.evaluation.outputs import LayerOutputs
 from dactcli.model.rules import Exact, Paper
 from dactcli.recipe.load import load_recipe
-from dactcli.results import ComparedRule, Comparison, Interval
+from dactcli.results import ComparedRule, Comparison
 from dactcli.training.runs import is_finished, runs_named, unfinished
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -228,11 +229,9 @@ def compared(runs: list[Contender], metric: str) -> list[Row]:
     return rows
 
 
-def difference(mine: ComparedRule, theirs: ComparedRule) -> Interval:
-    """Area of one less that of another, paired over the same bootstrap samples."""
-    gaps = np.array(mine.area_samples) - np.array(theirs.area_samples)
-    low, high = np.quantile(gaps, [0.025, 0.975])
-    return Interval(mine.area.median - theirs.area.median, float(low), float(high))
+def cell(metric: float | None) -> str:
+    """A metric, or a dash where the rule never runs so few layers."""
+    return "-" if metric is None else f"{metric:.4f}"
 
 
 def table(out: Path, overrides: list[str]) -> str:
@@ -242,19 +241,24 @@ def table(out: Path, overrides: list[str]) -> str:
     reference, layers = rows[0].comparison.reference_metric, rows[0].comparison.layers
     seeds = len(rows[0].comparison.reference_runs)
     lines = [
-        f"{rows[0].comparison.examples:,} test examples, {seeds} seeds; plain fine-tuning: {reference:.4f}",
+        f"{rows[0].comparison.examples:,} test examples, {seeds} seeds; plain fine-tuning: {reference:.4f}, "
+        f"the majority class: {rows[0].comparison.majority_metric:.4f}",
         "",
         f"| method | rule | at {layers / 4:g} layers | at {layers / 2:g} | at {layers * 3 / 4:g} "
-        "| layers for 99 % of plain | area | dact less this |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| layers for 99 % of plain | area | dact less this | from layer |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        judged, gap = row.judged, difference(rows[0].judged, row.judged)
-        at = " | ".join(f"{judged.metric_at[share]:.4f}" for share in ("0.25", "0.5", "0.75"))
+        judged, gap = row.judged, rows[0].judged.curves.less(row.judged.curves)
+        at = " | ".join(cell(judged.metric_at[share]) for share in ("0.25", "0.5", "0.75"))
         enough = f"{judged.layers_for_99:.2f}" if judged.layers_for_99 is not None else "never"
-        beside = f"{gap.median:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})" if row is not rows[0] else ""
-        area = f"{judged.area.median:.4f} ({judged.area.low:.4f} to {judged.area.high:.4f})"
-        lines.append(f"| {row.name} | {row.rule} | {at} | {enough} | {area} | {beside} |")
+        beside, start = "", ""
+        if row is not rows[0]:
+            beside = f"{gap.median:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+            start = f"{gap.layers_from:.2f}"
+        own = judged.area
+        area = "-" if own is None else f"{own.median:.4f} ({own.low:.4f} to {own.high:.4f})"
+        lines.append(f"| {row.name} | {row.rule} | {at} | {enough} | {area} | {beside} | {start} |")
     return "\n".join([*lines, "", promises(runs, metric)])
 
 

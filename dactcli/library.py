@@ -21,7 +21,7 @@ from dactcli.evaluation import examples
 from dactcli.evaluation.calibrate import calibrate as calibrate_run
 from dactcli.evaluation.calibrate import rules_of
 from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
-from dactcli.evaluation.evaluate import judge, validator
+from dactcli.evaluation.evaluate import judge, label_names, validator
 from dactcli.evaluation.outputs import cached_outputs
 from dactcli.evaluation.sample import calibration_sample
 from dactcli.inspection.trace import trace
@@ -124,6 +124,7 @@ def evaluate(
         metric=examples.metric_name(opened),
         mixes=opened.model.mixes,
         answer_range=opened.model.answer_range,
+        names=label_names(opened.model),
         run=str(opened.folder),
         split=str(data or split),
         difficulty=difficulty,

@@ -6,8 +6,49 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+CLASSES_SHOWN, WORST_SHOWN = 12, 5  # classes in a table: up to so many are all shown, of more the worst
+REFERENCES = {"majority": "majority class", "mean": "mean label", "last_layer": "last layer"}
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class under one halting rule; what needs labels is None without them.
+
+    Attributes:
+        examples: Examples of the class.
+        recall: Share of them that the rule answers with the class.
+        full_recall: The same at full depth.
+        harm: Share of them that full depth has right and the rule has wrong.
+        disagreement: Share of them that the rule answers otherwise than full depth.
+        layers_mean: Mean layers run.
+    """
+
+    examples: int
+    recall: float | None
+    full_recall: float | None
+    harm: float | None
+    disagreement: float
+    layers_mean: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A plain answer that stands beside the rules, so that their metric has a measure.
+
+    Attributes:
+        metric: The task's metric; None where it is undefined or there are no labels.
+        metrics: All metrics by name.
+        agreement_with_full: Share of examples that full depth answers alike.
+        answer: The constant answer (a class name, or the mean label); None for the last layer.
+    """
+
+    metric: float | None
+    metrics: dict[str, float | None]
+    agreement_with_full: float
+    answer: str | float | None = None
 
 
 @dataclass(frozen=True)
@@ -23,6 +64,7 @@ class RuleResult:
         agreement_with_full: Share of examples answered as at full depth (for regression: within 1 % of the range).
         threshold: The rule's value.
         certificate: What is promised of it.
+        by_class: Recall, harm and disagreement, by name of the class; empty for regression.
     """
 
     metric: float | None
@@ -33,11 +75,39 @@ class RuleResult:
     agreement_with_full: float
     threshold: float | None = None
     certificate: dict[str, Any] | None = None
+    by_class: dict[str, ClassResult] = field(default_factory=dict)
+
+    @property
+    def classes_shown(self) -> list[str]:
+        """The classes that a table has room for: all of a few, of many the worst.
+
+        The worst have most harm (without labels: most disagreement); among equals, the lowest recall.
+        """
+        if len(self.by_class) <= CLASSES_SHOWN:
+            return list(self.by_class)
+
+        def goodness(name: str) -> tuple[float, float]:
+            found = self.by_class[name]
+            return -(found.disagreement if found.harm is None else found.harm), found.recall or 0.0
+
+        return sorted(self.by_class, key=goodness)[:WORST_SHOWN]
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """A run evaluated on a split by several rules."""
+    """A run evaluated on a split by several rules.
+
+    Attributes:
+        metric: Name of the task's metric.
+        layers: N.
+        rules: By rule.
+        depth_by_difficulty: Mean layers by difficulty, by rule.
+        references: Plain answers to hold the rules against: `majority` (always the most frequent class; `mean`, always
+            the mean label, for regression) and `last_layer` (y_N alone).
+        full_depth: What full depth answers with: the `mixture` a_N of a DACT model, else the `last_layer`.
+        by_class_of: What `by_class` groups by: the `label`, or the `full_depth` class where there are no labels.
+        notices: What the reader of the figures should know.
+    """
 
     run: str
     split: str
@@ -46,6 +116,23 @@ class EvalResult:
     layers: int
     rules: dict[str, RuleResult]
     depth_by_difficulty: dict[str, dict[str, float]] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
+    full_depth: str = "mixture"
+    by_class_of: str = "label"
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def beside(self) -> dict[str, Reference]:
+        """The references that say something that no rule says: not the last layer where it is what `full` answers."""
+        known = self.full_depth == "last_layer" and "full" in self.rules
+        return {name: found for name, found in self.references.items() if name != "last_layer" or not known}
+
+    @property
+    def telling_rule(self) -> str | None:
+        """The rule that details are shown of: the certified one, else the last that stops early, else the last."""
+        certified = [name for name, judged in self.rules.items() if judged.certificate is not None]
+        early = [name for name, judged in self.rules.items() if judged.depths[-1] < self.examples]
+        return next(reversed(certified or early or list(self.rules)), None)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `dact eval --json`."""
@@ -200,6 +287,7 @@ class RunFacts:
         rule: The rule that the run halts by.
         layers_mean: Mean layers by that rule.
         layers: N.
+        majority: Metric of the majority class on validation; None where it is unknown.
         modified: Seconds since 1970 of its newest file.
         megabytes: Of all its files.
     """
@@ -215,6 +303,7 @@ class RunFacts:
     layers: int | None
     modified: float
     megabytes: float
+    majority: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `dact runs --json`."""
@@ -257,6 +346,7 @@ class SplitFacts:
         tokens_max: Longest, before cutting.
         cut: Examples longer than `data.max_length`.
         labels: Share of each class; empty for regression and where there are no labels.
+        majority: Share of the most frequent class, which a constant answer gets right; None without classes.
     """
 
     examples: int
@@ -265,6 +355,7 @@ class SplitFacts:
     tokens_max: int
     cut: int
     labels: dict[str, float]
+    majority: float | None = None
 
 
 @dataclass(frozen=True)
@@ -483,24 +574,42 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class AreaDifference:
+    """Area of one rule less that of another, over the layers that both can run, with a paired 95 % interval.
+
+    Attributes:
+        median: The difference on the data.
+        low: Lower bound of its interval.
+        high: Upper bound of its interval.
+        layers_from: Mean layers from which on both rules run; the areas are taken from there to N.
+    """
+
+    median: float
+    low: float
+    high: float
+    layers_from: float
+
+
+@dataclass(frozen=True)
 class ComparedRule:
     """A rule over its whole range of thresholds.
 
     Attributes:
-        area: Normalised area under its curve of metric / reference against layers / N.
-        metric_at: Metric at 0.25, 0.5 and 0.75 of the layers.
+        area: Normalised area under its curve of metric / reference against layers / N; None for a rule that cannot
+            stop everything at layer 1, whose curve begins deeper.
+        layers_from: Mean layers of its first point; it never runs fewer.
+        metric_at: Metric with at most 0.25, 0.5 and 0.75 of the layers; None where the rule runs more than that.
         layers_for_99: Mean layers at which 99 % of the reference is kept; None when it never is.
-        first_layer_metric: Metric of the layer-1 answer.
         points: The curve, by ascending layers.
-        area_samples: The area in every bootstrap sample, paired between rules.
+        curves: Its curve in every bootstrap sample (`dactcli.evaluation.curves.Curves`); not in the JSON.
     """
 
-    area: Interval
-    metric_at: dict[str, float]
+    area: Interval | None
+    layers_from: float
+    metric_at: dict[str, float | None]
     layers_for_99: float | None
-    first_layer_metric: float
     points: list[CurvePoint]
-    area_samples: list[float] = field(default_factory=list, repr=False)
+    curves: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -510,7 +619,10 @@ class Comparison:
     Attributes:
         reference_kind: `plain fine-tuning` where such a run is given, else `full depth`.
         reference_runs: The runs whose metric is the reference.
-        rules: By descending area.
+        rules: By descending area; those without one come last.
+        majority_metric: Metric of the constant answer of the most frequent class.
+        last_layer_metric: Metric of the last layer alone, in the reference runs.
+        notices: What the reader of the figures should know.
     """
 
     split: str
@@ -522,22 +634,24 @@ class Comparison:
     reference_runs: list[str]
     reference_metric: float
     rules: dict[str, ComparedRule]
+    majority_metric: float | None = None
+    last_layer_metric: float | None = None
+    notices: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `dact eval --compare --json`, with the difference of each area to the largest."""
-        document = asdict(self)
+        """The document of `dact eval --compare --json`, with the difference of each area to the first rule's."""
+        plain = {name: replace(rule, curves=None) for name, rule in self.rules.items()}
+        document = asdict(replace(self, rules=plain))
         best = next(iter(self.rules))
         for name, rule in document["rules"].items():
             rule["area_difference_to_best"] = asdict(self.difference(name, best))
-            del rule["area_samples"]
+            del rule["curves"]
         return document
 
-    def difference(self, name: str, other: str) -> Interval:
-        """Area of one rule minus that of another, with its paired 95 % interval."""
-        mine, theirs = self.rules[name], self.rules[other]
-        gaps = sorted(a - b for a, b in zip(mine.area_samples, theirs.area_samples, strict=True))
-        low, high = gaps[round(0.025 * (len(gaps) - 1))], gaps[round(0.975 * (len(gaps) - 1))]
-        return Interval(mine.area.median - theirs.area.median, low, high)
+    def difference(self, name: str, other: str) -> AreaDifference:
+        """Area of one rule less that of another over the layers that both can run."""
+        found: AreaDifference = self.rules[name].curves.less(self.rules[other].curves)
+        return found
 
 
 @dataclass(frozen=True)
@@ -661,6 +775,7 @@ class TrainResult:
         seconds: Wall time of training, without the final evaluation.
         evaluation: The final evaluation, by split.
         resumed: Whether it went on from a checkpoint.
+        halting_fitted: Whether halting thresholds were fitted on validation after the last epoch.
     """
 
     run: str
@@ -668,6 +783,7 @@ class TrainResult:
     seconds: float
     evaluation: dict[str, EvalResult]
     resumed: bool = False
+    halting_fitted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The document of `dact finetune --json`."""
@@ -676,5 +792,6 @@ class TrainResult:
             "steps": self.steps,
             "seconds": self.seconds,
             "resumed": self.resumed,
+            "halting_fitted": self.halting_fitted,
             "evaluation": {split: result.to_json() for split, result in self.evaluation.items()},
         }

@@ -93,7 +93,11 @@ def evaluate(
     as_json: options.Json = False,
     output: options.Output = None,
 ) -> None:
-    """Evaluate runs: the metric, the layers, and the agreement with full depth, by halting rule."""
+    """Evaluate runs: the metric, the layers, and the agreement with full depth, by halting rule.
+
+    Beside the rules stand the last layer alone and the majority class. Full depth of a DACT model is the mixture of all
+    layers' answers, and not the last layer's own.
+    """
     from dactcli.errors import UsageError, did_you_mean
     from dactcli.recipe.schema import SPLITS
 
@@ -147,7 +151,7 @@ def judged(
     run: Run, name: str, split: str, data: Path | None, rules: list[str] | None, batch_size: int | None
 ) -> EvalResult:
     """A loaded run on a split or file, by the rules asked for, else by its own and the calibrated one."""
-    from dactcli.evaluation.evaluate import judge
+    from dactcli.evaluation.evaluate import judge, label_names
     from dactcli.evaluation.examples import metric_name, rules_to_judge
 
     calibration = options.valid_calibration(run)
@@ -164,6 +168,7 @@ def judged(
         metric=metric_name(run),
         mixes=run.model.mixes,
         answer_range=run.model.answer_range,
+        names=label_names(run.model),
         run=name,
         split=data.name if data is not None else split,
         difficulty=difficulty,

@@ -157,7 +157,7 @@ def _judged_anew(run: Run) -> tuple[list[EvalResult], Comparison | None]:
     kept = [split for split in TELLING if any((run.folder / "outputs").glob(f"{split}-*.safetensors"))]
     try:
         results = [judged(run, "", split, None, None, None) for split in kept]
-        if "validation" not in kept or run.model.regression:
+        if "validation" not in kept or run.model.regression or run.model.config.objective == "last":
             return results, None
         one, metric = contender_of(run, run.folder.name, split=kept[-1])
         return results, compare([one], metric=metric, split=kept[-1])

@@ -54,8 +54,10 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
             where = options.usable_device(device)
             run = Path(run_one(full, device=where, resume=going_on, loudness=loudness).run)
         summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-        rules = summary["evaluation"]["validation"]["rules"]
-        document["runs"].append({"run": str(run), "values": variant.values, "rules": rules})
+        judged = summary["evaluation"]["validation"]
+        rules, references = judged["rules"], judged.get("references", {})
+        found = {"run": str(run), "values": variant.values, "rules": rules, "references": references}
+        document["runs"].append(found)
         document["rule"] = list(rules)[-1]
         document["front"] = front(document["runs"], document["rule"])
         group.by_main(partial(write_json, folder / SWEEP, document))

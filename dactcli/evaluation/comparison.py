@@ -5,10 +5,9 @@ lie on the upper envelope is decided on the validation split; their values on th
 differ only in their seed are averaged. Intervals are 95 % bootstrap intervals, paired over examples (and seeds): every
 rule and the reference see the same resampled examples.
 
-    x = mean layers / N, from 1/N to 1          y = metric / metric of the reference
-
-The curve is linear between points, constant beyond the last, and equal to the layer-1 answer before the first; the
-area under it is divided by its width. E examples, N layers, C classes, K points, S bootstrap samples.
+A curve begins at the rule's first point (`dactcli.evaluation.curves`): at budgets at which the rule never runs it has
+no metric. Only a rule whose curve begins at layer 1 has an area; differences of areas are taken over the layers that
+both rules run. E examples, N layers, C classes, K points, S bootstrap samples.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ from numpy.typing import NDArray
 
 from dactcli.errors import UsageError
 from dactcli.evaluation.calibration import Sweep, full_classes, thresholds
+from dactcli.evaluation.curves import Curves, curve, layers_for, value_at
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
 from dactcli.evaluation.outputs import LayerOutputs
 from dactcli.model.rules import RULES, Full, Rule
-from dactcli.results import ComparedRule, Comparison, CurvePoint, Interval
+from dactcli.results import ComparedRule, Comparison, CurvePoint
 
 BOOTSTRAPS = 1000
 SHARES = (0.25, 0.5, 0.75)
@@ -88,7 +88,8 @@ def compare(
         Curves, areas and their intervals.
 
     Raises:
-        UsageError: The runs have different examples, the task is a regression, or the reference is no good at all.
+        UsageError: The runs have different examples, the task is a regression, no run stops early, or the reference is
+            no good at all.
     """
     _check(contenders, metric)
     labels = contenders[0].test_labels
@@ -112,6 +113,13 @@ def compare(
         # plain runs of full depth alone are the reference, and no way to run fewer layers
         if serving and (name != STATIC or min(one.layers for one in serving) < layers):
             compared[name] = _compare_rule(name, serving, measure, reference)
+    if not compared:
+        raise UsageError(
+            f"{', '.join(one.run for one in contenders)} cannot stop early, so there is no curve to draw",
+            place="--compare",
+            remedy="add a run with exits, or runs of encoders that were cut to fewer layers",
+        )
+    majority = np.full(len(labels), np.bincount(labels).argmax())
     return Comparison(
         split=split,
         examples=len(labels),
@@ -121,8 +129,17 @@ def compare(
         reference_kind=kind,
         reference_runs=[one.run for one in references],
         reference_metric=float(reference[0]),
-        rules=dict(sorted(compared.items(), key=lambda item: -item[1].area.median)),
+        rules=dict(sorted(compared.items(), key=_rank)),
+        majority_metric=measure.plain(majority),
+        last_layer_metric=float(np.mean([measure.plain(one.test.y[:, -1].argmax(-1).numpy()) for one in references])),
+        notices=[f"these figures are measurements on {split}; they promise nothing about other examples"],
     )
+
+
+def _rank(item: tuple[str, ComparedRule]) -> tuple[bool, float]:
+    """By descending area; rules without one follow, the shallowest first."""
+    rule = item[1]
+    return (False, -rule.area.median) if rule.area is not None else (True, rule.layers_from)
 
 
 def _check(contenders: Sequence[Contender], metric: str) -> None:
@@ -173,6 +190,10 @@ class _Measure:
         found = self.function(tally(np.stack(classes), self.labels, self.weights, classes=self.classes))
         return self._over_seeds(found)
 
+    def plain(self, classes: NDArray[np.int64]) -> float:
+        """The metric of predicted classes [E] on the data itself."""
+        return float(self.function(tally(classes[None], self.labels, self.weights[:1], classes=self.classes))[0, 0])
+
     def share(self, exits: list[NDArray[np.int64]]) -> Array:
         """Mean layers / N [1 + S], from the exit layers [E] of each seed."""
         means = self.weights @ np.stack(exits).T.astype(float) / self.weights.sum(1, keepdims=True)
@@ -190,26 +211,19 @@ def _compare_rule(name: str, runs: list[Contender], measure: _Measure, reference
     chosen = _envelope(name, runs, measure)
     exits = np.stack([measure.share(point.exits) for point in chosen])  # [K, 1 + S]
     values = np.stack([measure.metric(point.classes) for point in chosen])
-    first = _first_layer(runs, measure)
-    shares, first_share = _share_of(reference, values), _share_of(reference, first)
-    areas = np.array(
-        [
-            area(exits[:, sample], shares[:, sample], first_share[sample], layers=measure.layers)
-            for sample in range(len(reference))
-        ]
-    )
+    curves = Curves(exits, _share_of(reference, values), measure.layers)
     xs, ys = exits[:, 0], values[:, 0]
-    line = curve(xs, ys, float(first[0]), layers=measure.layers)
+    line = curve(xs, ys)
     return ComparedRule(
-        area=Interval(float(areas[0]), *(float(q) for q in np.quantile(areas[1:], [0.025, 0.975]))),
-        metric_at={f"{share:g}": float(value_at(line, share)) for share in SHARES},
-        layers_for_99=_layers_for(line, KEPT * float(reference[0]), measure.layers),
-        first_layer_metric=float(first[0]),
+        area=curves.interval if curves.covers else None,
+        layers_from=float(curves.starts[0]) * measure.layers,
+        metric_at={f"{share:g}": value_at(line, share) for share in SHARES},
+        layers_for_99=layers_for(line, KEPT * float(reference[0]), measure.layers),
         points=[
             CurvePoint(point.variant, point.threshold, float(x) * measure.layers, float(y))
             for point, x, y in sorted(zip(chosen, xs, ys, strict=True), key=lambda item: item[1])
         ],
-        area_samples=[round(float(sample), 6) for sample in areas[1:]],
+        curves=curves,
     )
 
 
@@ -217,15 +231,6 @@ def _share_of(reference: Array, values: Array) -> Array:
     """The values [..., 1 + S] as shares of the reference's; 0 in a sample whose reference is none."""
     shares: Array = np.divide(values, reference, out=np.zeros_like(values), where=reference > 0)
     return shares
-
-
-def _first_layer(runs: list[Contender], measure: _Measure) -> Array:
-    """The metric of the layer-1 answer [1 + S]; of static encoders, that of the shallowest."""
-    shallowest = min(runs, key=lambda one: one.layers)
-    same = [one for one in runs if one.variant == shallowest.variant]
-    if shallowest.objective == "last":
-        return measure.metric([full_classes(one.test, mixes=False) for one in same])
-    return measure.metric([one.test.y[:, 0].argmax(-1).numpy() for one in same])
 
 
 def _envelope(name: str, runs: list[Contender], measure: _Measure) -> list[_Point]:
@@ -272,53 +277,3 @@ def _metrics(sweep: Sweep, labels: NDArray[np.int64], measure: _Measure) -> Arra
     ones = np.ones((1, len(labels)))
     found: Array = measure.function(tally(sweep.classes, labels, ones, classes=measure.classes))[0]
     return found
-
-
-def curve(xs: Array, ys: Array, first: float, *, layers: int) -> tuple[Array, Array]:
-    """The corners of a rule's curve.
-
-    Args:
-        xs: Mean layers / N of its points [K].
-        ys: Their values [K].
-        first: Value of the layer-1 answer, which holds before the first point.
-        layers: N.
-
-    Returns:
-        Corners by ascending x from 1/N to 1; two corners at one x make a step.
-    """
-    order = np.argsort(xs, kind="stable")
-    x, y = xs[order], ys[order]
-    return np.concatenate([[1 / layers, x[0]], x, [1.0]]), np.concatenate([[first, first], y, [y[-1]]])
-
-
-def area(xs: Array, ys: Array, first: float, *, layers: int) -> float:
-    """The area under a rule's curve from 1/N to 1, divided by that width; 0 width (N = 1) gives the last value."""
-    if layers == 1:
-        return float(ys[-1])
-    x, y = curve(xs, ys, first, layers=layers)
-    return float(np.trapezoid(y, x) / (1 - 1 / layers))
-
-
-def value_at(line: tuple[Array, Array], x: float) -> float:
-    """The curve's value at x; at a step, the one after it; before its start, the first."""
-    corners, values = line
-    right = int(np.searchsorted(corners, x, side="right"))
-    if right == 0:
-        return float(values[0])
-    if right == len(corners):
-        return float(values[-1])
-    low, high = corners[right - 1], corners[right]
-    return float(values[right - 1] + (values[right] - values[right - 1]) * (x - low) / (high - low))
-
-
-def _layers_for(line: tuple[Array, Array], wanted: float, layers: int) -> float | None:
-    """The fewest mean layers at which the curve reaches a value; None when it never does."""
-    corners, values = line
-    for index, (x, y) in enumerate(zip(corners, values, strict=True)):
-        if y < wanted:
-            continue
-        if index == 0 or corners[index - 1] == x:
-            return float(x) * layers
-        before, below = corners[index - 1], values[index - 1]
-        return float(before + (x - before) * (wanted - below) / (y - below)) * layers
-    return None

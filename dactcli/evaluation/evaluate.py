@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from dactcli.errors import DataError
+from dactcli.evaluation.measures import (
+    Task,
+    agreement,
+    by_class,
+    class_names,
+    constant_answer,
+    not_above_constant,
+    one_layer_alone,
+)
 from dactcli.evaluation.metrics import classification_metrics, regression_metrics
 from dactcli.evaluation.outputs import LayerOutputs, collect
 from dactcli.model.decide import Decision
 from dactcli.model.rules import Full, Rule
-from dactcli.results import Calibration, EvalResult, RuleResult
+from dactcli.results import Calibration, EvalResult, Reference, RuleResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,10 +72,18 @@ def evaluate(
         metric=metric,
         mixes=model.mixes,
         answer_range=model.answer_range,
+        names=label_names(model),
         run=run,
         split=split,
         difficulty=difficulty,
     )
+
+
+def label_names(model: DactForSequenceClassification) -> list[str] | None:
+    """The names of a model's classes; None for regression."""
+    if model.answer_range is not None:
+        return None
+    return [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
 
 
 def judge(
@@ -75,6 +94,7 @@ def judge(
     metric: str,
     mixes: bool,
     answer_range: tuple[float, float] | None = None,
+    names: Sequence[str] | None = None,
     run: str = "",
     split: str = "",
     difficulty: Sequence[int] | None = None,
@@ -89,6 +109,7 @@ def judge(
         metric: Name of the task's metric.
         mixes: Whether the model's answers accumulate (DACT) or each layer stands alone.
         answer_range: Lowest and highest answer of a regression.
+        names: Names of the classes; their numbers when None.
         run: Name of the run, for the result.
         split: Name of the split, for the result.
         difficulty: A known difficulty of each example, whose correlation with depth is reported.
@@ -97,7 +118,9 @@ def judge(
     Returns:
         The result, by rule.
     """
-    examples, layers, _ = outputs.y.shape
+    examples, layers, classes = outputs.y.shape
+    named = None if answer_range is not None else class_names(names, classes)
+    task = Task(labels, metric, named, answer_range)
     full = outputs.decide(Full(), mixes=mixes)
     judged, by_difficulty = {}, {}
     calibrated = None if calibration is None else calibration.rule
@@ -112,9 +135,10 @@ def judge(
             layers_mean=mean,
             layers_share=mean / layers,
             depths=depths,
-            agreement_with_full=_agreement(decision.answer, full.answer, answer_range),
+            agreement_with_full=agreement(decision.answer, full.answer, answer_range),
             threshold=rule.threshold,
             certificate=calibration.to_json() if calibration is not None and str(rule) == calibrated else None,
+            by_class={} if named is None else by_class(decision, full.answer, labels, named),
         )
         if difficulty is not None and not isinstance(rule, Full):
             by_difficulty[str(rule)] = _by_difficulty(decision, difficulty)
@@ -126,7 +150,41 @@ def judge(
         layers=layers,
         rules=judged,
         depth_by_difficulty=by_difficulty,
+        references=_references(outputs, full.answer, task),
+        full_depth="mixture" if mixes else "last_layer",
+        by_class_of="full_depth" if labels is None else "label",
+        notices=_notices(outputs, full.answer, task, mixes=mixes),
     )
+
+
+def _references(outputs: LayerOutputs, full: Tensor, task: Task) -> dict[str, Reference]:
+    """The constant answer, where there are labels, and the last layer's own."""
+    last = outputs.y[:, -1]
+    metrics = answer_metrics(last, task.labels, task.answer_range)
+    found = {"last_layer": Reference(metrics.get(task.metric), {**metrics}, agreement(last, full, task.answer_range))}
+    if task.labels is None:
+        return found
+    constant = constant_answer(task.labels, task.classes)
+    if task.names is None:
+        answer = torch.full_like(full, constant)
+        # a constant has no correlation with anything
+        error = answer_metrics(answer, task.labels, task.answer_range)["mean_squared_error"]
+        correlations = dict.fromkeys(metrics) | {"mean_squared_error": error}
+        same = agreement(answer, full, task.answer_range)
+        return {"mean": Reference(correlations.get(task.metric), correlations, same, constant), **found}
+    chosen = int(constant)
+    metrics = classification_metrics([chosen] * len(full), task.labels, classes=len(task.names))
+    same = float((full.argmax(-1) == chosen).double().mean())
+    return {"majority": Reference(metrics.get(task.metric), {**metrics}, same, task.names[chosen]), **found}
+
+
+def _notices(outputs: LayerOutputs, full: Tensor, task: Task, *, mixes: bool) -> list[str]:
+    """Sentences where the figures would mislead."""
+    found = [
+        not_above_constant(full, task) if task.labels is not None else None,
+        one_layer_alone(outputs, full, task.answer_range) if mixes else None,
+    ]
+    return [notice for notice in found if notice is not None]
 
 
 def answer_metrics(
@@ -144,15 +202,6 @@ def answer_metrics(
     if answer_range is not None:
         return regression_metrics(answer[:, 0].tolist(), labels)
     return classification_metrics(answer.argmax(-1).tolist(), labels, classes=answer.shape[-1])
-
-
-def _agreement(answer: Tensor, full: Tensor, answer_range: tuple[float, float] | None) -> float:
-    if answer_range is not None:
-        low, high = answer_range
-        same = (answer - full).abs()[:, 0] <= 0.01 * (high - low)
-    else:
-        same = answer.argmax(-1) == full.argmax(-1)
-    return float(same.double().mean())
 
 
 def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, float]:

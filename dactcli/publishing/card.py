@@ -7,13 +7,14 @@ of this machine stands in it.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dactcli.publishing.facts import CardFacts
 from dactcli.recipe.yaml12 import dump_yaml
-from dactcli.results import Calibration, Comparison, EvalResult, RuleResult
+from dactcli.results import REFERENCES, Calibration, Comparison, EvalResult, Reference, RuleResult
 
 LICENSE = "# license: name the one under which you give this model away, for example apache-2.0"
 UNLICENSED = (
@@ -117,28 +118,82 @@ def _quality(facts: CardFacts) -> Iterator[str]:
     yield "## How good, and how deep"
     for split, result in facts.evaluations.items():
         yield _rules(split, result)
+    beside = any(result.beside for result in facts.evaluations.values())
+    yield _legend(mixture=facts.objective == "dact", beside=beside)
     split, result = list(facts.evaluations.items())[-1]
     early = {name: judged for name, judged in result.rules.items() if sum(judged.depths[:-1])}
     if early:
         name = facts.rule if facts.rule in early else list(early)[-1]
         yield _depths(name, early[name], split)
+    telling = facts.rule if facts.rule in result.rules else list(early or result.rules)[-1]
+    if result.rules[telling].by_class:
+        yield _classes(telling, result, split)
     if facts.comparison is not None and facts.comparison.rules:
         yield _curve(facts.comparison)
 
 
 def _rules(split: str, result: EvalResult) -> str:
-    heads = ["rule", result.metric.replace("_", " "), "mean layers", "of all", "as full depth"]
+    heads = ["rule", result.metric.replace("_", " "), "mean layers", "share of all layers", "agrees with full depth"]
     rows = [
         [
             code(name),
-            "" if judged.metric is None else f"{judged.metric:.4f}",
+            _figure(judged.metric),
             f"{judged.layers_mean:.2f}",
             f"{judged.layers_share:.0%}",
             f"{judged.agreement_with_full:.2%}",
         ]
         for name, judged in result.rules.items()
     ]
-    return f"### {split}, {result.examples:,} examples\n\n{_table(heads, rows, numbers=True)}"
+    for name, beside in result.beside.items():
+        depth = [f"{result.layers:.2f}", "100%"] if name == "last_layer" else ["-", "-"]
+        answer = f", always {_answer(beside)}" if beside.answer is not None else ""
+        agrees = f"{beside.agreement_with_full:.2%}"
+        rows.append([f"{REFERENCES[name]}{answer}", _figure(beside.metric), *depth, agrees])
+    notices = "".join(f"\n\n**Note:** {_plain(notice)}." for notice in result.notices)
+    return f"### {split}, {result.examples:,} examples\n\n{_table(heads, rows, numbers=True)}{notices}"
+
+
+def _answer(beside: Reference) -> str:
+    return code(beside.answer) if isinstance(beside.answer, str) else f"{beside.answer:.4g}"
+
+
+def _figure(metric: float | None) -> str:
+    """A metric, or a dash where there is none."""
+    return "-" if metric is None else f"{metric:.4f}"
+
+
+def _plain(text: str) -> str:
+    """A sentence with names of classes in it, in which Markdown and HTML mean nothing."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _legend(*, mixture: bool, beside: bool) -> str:
+    """What full depth is, and what stands beside the rules."""
+    full = (
+        "Full depth is the mixture of all layers' answers (a_N), and not the last layer's own answer (y_N)"
+        if mixture
+        else "Full depth is the last layer's answer"
+    )
+    told = "; the last rows measure the rules against plain answers" if beside else ""
+    return f"{full}{told}."
+
+
+def _classes(name: str, result: EvalResult, split: str) -> str:
+    """Recall, harm and disagreement of the classes under a rule."""
+    classes, chosen = result.rules[name].by_class, result.rules[name].classes_shown
+    which = f", the worst {len(chosen)} of {len(classes):,}" if len(chosen) < len(classes) else ""
+    labelled = result.by_class_of == "label"
+    heads = ["class", "examples"]
+    heads += ["recall", "recall at full depth", "harm"] if labelled else []
+    rows = []
+    for one in chosen:
+        found = classes[one]
+        shares = [found.recall, found.full_recall, found.harm] if labelled else []
+        shown = ["-" if share is None else f"{share:.2%}" for share in [*shares, found.disagreement]]
+        rows.append([code(one), f"{found.examples:,}", *shown, f"{found.layers_mean:.2f}"])
+    told = "Harm: full depth is right and the rule is wrong." if labelled else "Classes are those of full depth."
+    table = _table([*heads, "differs from full depth", "mean layers"], rows, numbers=True)
+    return f"### {code(name)} by class ({split}{which})\n\n{told}\n\n{table}"
 
 
 def _depths(name: str, judged: RuleResult, split: str) -> str:
@@ -158,18 +213,21 @@ def _curve(comparison: Comparison) -> str:
     rows = [
         [
             code(name),
-            *(f"{rule.metric_at[share]:.4f}" for share in shares),
+            *(_figure(rule.metric_at[share]) for share in shares),
             "" if rule.layers_for_99 is None else f"{rule.layers_for_99:.2f}",
         ]
         for name, rule in comparison.rules.items()
     ]
     metric = comparison.metric.replace("_", " ")
     chosen = "there" if comparison.split == "validation" else "on validation"
+    majority = comparison.majority_metric
+    constant = "" if majority is None else f", the majority class {majority:.4f}"
     told = (
         f"Each rule over its whole range of thresholds on {comparison.split} ({comparison.examples:,} examples), "
-        f"chosen {chosen}. Full depth has {comparison.reference_metric:.4f}; the last column is the mean number of "
-        "layers that keeps 99% of it."
+        f"chosen {chosen}. Full depth has {comparison.reference_metric:.4f}{constant}; the last column is the mean "
+        "number of layers that keeps 99% of it. A dash stands where a rule never runs so few layers."
     )
+    told += "".join(f" {notice[:1].upper()}{notice[1:]}." for notice in comparison.notices)
     title = f"### {metric[:1].upper()}{metric[1:]} against layers"
     return f"{title}\n\n{told}\n\n{_table(heads, rows, numbers=True)}"
 

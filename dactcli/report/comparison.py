@@ -6,6 +6,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.evaluation import figure
 from dactcli.results import ComparedRule, Comparison
 
 WIDTH, HEIGHT = 60, 14
@@ -30,17 +31,38 @@ def render_comparison(comparison: Comparison) -> Group:
     for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
         table.add_row(f"{mark} {name}", *_figures(rule))
     note = Text(
-        f"{metric} at so many mean layers; 99 % and area (95 % interval: +/-) against "
-        f"{comparison.reference_metric:.4f}, the {comparison.reference_kind} of {', '.join(comparison.reference_runs)}",
+        f"{metric} with at most so many mean layers; - where the rule never runs so few. 99 % and area (95 % interval: "
+        f"+/-) against {comparison.reference_metric:.4f}, the {comparison.reference_kind} of "
+        f"{', '.join(comparison.reference_runs)}. Area from 1 to {comparison.layers} layers, only for rules that can "
+        "stop everything at layer 1.",
         style="dim",
     )
-    return Group(table, note, _Curves(comparison))
+    notices = [Text(f"note: {notice}", style="yellow") for notice in comparison.notices]
+    return Group(table, note, Text(beside(comparison), style="dim"), *notices, _Curves(comparison))
+
+
+def beside(comparison: Comparison) -> str:
+    """The plain answers that the curves are held against, in a sentence; empty where they are not known.
+
+    Args:
+        comparison: What `dact eval --compare` computed.
+    """
+    known = {
+        "the majority class": comparison.majority_metric,
+        "the last layer alone (y_N)": comparison.last_layer_metric,
+    }
+    figures = [f"{name} {metric:.4f}" for name, metric in known.items() if metric is not None]
+    if comparison.reference_kind == "full depth":
+        figures.append("full depth of a DACT model is the mixture of all layers' answers (a_N)")
+    return f"Beside it: {'; '.join(figures)}." if figures else ""
 
 
 def _figures(rule: ComparedRule) -> list[str]:
     kept = "never" if rule.layers_for_99 is None else f"{rule.layers_for_99:.2f}"
-    interval = f"{(rule.area.high - rule.area.low) / 2:.4f}"
-    return [*(f"{value:.4f}" for value in rule.metric_at.values()), kept, f"{rule.area.median:.4f}", interval]
+    area = ["-", "-"]
+    if rule.area is not None:
+        area = [f"{rule.area.median:.4f}", f"{(rule.area.high - rule.area.low) / 2:.4f}"]
+    return [*(figure(value) for value in rule.metric_at.values()), kept, *area]
 
 
 class _Curves:

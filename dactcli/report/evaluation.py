@@ -1,45 +1,102 @@
-"""An evaluation as a table."""
+"""An evaluation as tables: rules beside plain answers, where examples stop, and how each class fares."""
 
 from __future__ import annotations
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from dactcli.report.blocks import bar, histogram
-from dactcli.results import EvalResult, RuleResult
+from dactcli.results import REFERENCES, EvalResult, RuleResult
+
+GAP, RULE = 2, 14  # cells between columns, and for the name of a rule
+FULL_DEPTH = {
+    "mixture": "a_N, the mixture of all layers' answers; the last layer's own answer is y_N",
+    "last_layer": "y_N, the last layer's answer",
+}
 
 
 def render_evaluation(result: EvalResult) -> Group:
-    """The metric, the depth and the agreement of every rule, and the share of examples that stopped at each layer.
+    """The metric, the depth and the agreement of every rule beside plain answers; where examples stop; each class.
 
     Args:
         result: What `dact eval` computed.
     """
-    title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
-    table = Table(title=Text(title, style="bold"), title_justify="left")
-    table.add_column("rule")
-    table.add_column(result.metric.replace("_", " "), justify="right")
-    table.add_column("mean layers", justify="right")
-    table.add_column("of all", justify="right")
-    table.add_column("as full depth", justify="right")
-    table.add_column(f"stops 1..{result.layers}")
-    for name, judged in result.rules.items():
-        table.add_row(
-            Text(name),
-            "-" if judged.metric is None else f"{judged.metric:.4f}",
-            f"{judged.layers_mean:.2f}",
-            f"{judged.layers_share:.0%}",
-            f"{judged.agreement_with_full:.2%}",
-            Text(histogram(judged.depths), style="cyan"),
-        )
-    parts: list[Table | Text] = [table]
+    parts: list[RenderableType] = [_Rules(result), legend(result)]
+    parts += [Text(f"note: {notice}", style="yellow") for notice in result.notices]
     early = [(name, judged) for name, judged in result.rules.items() if judged.depths[-1] < result.examples]
     if early:
-        parts.append(_depths(*early[-1], result.examples))
+        parts += [Text(), _depths(*early[-1], result.examples)]
     for rule, levels in result.depth_by_difficulty.items():
         parts.append(_difficulty(rule, levels))
+    shown = result.telling_rule
+    if shown is not None and result.rules[shown].by_class:
+        parts += [Text(), _classes(shown, result)]
     return Group(*parts)
+
+
+class _Rules:
+    """The table of rules; where each rule stops is in it where the terminal is wide enough."""
+
+    def __init__(self, result: EvalResult) -> None:
+        self.result = result
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self.result
+        metric = result.metric.replace("_", "\n")
+        headings = (metric, "mean\nlayers", "share\nof all", "agrees\nwith full\ndepth")
+        figures = sum(max(map(len, heading.split("\n"))) + GAP for heading in headings)
+        longest = max(RULE, *map(len, result.rules))
+        stops = longest + figures + max(result.layers, 6) + GAP <= options.max_width
+        title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
+        table = _table(GAP)
+        table.add_column("rule", overflow="fold")
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        if stops:
+            table.add_column(f"stops\n1..{result.layers}")
+        for name, judged in result.rules.items():
+            table.add_row(
+                Text(name),
+                figure(judged.metric),
+                f"{judged.layers_mean:.2f}",
+                f"{judged.layers_share:.0%}",
+                f"{judged.agreement_with_full:.2%}",
+                *([Text(histogram(judged.depths), style="cyan")] if stops else []),
+            )
+        for name, beside in result.beside.items():
+            layers = (f"{result.layers:.2f}", "100%") if name == "last_layer" else ("-", "-")
+            cells = (figure(beside.metric), *layers, f"{beside.agreement_with_full:.2%}")
+            table.add_row(Text(REFERENCES[name]), *cells, style="dim")
+        yield Text(title, style="bold")
+        yield table
+
+
+def _table(gap: int) -> Table:
+    return Table(box=None, padding=(0, gap, 0, 0))
+
+
+def figure(metric: float | None) -> str:
+    """A metric, or a dash where there is none."""
+    return "-" if metric is None else f"{metric:.4f}"
+
+
+def legend(result: EvalResult) -> Text:
+    """What the columns and the plain answers mean.
+
+    Args:
+        result: What `dact eval` computed.
+    """
+    same = "the value is within 1% of the range of" if "mean" in result.references else "the class is that of"
+    lines = [
+        f"Mean layers: layers that ran, averaged over the examples. Agrees with full depth: {same} "
+        f"{FULL_DEPTH[result.full_depth]}."
+    ]
+    for name, beside in result.beside.items():
+        if beside.answer is not None:
+            answer = f'"{beside.answer}"' if isinstance(beside.answer, str) else f"{beside.answer:.4g}"
+            lines.append(f"{REFERENCES[name].capitalize()}: always answers {answer}.")
+    return Text(" ".join(lines), style="dim")
 
 
 def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
@@ -53,3 +110,28 @@ def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
 def _difficulty(rule: str, levels: dict[str, float]) -> Text:
     shown = ", ".join(f"{level}: {mean:.2f}" for level, mean in levels.items() if level != "spearman")
     return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {levels['spearman']:.2f})")
+
+
+def _classes(rule: str, result: EvalResult) -> Group:
+    """Recall, harm and disagreement of the classes under a rule."""
+    classes, names = result.rules[rule].by_class, result.rules[rule].classes_shown
+    which = f", the worst {len(names)} of {len(classes):,}" if len(names) < len(classes) else ""
+    labelled = result.by_class_of == "label"
+    title = Text(f"by {'class' if labelled else 'class of full depth'} under {rule}{which}", style="bold")
+    table = _table(1)
+    table.add_column("class", overflow="fold", min_width=8)
+    judged = ["recall", "at full\ndepth", "harm"] if labelled else []
+    for heading in ("examples", *judged, "differs", "mean\nlayers"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in names:
+        found = classes[name]
+        shares = [found.recall, found.full_recall, found.harm] if labelled else []
+        table.add_row(
+            Text(name),
+            f"{found.examples:,}",
+            *("-" if share is None else f"{share:.2%}" for share in shares),
+            f"{found.disagreement:.2%}",
+            f"{found.layers_mean:.2f}",
+        )
+    told = "At full depth: recall of full depth. Harm: full depth is right and the rule is wrong. " if labelled else ""
+    return Group(title, table, Text(f"{told}Differs: the rule's class is not full depth's.", style="dim"))

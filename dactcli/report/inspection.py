@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -44,11 +45,15 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
     labelled = [trace for trace in traces if trace.expected is not None]
     if labelled and labelled[0].probabilities:
         right = sum(trace.expected == trace.label for trace in labelled)
-        lines.append(Text(f"{right:,} of {len(labelled):,} as labelled"))
+        most = max(Counter(trace.expected for trace in labelled).values())
+        lines.append(
+            Text(f"{right:,} of {len(labelled):,} right; always answering the most frequent label: {most:,} right")
+        )
     verified = [trace for trace in traces if trace.full_label is not None]
     if verified:
         same = sum(trace.full_label == trace.label for trace in verified)
-        lines.append(Text(f"{same:,} of {len(verified):,} as full depth would say"))
+        full = "full depth (every layer run; of a DACT model, the mixture of their answers)"
+        lines.append(Text(f"{same:,} of {len(verified):,} agree with {full}"))
     if traces[0].probabilities:
         hardest = min(traces, key=lambda trace: (-trace.exit_layer, trace.margin))
         easiest = min(traces, key=lambda trace: (trace.exit_layer, -trace.margin))

@@ -45,8 +45,12 @@ def render_recipes(recipes: Sequence[Recipe]) -> Group:
 
 def render_runs(runs: Sequence[RunFacts]) -> Table:
     """A table of runs."""
-    starred = "* the newest finished one: what commands take without a RUN" if any(one.latest for one in runs) else None
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", caption=starred, caption_justify="left")
+    starred = "* the newest finished one: what commands take without a RUN" if any(one.latest for one in runs) else ""
+    if any(one.majority is not None for one in runs):
+        starred += "\nunder each metric: that of always answering the majority class"
+    table = Table(
+        box=None, padding=(0, 1, 0, 0), header_style="bold", caption=starred.strip() or None, caption_justify="left"
+    )
     table.add_column("run", no_wrap=True)
     table.add_column("task", overflow="fold")
     table.add_column("metric", justify="right", no_wrap=True)
@@ -58,13 +62,20 @@ def render_runs(runs: Sequence[RunFacts]) -> Table:
         table.add_row(
             Text(one.run, style="bold" if one.latest else "").append(" *" if one.latest else "", style="green"),
             Text(one.task),
-            f"{one.metric:.4f}" if one.metric is not None else "-",
+            _metric(one),
             f"{one.layers_mean:.2f} of {one.layers}" if one.layers_mean is not None else "-",
             Text(one.rule or "") if one.finished else Text("unfinished", style="yellow"),
             datetime.fromtimestamp(one.modified).strftime("%d %b %H:%M"),
             f"{one.megabytes:,.1f}",
         )
     return table
+
+
+def _metric(run: RunFacts) -> str:
+    """The metric, and below it the majority class's."""
+    if run.metric is None:
+        return "-"
+    return f"{run.metric:.4f}" + (f"\n{run.majority:.4f}" if run.majority is not None else "")
 
 
 def render_plan(plan: PlanResult) -> Group:
@@ -87,6 +98,7 @@ def render_plan(plan: PlanResult) -> Group:
             Text(labels + more or "-"),
         )
     lines = [
+        *_majority(plan),
         f"model: {plan.encoder}, {plan.layers} layers, {plan.parameters / 1e6:,.1f} million parameters",
         *plan.stages,
         f"about {_duration(plan.seconds)} of training on {plan.device} ({plan.steps:,} steps, "
@@ -94,6 +106,13 @@ def render_plan(plan: PlanResult) -> Group:
         f"{plan.disk_mib:,.0f} MiB of disk",
     ]
     return Group(table, Text(), *map(Text, lines), Text("the recipe is valid", style="bold green"))
+
+
+def _majority(plan: PlanResult) -> list[str]:
+    """What a constant answer gets right of train and validation: the measure of a model's accuracy."""
+    known = {name: plan.splits[name].majority for name in ("train", "validation") if name in plan.splits}
+    shares = ", ".join(f"{share:.1%} of {name}" for name, share in known.items() if share is not None)
+    return [f"majority class: always answering it is right on {shares}"] if shares else []
 
 
 def _duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dactcli.errors import ResourceError
-from dactcli.results import Comparison, EvalResult, ProfileResult
+from dactcli.results import REFERENCES, Comparison, EvalResult, ProfileResult
 
 COLOURS = {"stock": "tab:grey", "full depth": "tab:blue", "adaptive": "tab:green"}
 
@@ -28,12 +28,15 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     for name, rule in comparison.rules.items():
         xs = [point.layers_mean for point in rule.points]
         ys = [point.metric for point in rule.points]
-        axes.plot(xs, ys, marker=".", linewidth=1, label=f"{name} ({rule.area.median:.3f})")
+        area = "" if rule.area is None else f" ({rule.area.median:.3f})"
+        axes.plot(xs, ys, marker=".", linewidth=1, label=f"{name}{area}")
     axes.axhline(comparison.reference_metric, color="grey", linewidth=0.8, linestyle="--")
     axes.set_xlim(1, comparison.layers)
     axes.set_xlabel(f"mean layers of {comparison.layers}")
     axes.set_ylabel(comparison.metric.replace("_", " "))
-    axes.set_title(f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area", fontsize=9)
+    constant = "" if comparison.majority_metric is None else f"; majority class: {comparison.majority_metric:.3f}"
+    title = f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area{constant}"
+    axes.set_title(title, fontsize=9)
     return _save(figure, axes, folder, "curves")
 
 
@@ -60,7 +63,8 @@ def write_depths(result: EvalResult, folder: Path) -> list[Path]:
     axes.set_xticks(range(1, result.layers + 1))
     axes.set_xlabel("stopped after layer")
     axes.set_ylabel("share of examples")
-    axes.set_title(f"{result.run}, {result.split}, {result.examples:,} examples", fontsize=9)
+    beside = [f", {REFERENCES[name]}: {found.metric:.3f}" for name, found in result.beside.items() if found.metric]
+    axes.set_title(f"{result.run}, {result.split}, {result.examples:,} examples{''.join(beside)}", fontsize=9)
     return _save(figure, axes, folder, "depths")
 
 

@@ -17,7 +17,14 @@ def render_sweep(document: dict[str, Any]) -> Table:
         document: As sweep.json holds it.
     """
     rule = document["rule"]
-    table = Table(title=Text(f"validation, rule {rule}; * no run is better at as few layers"), title_justify="left")
+    known = {run.get("references", {}).get("majority", {}).get("metric") for run in document["runs"]} - {None}
+    majority = f"the majority class: {', '.join(f'{metric:.4f}' for metric in sorted(known))}" if known else None
+    table = Table(
+        caption=majority,
+        caption_justify="left",
+        title=Text(f"validation, rule {rule}; * no run is better at as few layers"),
+        title_justify="left",
+    )
     for heading in ("", "run", "set", "metric", "full depth", "mean layers"):
         table.add_column(heading, justify="right" if heading in FIGURES else "left", overflow="fold")
     for run in sorted(document["runs"], key=lambda one: one["rules"][rule]["layers_mean"]):

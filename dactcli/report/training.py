@@ -17,19 +17,27 @@ from rich.text import Text
 from dactcli.report.blocks import histogram, sparkline
 from dactcli.report.console import messages, print_notice
 from dactcli.report.evaluation import render_evaluation
-from dactcli.results import EvalResult, StepLog, TrainResult
+from dactcli.results import REFERENCES, EvalResult, StepLog, TrainResult
 
 Loudness = Literal["quiet", "normal", "verbose"]
 SPARK = 24  # cells of a sparkline
+FITTED = (
+    "The halting thresholds were fitted on validation after the last epoch: these figures differ from the last "
+    "training line's, and are slightly optimistic. Judge on test."
+)
 
 
 def summary_line(result: EvalResult) -> str:
-    """One line for an evaluation: the metric by rule, and the layers."""
+    """One line for an evaluation: the metric by rule and the layers, and the plain answers' metric."""
     parts = []
     for rule, judged in result.rules.items():
         metric = "-" if judged.metric is None else f"{judged.metric:.4f}"
         parts.append(f"{rule} {metric} at {judged.layers_mean:.2f} layers")
-    return f"{result.split} {result.metric.replace('_', ' ')}: {', '.join(parts)}"
+    beside = [
+        f"{REFERENCES[name]} {found.metric:.4f}" for name, found in result.beside.items() if found.metric is not None
+    ]
+    text = f"{result.split} {result.metric.replace('_', ' ')}: {', '.join(parts)}"
+    return f"{text} ({', '.join(beside)})" if beside else text
 
 
 class QuietScreen:
@@ -140,14 +148,20 @@ class Course:
             first = [next(iter(one.rules.values())).metric for one in self.evaluations]
             known = [metric for metric in first if metric is not None]
             if known:
-                self._row(grid, latest.metric.replace("_", " "), f"{known[-1]:.3f}", known)
+                self._row(grid, latest.metric.replace("_", " "), f"{known[-1]:.3f}", known, _beside(latest))
         if self.logs:
             grid.add_row("examples/s", f"{self.logs[-1].examples_per_second:.0f}")
         return grid
 
     @staticmethod
-    def _row(grid: Table, name: str, now: str, values: list[float]) -> None:
-        grid.add_row(name, now, Text(sparkline(values, SPARK), style="cyan"))
+    def _row(grid: Table, name: str, now: str, values: list[float], note: str = "") -> None:
+        grid.add_row(name, now, Text(sparkline(values, SPARK), style="cyan"), note)
+
+
+def _beside(result: EvalResult) -> str:
+    """The constant answer's metric, for the line of the metric."""
+    constant = result.references.get("majority")
+    return "" if constant is None or constant.metric is None else f"{REFERENCES['majority']}: {constant.metric:.3f}"
 
 
 class RichScreen(QuietScreen):
@@ -223,6 +237,8 @@ def render_training(result: TrainResult, splits: Sequence[str]) -> Panel:
     """
     minutes, seconds = divmod(round(result.seconds), 60)
     parts: list[RenderableType] = [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
+    if result.halting_fitted:
+        parts.append(Text(FITTED, style="dim"))
     parts.append(Text(f"{result.steps} steps in {minutes}:{seconds:02d}, saved in {result.run}"))
     halts = any(judged.depths[-1] < one.examples for one in result.evaluation.values() for judged in one.rules.values())
     commands = {

@@ -84,6 +84,7 @@ def _facts(encoded: Encoded, names: list[str]) -> SplitFacts:
         tokens_max=lengths[-1],
         cut=len(encoded.truncated),
         labels={name: counts[label] / len(lengths) for label, name in enumerate(names)} if counts else {},
+        majority=max(counts.values()) / len(lengths) if counts else None,
     )
 
 

@@ -193,7 +193,7 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     _dress(job.model, job.recipe, stages)
     group.by_main(lambda: save_model(job.model, job.tokenizer, job.run))
     result = replace(job.evaluation(), run=str(job.run))
-    trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed)
+    trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed, job.recipe.fits_halting)
     group.by_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
     return trained
 

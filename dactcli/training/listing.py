@@ -56,5 +56,6 @@ def _facts(run: Path, *, latest: bool) -> RunFacts:
         layers_mean=judged.get("layers_mean"),
         layers=validation.get("layers"),
         modified=max((path.stat().st_mtime for path in files), default=run.stat().st_mtime),
+        majority=validation.get("references", {}).get("majority", {}).get("metric"),
         megabytes=sum(path.stat().st_size for path in files) / 1e6,
     )

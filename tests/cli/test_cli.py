@@ -65,7 +65,17 @@ def test_screens_name_what_matters(tiny_run: Path) -> None:
     for part in ("weight w", "layer says", "answer so far", "of 3 ran", "exact:"):
         assert part in shown
     shown = dact("eval", tiny_run).stdout
-    for part in ("rule", "accuracy", "mean layers", "as full depth", "exact", "paper", "difficulty"):
+    for part in (
+        "rule",
+        "accuracy",
+        "majority class",
+        "last layer",
+        "mixture of all",
+        "exact",
+        "paper",
+        "difficulty",
+        "recall",
+    ):
         assert part in shown
 
 
@@ -200,7 +210,10 @@ def test_comparing_rules_needs_no_encoder(tiny_run: Path, tmp_path: Path, monkey
     )
     assert document["reference_kind"] == "full depth"
     best = next(iter(document["rules"].values()))
-    assert best["area_difference_to_best"] == {"median": 0, "low": 0, "high": 0}
+    assert best["area_difference_to_best"] == {"median": 0, "low": 0, "high": 0, "layers_from": 1}
+    assert document["rules"]["exact"]["area"] is None
+    assert document["rules"]["exact"]["metric_at"]["0.25"] is None
+    assert "measurements on test" in document["notices"][0]
     assert {path.name for path in Path("curves").iterdir()} == {"curves.png", "curves.svg"}
     assert len(list((run / "outputs").glob("test-*.safetensors"))) == 1
     from dactcli.model.dact import DactForSequenceClassification

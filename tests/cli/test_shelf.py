@@ -51,6 +51,7 @@ def test_a_recipe_is_validated_without_training(tmp_path: Path, monkeypatch: pyt
     assert not Path("runs").exists()
     plan = json.loads(dact("validate", "tiny.yaml", "--json").stdout)
     assert plan["splits"]["train"]["examples"] == 320
+    assert plan["splits"]["train"]["majority"] == max(plan["splits"]["train"]["labels"].values())
     assert plan["splits"]["train"]["tokens_p50"] <= plan["splits"]["train"]["tokens_max"] <= 48
     assert (plan["steps"], plan["layers"]) == (20, 3)
     assert plan["seconds"] == pytest.approx(plan["steps"] * plan["seconds_per_step"])
@@ -81,6 +82,7 @@ def test_runs_are_listed(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert found["runs/tiny-1"]["rule"] == "exact"
     assert 0 <= found["runs/tiny-1"]["metric"] <= 1
     assert found["runs/tiny-1"]["megabytes"] > 0.1
+    assert 0.5 <= found["runs/tiny-1"]["majority"] < 0.6
     assert found["runs/tiny-2"]["metric"] is None
     assert "did you mean layers?" in dact("runs", "--sort", "layer").stderr
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from dactcli.errors import UsageError
-from dactcli.evaluation.comparison import STATIC, Contender, area, compare, curve, value_at
+from dactcli.evaluation.comparison import STATIC, Contender, compare
+from dactcli.evaluation.curves import area, curve, value_at
 from dactcli.evaluation.outputs import LayerOutputs
 from dactcli.model.decide import decide
 from dactcli.model.rules import make_rule
@@ -45,16 +48,64 @@ def contender(
 
 def test_areas_by_hand() -> None:
     one = np.array([0.5]), np.array([1.0])
-    # before the point the layer-1 answer holds, after it the point: (0.25 * 0.8 + 0.5 * 1) / 0.75
-    assert area(*one, 0.8, layers=4) == pytest.approx((0.25 * 0.8 + 0.5 * 1.0) / 0.75)
+    assert area(*one, 0.5) == pytest.approx(1.0)
     two = np.array([0.75, 0.25]), np.array([1.0, 0.6])
-    assert area(*two, 0.6, layers=4) == pytest.approx((0.5 * 0.8 + 0.25 * 1.0) / 0.75)
-    assert area(np.array([1.0]), np.array([0.9]), 0.9, layers=1) == 0.9
-    line = curve(*two, 0.6, layers=4)
+    # from its first point: half the width at 0.8 on the mean, then a quarter at 1
+    assert area(*two, 0.25) == pytest.approx((0.5 * 0.8 + 0.25 * 1.0) / 0.75)
+    assert area(*two, 0.5) == pytest.approx((0.25 * 0.9 + 0.25 * 1.0) / 0.5)
+    assert area(np.array([1.0]), np.array([0.9]), 1.0) == 0.9
+    with pytest.raises(ValueError, match="begins at"):
+        area(*one, 0.4)
+    line = curve(*two)
     assert value_at(line, 0.5) == pytest.approx(0.8)
     assert value_at(line, 0.9) == 1.0
-    assert value_at(curve(*one, 0.8, layers=4), 0.4) == 0.8
-    assert value_at(curve(*one, 0.8, layers=4), 0.5) == 1.0
+    assert value_at(curve(*one), 0.4) is None
+    assert value_at(curve(*one), 0.5) == 1.0
+
+
+def test_a_rule_has_no_figure_at_budgets_at_which_it_never_runs() -> None:
+    """`exact` has one point: below its layers there is nothing to report, and nothing of layer 1's answer."""
+    result = compare([contender()], metric="accuracy", split="test")
+    exact, swept = result.rules["exact"], result.rules["confidence"]
+    (point,) = exact.points
+    assert 3 < point.layers_mean < 5.5
+    assert exact.layers_from == point.layers_mean
+    assert (exact.metric_at["0.25"], exact.metric_at["0.5"]) == (None, None)
+    assert exact.metric_at["0.75"] == (point.metric if point.layers_mean <= 4.5 else None)
+    assert exact.area is None
+    assert swept.area is not None
+    assert swept.layers_from == 1
+    assert all(metric is not None for metric in swept.metric_at.values())
+    names = list(result.rules)
+    assert names.index("exact") > names.index("confidence")
+    document = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert document["rules"]["exact"]["area"] is None
+    assert document["rules"]["exact"]["metric_at"]["0.25"] is None
+    assert "curves" not in document["rules"]["exact"]
+    assert "measurements" in document["notices"][0]
+
+
+def test_areas_are_compared_over_the_layers_that_both_rules_run() -> None:
+    result = compare([contender()], metric="accuracy", split="test")
+    (point,) = result.rules["exact"].points
+    gap = result.difference("exact", "confidence")
+    assert gap.layers_from == pytest.approx(point.layers_mean)
+    swept = result.rules["confidence"].points
+    xs = np.array([one.layers_mean / 6 for one in swept])
+    ys = np.array([one.metric / result.reference_metric for one in swept])
+    theirs = area(xs, ys, point.layers_mean / 6)
+    assert gap.median == pytest.approx(point.metric / result.reference_metric - theirs)
+    assert gap.low <= gap.median <= gap.high
+
+
+def test_a_comparison_has_its_measures_beside_it() -> None:
+    one = contender()
+    result = compare([one], metric="accuracy", split="test")
+    shares = np.bincount(one.test_labels) / len(one.test_labels)
+    assert result.majority_metric == pytest.approx(shares.max())
+    last = one.test.y[:, -1].argmax(-1).numpy()
+    assert result.last_layer_metric == pytest.approx((last == one.test_labels).mean())
+    assert compare([one], metric="matthews_correlation", split="test").majority_metric == 0
 
 
 def test_points_are_those_of_the_rule_on_the_test_split() -> None:
@@ -67,8 +118,8 @@ def test_points_are_those_of_the_rule_on_the_test_split() -> None:
             assert point.layers_mean == pytest.approx(float(decision.exit_layer.double().mean()))
             right = decision.answer.argmax(-1).numpy() == one.test_labels
             assert point.metric == pytest.approx(right.mean())
-    layer_one = result.rules["layer"].first_layer_metric
-    assert layer_one == pytest.approx((one.test.y[:, 0].argmax(-1).numpy() == one.test_labels).mean())
+    first = result.rules["layer"].points[0]
+    assert first.metric == pytest.approx((one.test.y[:, 0].argmax(-1).numpy() == one.test_labels).mean())
 
 
 def test_the_envelope_is_chosen_on_validation() -> None:
@@ -97,7 +148,7 @@ def test_encoders_cut_to_k_layers_make_one_curve() -> None:
     cut = [contender(f"k{k}", layers=k, objective="last", seed=k) for k in (6, 1, 3)]
     result = compare([contender(), *cut], metric="accuracy", split="test")
     one_layer = cut[1].test.y[:, -1].argmax(-1).numpy() == cut[1].test_labels
-    assert result.rules[STATIC].first_layer_metric == pytest.approx(one_layer.mean())
+    assert result.rules[STATIC].points[0].metric == pytest.approx(one_layer.mean())
     assert result.reference_runs == ["k6"]
     assert {point.layers_mean for point in result.rules[STATIC].points} <= {1.0, 3.0, 6.0}
     assert result.layers == 6
@@ -125,9 +176,11 @@ def test_differences_are_paired() -> None:
     result = compare([contender()], metric="accuracy", split="test")
     same = result.difference("exact", "exact")
     assert (same.median, same.low, same.high) == (0, 0, 0)
-    gap = result.difference("exact", "paper")
-    exact, paper = result.rules["exact"].area, result.rules["paper"].area
-    assert gap.high - gap.low < (exact.high - exact.low) + (paper.high - paper.low)
+    gap = result.difference("max_prob", "confidence")
+    mine, theirs = result.rules["max_prob"].area, result.rules["confidence"].area
+    assert mine is not None
+    assert theirs is not None
+    assert gap.high - gap.low < (mine.high - mine.low) + (theirs.high - theirs.low)
 
 
 def test_runs_on_other_examples_are_refused() -> None:
@@ -135,3 +188,8 @@ def test_runs_on_other_examples_are_refused() -> None:
         compare([contender("a"), contender("b", examples=200)], metric="accuracy", split="test")
     with pytest.raises(UsageError, match="compares classifiers only"):
         compare([contender()], metric="pearson", split="test")
+
+
+def test_runs_that_cannot_stop_early_have_no_curve() -> None:
+    with pytest.raises(UsageError, match="plain cannot stop early, so there is no curve to draw; add a run with exits"):
+        compare([contender("plain", objective="last")], metric="accuracy", split="test")

@@ -71,6 +71,7 @@ def test_what_a_rule_makes_of_outputs() -> None:
         "agreement_with_full",
         "threshold",
         "certificate",
+        "by_class",
     }
 
 

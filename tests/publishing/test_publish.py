@@ -24,7 +24,16 @@ from dactcli.publishing.card import UNLICENSED, code, write_card
 from dactcli.publishing.facts import CardFacts
 from dactcli.publishing.folder import shareable
 from dactcli.recipe.load import load_recipe
-from dactcli.results import Calibration, ComparedRule, Comparison, EvalResult, Interval, RuleResult
+from dactcli.results import (
+    Calibration,
+    ClassResult,
+    ComparedRule,
+    Comparison,
+    EvalResult,
+    Interval,
+    Reference,
+    RuleResult,
+)
 
 FILES = ["README.md", "config.json", "model.safetensors", "recipe.yaml", "tokenizer.json", "tokenizer_config.json"]
 
@@ -143,6 +152,7 @@ def test_a_card_that_the_owner_wrote_stays(run: Path) -> None:
 def test_figures_of_other_weights_are_left_out(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**summary, "model_sha256": "0" * 64}))
+    shutil.rmtree(run / "outputs", ignore_errors=True)  # kept outputs would be judged anew
     done = dact("publish", run, "--to", "out")
     assert "belongs to another model" in done.stderr
     assert "How good" not in Path("out/README.md").read_text()
@@ -182,14 +192,23 @@ def test_paths_of_a_recipe_are_cut_to_their_last_part(tmp_path: Path) -> None:
 
 
 FULL = RuleResult(0.9412, {"accuracy": 0.9412}, 4.0, 1.0, [0, 0, 0, 1000], 1.0)
-EARLY = RuleResult(0.9387, {"accuracy": 0.9387}, 2.1, 0.525, [300, 400, 200, 100], 0.994)
+BY_CLASS = {
+    "negative": ClassResult(480, 0.92, 0.93, 0.0125, 0.0146, 2.2),
+    "pos|itive": ClassResult(520, 0.96, 0.95, 0.0, 0.0, 2.0),
+}
+EARLY = RuleResult(0.9387, {"accuracy": 0.9387}, 2.1, 0.525, [300, 400, 200, 100], 0.994, by_class=BY_CLASS)
+BESIDE = {
+    "majority": Reference(0.52, {"accuracy": 0.52}, 0.53, "pos|itive"),
+    "last_layer": Reference(0.9375, {"accuracy": 0.9375}, 0.981),
+}
 CERTIFICATE = Calibration(
     kind="risk", rule="confidence:0.93", threshold=0.93, certified=True, rules_tried=["confidence"], examples=1500,
     layers_mean=2.08, weights_sha256="0" * 64, config_sha256="0" * 64, tokenizer_sha256="0" * 64, dtype="float32",
     max_length=128, split="calibration", data_fingerprint="0" * 64, distinct=1490, screened=["train", "validation"],
     loss="disagreement", epsilon=0.01, delta=0.05, delta_spent=0.025, attempt=1, observed=8,
 )  # fmt: skip
-COMPARED = ComparedRule(Interval(0.96, 0.95, 0.97), {"0.25": 0.81, "0.5": 0.93, "0.75": 0.94}, 2.2, 0.8, [])
+COMPARED = ComparedRule(Interval(0.96, 0.95, 0.97), 1.0, {"0.25": 0.81, "0.5": 0.93, "0.75": 0.94}, 2.2, [])
+DEEP = ComparedRule(None, 2.3, {"0.25": None, "0.5": None, "0.75": 0.94}, None, [])
 FACTS = CardFacts(
     name="jane/sst2-dact",
     on_hub=True,
@@ -212,11 +231,14 @@ FACTS = CardFacts(
     fitted_on_validation=True,
     seed=0,
     evaluations={
-        "validation": EvalResult("r", "validation", 1000, "accuracy", 4, {"full": FULL, "confidence:0.93": EARLY})
+        "validation": EvalResult(
+            "r", "validation", 1000, "accuracy", 4, {"full": FULL, "confidence:0.93": EARLY},
+            references=BESIDE, notices=['full depth is not clearly better than always answering "pos|itive*<b>"'],
+        )
     },
     comparison=Comparison(
         "validation", 1000, "accuracy", 4, ["r"], "full depth", ["r"], 0.9412,
-        {"confidence": COMPARED, "exact": replace(COMPARED, layers_for_99=None)},
+        {"confidence": COMPARED, "exact": DEEP}, 0.52, 0.9375, ["these figures are measurements"],
     ),
     calibration=CERTIFICATE,
     versions={"python": "3.11.7", "dactcli": "0.1.0", "torch": "2.13.0"},

@@ -29,6 +29,7 @@ from dactcli.results import (
     Breakdown,
     Calibration,
     ClassCount,
+    ClassResult,
     ComparedRule,
     Comparison,
     CurvePoint,
@@ -40,6 +41,7 @@ from dactcli.results import (
     ProfileCase,
     ProfileResult,
     PublishResult,
+    Reference,
     RuleResult,
     RunFacts,
     SplitFacts,
@@ -68,9 +70,39 @@ TRACE = ExitTrace(
 )
 LOG = StepLog(0.25, 5e-5, 1.2, 0.5, 80.0, 2.5, [0.1, 0.2, 0.6, 0.1])
 FULL = RuleResult(0.9412, {"accuracy": 0.9412}, 4.0, 1.0, [0, 0, 0, 1000], 1.0)
-EXACT = RuleResult(0.9412, {"accuracy": 0.9412}, 2.1, 0.525, [300, 400, 200, 100], 1.0)
+BY_CLASS = {
+    "unacceptable": ClassResult(298, 0.88, 0.9, 0.0201, 0.0268, 2.6),
+    "acceptable": ClassResult(702, 0.967, 0.9587, 0.0, 0.0085, 1.89),
+}
+EXACT = RuleResult(0.9412, {"accuracy": 0.9412}, 2.1, 0.525, [300, 400, 200, 100], 1.0, by_class=BY_CLASS)
+BESIDE = {
+    "majority": Reference(0.702, {"accuracy": 0.702}, 0.71, "acceptable"),
+    "last_layer": Reference(0.9398, {"accuracy": 0.9398}, 0.981),
+}
+COLLAPSED = (
+    "full depth is practically layer 1 alone: that layer has 99.4% of the halting weight and the same answer on 99.42% "
+    "of the examples, so agreement with full depth says nothing about the layers above it"
+)
 EVALUATION = EvalResult(
-    "runs/agreement-1", "test", 1000, "accuracy", 4, {"full": FULL, "exact": EXACT}, {"exact": {"0": 1.4, "4": 3.2, "spearman": 0.61}}
+    "runs/agreement-1", "test", 1000, "accuracy", 4, {"full": FULL, "exact": EXACT},
+    {"exact": {"0": 1.4, "4": 3.2, "spearman": 0.61}}, BESIDE, notices=[COLLAPSED],
+)  # fmt: skip
+# 77 classes, 24 layers, no labels, and names that are longer than there is room for
+MANY = EvalResult(
+    "runs/intents-1", "requests.csv", 3080, "matthews_correlation", 24,
+    {"confidence:0.9321": RuleResult(
+        None, {}, 7.2, 0.3, [2000, *[0] * 22, 1080], 0.99,
+        by_class={f"intent {n}: a customer asks" : ClassResult(40, None, None, None, n / 1000, 7.2) for n in range(77)},
+    )},
+    references={"last_layer": Reference(None, {}, 0.93)}, by_class_of="full_depth",
+)  # fmt: skip
+VALUES = EvalResult(
+    "runs/sts-1", "test", 1000, "pearson", 4,
+    {"tolerance:0.05": RuleResult(0.81, {"pearson": 0.81}, 2.1, 0.525, [300, 400, 200, 100], 1.0)},
+    references={
+        "mean": Reference(None, {"pearson": None, "mean_squared_error": 2.1}, 0.02, 2.5134),
+        "last_layer": Reference(0.8, {"pearson": 0.8}, 0.4),
+    },
 )  # fmt: skip
 
 
@@ -114,10 +146,14 @@ NAMES = ["unacceptable", "acceptable"]
 def comparison() -> RenderableType:
     points = [CurvePoint("runs/a-1", 0.5, 1.2, 0.85), CurvePoint("runs/a-1", 0.9, 2.5, 0.93)]
     at = {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}
-    rule = ComparedRule(Interval(0.962, 0.951, 0.973), at, 2.2, 0.8, points, [0.9])
-    rules = {"confidence": rule, "answer_entropy": replace(rule, layers_for_99=None, points=points[:1])}
+    rule = ComparedRule(Interval(0.962, 0.951, 0.973), 1.0, at, 2.2, points)
+    deep = ComparedRule(
+        None, 2.5, {"0.25": None, "0.5": None, "0.75": 0.94}, 2.5, [CurvePoint("runs/a-1", None, 2.5, 0.94)]
+    )
+    rules = {"confidence": rule, "answer_entropy": replace(rule, layers_for_99=None, points=points[:1]), "exact": deep}
+    beside = {"majority_metric": 0.702, "last_layer_metric": 0.9398, "notices": ["these figures are measurements"]}
     reference = ("full depth", ["runs/a-1"], 0.94)
-    return render_comparison(Comparison("test", 1000, "accuracy", 4, ["runs/a-1"], *reference, rules))
+    return render_comparison(Comparison("test", 1000, "accuracy", 4, ["runs/a-1"], *reference, rules, **beside))
 
 
 def calibration() -> RenderableType:
@@ -133,7 +169,8 @@ def calibration() -> RenderableType:
 def sweep() -> RenderableType:
     rules = {"full": {"metric": 0.9, "layers_mean": 6.0}, "exact": {"metric": 0.9, "layers_mean": 3.2}}
     runs = [
-        {"run": f"runs/a-sweep/a-tau-{tau}-1", "values": {"dact.tau": tau}, "rules": rules} for tau in ("0.1", "0.2")
+        {"run": f"runs/a-sweep/a-tau-{tau}-1", "values": {"dact.tau": tau}, "rules": rules, "references": beside}
+        for tau, beside in (("0.1", {"majority": {"metric": 0.702}}), ("0.2", {}))
     ]
     return render_sweep({"rule": "exact", "runs": runs, "front": [runs[0]["run"]]})
 
@@ -162,13 +199,13 @@ def recipe_list() -> RenderableType:
 
 def run_list() -> RenderableType:
     noon = datetime(2026, 11, 24, 12, 0).timestamp()
-    done = RunFacts("runs/sst2-1", "sst2", True, True, "accuracy", 0.8741, "exact", 2.94, 6, noon, 98.4)
+    done = RunFacts("runs/sst2-1", "sst2", True, True, "accuracy", 0.8741, "exact", 2.94, 6, noon, 98.4, 0.5058)
     return render_runs([done, RunFacts("runs/cola-1", "cola", False, False, None, None, None, None, None, noon, 0.1)])
 
 
 def plan() -> RenderableType:
     splits = {
-        "train": SplitFacts(6228, 24, 48, 71, 0, {"negative": 0.48, "positive": 0.52}),
+        "train": SplitFacts(6228, 24, 48, 71, 0, {"negative": 0.48, "positive": 0.52}, 0.52),
         "test": SplitFacts(1821, 23, 47, 64, 3, {}),
     }
     return render_plan(
@@ -186,6 +223,8 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "inspect, several": lambda: render_traces([TRACE, EMPTY], NAMES, every=[TRACE, EMPTY, JUDGED]),
     "inspect, calibrated": lambda: render_traces([JUDGED], NAMES),
     "eval": lambda: render_evaluation(EVALUATION),
+    "eval, many classes": lambda: render_evaluation(MANY),
+    "eval, regression": lambda: render_evaluation(VALUES),
     "profile": lambda: render_profile(PROFILE),
     "compare": comparison,
     "calibrate": calibration,
@@ -193,7 +232,7 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "finetune, running": course,
     "finetune, plain": plain_course,
     "finetune, finished": lambda: render_training(
-        TrainResult("runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}), SPLITS
+        TrainResult("runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, halting_fitted=True), SPLITS
     ),
     "recipes": recipe_list,
     "runs": run_list,
@@ -247,7 +286,9 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == "stage 1/2 joint: 40 steps"
     assert lines[1].startswith("stage 1/2 joint step 20/40 loss 0.2500 layers 2.50 left 0:0")
-    assert lines[2] == "test accuracy: full 0.9412 at 4.00 layers, exact 0.9412 at 2.10 layers"
+    assert " ".join(lines[2:]) == (
+        "test accuracy: full 0.9412 at 4.00 layers, exact 0.9412 at 2.10 layers (majority class 0.7020, last layer 0.9398)"
+    )
 
 
 def test_a_live_bar_shows_loss_layers_and_metric() -> None:
@@ -258,7 +299,7 @@ def test_a_live_bar_shows_loss_layers_and_metric() -> None:
         live.logged(LOG)
         live.evaluated(EVALUATION)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("1/1 joint", "20/40", "0.250", "2.50", "accuracy", "0.941", "▂▃█▂"):
+    for part in ("1/1 joint", "20/40", "0.250", "2.50", "accuracy", "0.941", "majority class: 0.702", "▂▃█▂"):
         assert part in text
 
 

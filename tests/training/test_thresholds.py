@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,15 @@ def test_a_run_learns_its_layers_first_and_when_to_stop_at_last(tmp_path: Path) 
     assert (config.objective, config.rule, config.tau, config.halting_inputs) == ("dact", "exact", 0.01, "answer")
     assert (config.answer_loss, config.ponder) == ("error", "sum_p")
     # the layers are those of a training without the DACT loss
-    alone = weights(train(tmp_path, DEFAULT, "dact.tau=null").run)
-    own = weights(result.run)
+    plain = train(tmp_path, DEFAULT, "dact.tau=null")
+    alone, own = weights(plain.run), weights(result.run)
     assert {name for name in own if not torch.equal(own[name], alone[name])} == {"units.halting_bias"}
+    # the final figures are of other thresholds than the last epoch's, and the result says so
+    assert (result.halting_fitted, plain.halting_fitted) == (True, False)
+    assert json.loads((Path(result.run) / "summary.json").read_text())["halting_fitted"] is True
+    judged = result.evaluation["validation"]
+    assert set(judged.references) == {"majority", "last_layer"}
+    assert plain.evaluation["validation"].rules["full"].metric == judged.references["last_layer"].metric
 
 
 def test_a_resumed_run_learns_the_same_thresholds(tmp_path: Path) -> None:
