@@ -125,7 +125,8 @@ def predict(
     if answers is not None:
         print_notice(f"{written:,} predictions in {answers} (rule {chosen})")
     if work.skipped:
-        print_notice(f"{work.skipped:,} rows have no answer (--on-error skip); `error` says why")
+        rows_have = "row has" if work.skipped == 1 else "rows have"
+        print_notice(f"{work.skipped:,} {rows_have} no answer (--on-error skip); `error` says why")
 
 
 def _check_options(kind: str | None, on_error: str) -> None:

@@ -121,7 +121,7 @@ def write_tables(tables: Iterable[Any], schema: Any, path: Path) -> None:
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
         remedy = "write .jsonl instead"
-        raise DataError(f"the columns do not fit into parquet: {reason}", place=str(path), remedy=remedy) from None
+        raise DataError(f"the columns do not fit into parquet: {reason}", remedy=remedy) from None
 
 
 def _blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:

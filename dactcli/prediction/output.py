@@ -7,14 +7,14 @@ there they become OUTPUT in one move. An output that bears its name is therefore
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from dactcli.data.inputs import ADDRESS, Input
-from dactcli.errors import ResourceError, StoppedError, UsageError, did_you_mean
+from dactcli.errors import DataError, ResourceError, StoppedError, UsageError, did_you_mean
 from dactcli.prediction.forms import FORMATS, Notice, free_names, told
 from dactcli.prediction.parts import ArrowPart, JsonPart, Part
 from dactcli.prediction.windows import Window
@@ -96,6 +96,8 @@ class Output:
                 place=str(self.part),
                 remedy="add --resume to go on with it, or --overwrite to begin again",
             )
+        with self._named():
+            self.rows.check(self.inputs)
         folder = self.path.parent
         try:
             self.made = [one for one in (folder, *folder.parents) if not one.exists()]
@@ -158,7 +160,8 @@ class Output:
         names = free_names(self.rows.columns, error=self.skips)
         fresh = self.path.with_name(f".{self.path.name}.form")
         try:
-            self.rows.write(self.kind, fresh, names, self.notice)
+            with self._named():
+                self.rows.write(self.kind, fresh, names, self.notice)
             with fresh.open("rb") as file:
                 os.fsync(file.fileno())
             fresh.replace(self.path)
@@ -169,6 +172,14 @@ class Output:
         self.note.unlink(missing_ok=True)
         if text := told(names):
             self.notice(text)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the output's form name the output."""
+        try:
+            yield
+        except DataError as error:
+            raise DataError(error.fault, place=error.place or self.place, remedy=error.remedy) from None
 
     def stopped(self, number: int, name: str) -> StoppedError:
         """The error of a prediction that a signal ended: how to go on.

@@ -10,10 +10,12 @@ import io
 import json
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dactcli.data.formats import open_parquet
+from dactcli.data.inputs import Input
 from dactcli.errors import DataError
 from dactcli.prediction.forms import OURS, Kinds, Notice, Row, answer_types, write_csv, write_parquet, write_tables
 from dactcli.prediction.windows import Window
@@ -37,6 +39,13 @@ class Part(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.columns: dict[str, None] = {}
+
+    def check(self, inputs: Sequence[Input]) -> None:
+        """Refuse inputs whose columns do not fit together, before they are answered.
+
+        Raises:
+            DataError: They do not.
+        """
 
     @abstractmethod
     def resume(self) -> int:
@@ -114,6 +123,15 @@ class ArrowPart(Part):
         super().__init__(path)
         self.labels = Kinds()
 
+    def check(self, inputs: Sequence[Input]) -> None:
+        """Refuse inputs with a column that has two types."""
+        schemas = {}
+        for one in inputs if len(inputs) > 1 else ():
+            with one.open() as (file, _), open_parquet(one.name, file) as parquet:
+                schemas[parquet.schema_arrow] = None
+        if schemas:
+            _together(schemas)
+
     def resume(self) -> int:
         """How many rows whole pairs hold."""
         count = whole = 0
@@ -144,13 +162,7 @@ class ArrowPart(Part):
         """Write the whole as parquet."""
         import pyarrow
 
-        schemas = list(dict.fromkeys(table.schema for table, _, _ in self._pairs()))
-        try:
-            schema = schemas[0] if len(schemas) == 1 else pyarrow.unify_schemas(schemas, promote_options="permissive")
-        except pyarrow.ArrowException as error:
-            reason = str(error).splitlines()[0]
-            remedy = "write .jsonl instead, or predict the files one by one"
-            raise DataError(f"the inputs do not fit together: {reason}", place=str(path), remedy=remedy) from None
+        schema = _together(dict.fromkeys(table.schema for table, _, _ in self._pairs()))
         types = answer_types(self.labels, names)
         for used, kind_of_values in types.items():
             schema = schema.append(pyarrow.field(used, kind_of_values))
@@ -223,4 +235,21 @@ def _column(table: Any, field: Any) -> Any:
     if field.name not in table.schema.names:
         return pyarrow.nulls(len(table), field.type)
     column = table.column(field.name)
-    return column if column.type == field.type else column.cast(field.type)
+    return column if column.type == field.type else pyarrow.nulls(len(table), field.type)  # it was of nulls alone
+
+
+def _together(schemas: Iterable[Any]) -> Any:
+    """One schema of all columns; no column may have two types.
+
+    Raises:
+        DataError: One has.
+    """
+    import pyarrow
+
+    found = list(schemas)
+    try:
+        return found[0] if len(found) == 1 else pyarrow.unify_schemas(found)
+    except pyarrow.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        remedy = "write .jsonl instead, or predict the files one by one"
+        raise DataError(f"the inputs do not fit together ({reason})", remedy=remedy) from None

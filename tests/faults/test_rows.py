@@ -361,6 +361,24 @@ def test_a_typed_output_goes_on_after_a_torn_end(tiny_run: Path, monkeypatch: py
     assert pyarrow.parquet.read_table("out.parquet") == pyarrow.parquet.read_table("whole.parquet")
 
 
+def test_typed_inputs_that_do_not_fit_together_are_refused_before_the_work(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {"a": {"n": [1]}, "b": {"n": [0.5]}, "c": {"m": pyarrow.array([2], pyarrow.int8())}}
+    for name, columns in tables.items():
+        pyarrow.parquet.write_table(pyarrow.table({"sentence": [name], **columns}), f"{name}.parquet")
+    call = ("predict", "a.parquet", "c.parquet", "--run", tiny_run, "--output", "out.parquet")
+    assert dact(*call).exit_code == 0
+    found = pyarrow.parquet.read_table("out.parquet")
+    assert found.column("n").to_pylist() == [1, None]
+    assert (found.column("m").to_pylist(), found.schema.field("m").type) == ([None, 2], pyarrow.int8())
+    monkeypatch.setattr("dactcli.cli.options.open_run", lambda *args: pytest.fail("the model was loaded"))
+    refused = dact("predict", "a.parquet", "b.parquet", "--run", tiny_run, "--output", "made/out.parquet")
+    assert refused.exit_code == 2
+    assert "--output made/out.parquet: the inputs do not fit together" in refused.stderr
+    assert not Path("made").exists()
+
+
 # --- going on, and being stopped ------------------------------------------------------------
 
 
