@@ -40,6 +40,7 @@ class Part(ABC):
         self.path = path
         self.columns: dict[str, None] = {}
 
+    @abstractmethod
     def check(self, inputs: Sequence[Input]) -> None:
         """Refuse inputs whose columns do not fit together, before they are answered.
 
@@ -72,6 +73,9 @@ class Part(ABC):
 
 class JsonPart(Part):
     """Lines of two JSON objects, the row and its answer, with a tab between them."""
+
+    def check(self, inputs: Sequence[Input]) -> None:
+        """Rows without types of their own always fit together."""
 
     def resume(self) -> int:
         """How many whole lines there are."""
@@ -125,7 +129,7 @@ class ArrowPart(Part):
 
     def check(self, inputs: Sequence[Input]) -> None:
         """Refuse inputs with a column that has two types."""
-        schemas = {}
+        schemas: dict[Any, None] = {}
         for one in inputs if len(inputs) > 1 else ():
             with one.open() as (file, _), open_parquet(one.name, file) as parquet:
                 schemas[parquet.schema_arrow] = None

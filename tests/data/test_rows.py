@@ -256,3 +256,21 @@ def test_a_named_pipe_is_read() -> None:
     writer.start()
     assert read("pipe", kind="csv") == ROWS
     writer.join()
+
+
+def test_a_recipe_takes_globs_and_addresses() -> None:
+    from dactcli.data.sources import load_splits
+    from dactcli.data.tasks import complete
+    from dactcli.recipe.load import load_recipe
+
+    Path("data").mkdir()
+    Path("data/a.csv").write_text("sentence;label\nnull;1\n")
+    for number in range(2):
+        Path(f"data/part-{number}.jsonl.gz").write_bytes(gzip.compress(b'{"sentence": "b%d", "label": 0}' % number))
+    Path("data/r.yaml").write_text(
+        "data: {source: files, train: [a.csv, 'part-*.jsonl.gz'], test: 's3://bucket/x.csv'}\nmodel: {encoder: tiny}\n"
+    )
+    recipe = complete(load_recipe(Path("data/r.yaml")))
+    assert recipe.data.test == "s3://bucket/x.csv"
+    train = load_splits(recipe, only=["train"]).splits["train"]
+    assert (train["text"][:], train["label"][:]) == (["null", "b0", "b1"], [1, 0, 0])
