@@ -19,7 +19,7 @@ from dactcli.errors import ArtefactError, ResourceError, UsageError
 from dactcli.model.identity import ORIGINS, TOKENIZER_FILES
 from dactcli.publishing.facts import is_hub_name
 from dactcli.recipe.load import dump_recipe
-from dactcli.storage import check_folder, files_below, put, write_json, write_whole
+from dactcli.storage import check_folder, files_below, put, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
     from dactcli.model.checkpoint import Run
@@ -187,7 +187,7 @@ def _rewrite(source: Path, target: Path, **changed: Any) -> None:
     for part in (document, document.get("encoder_config", {})):
         for name in ORIGINS:
             part.pop(name, None)
-    write_whole(target, json.dumps({**document, **changed}, indent=2, sort_keys=True) + "\n")
+    write_whole(target, to_json({**document, **changed}, indent=2, sort_keys=True) + "\n")
 
 
 def shareable(recipe: Recipe) -> Recipe:
