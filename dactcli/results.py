@@ -34,6 +34,21 @@ class ClassResult:
     layers_mean: float
 
 
+def classes_shown(by_class: dict[str, ClassResult]) -> list[str]:
+    """The classes that a table has room for: all of a few, of many the worst.
+
+    The worst have most harm (without labels: most disagreement); among equals, the lowest recall.
+    """
+    if len(by_class) <= CLASSES_SHOWN:
+        return list(by_class)
+
+    def goodness(name: str) -> tuple[float, float]:
+        found = by_class[name]
+        return -(found.disagreement if found.harm is None else found.harm), found.recall or 0.0
+
+    return sorted(by_class, key=goodness)[:WORST_SHOWN]
+
+
 @dataclass(frozen=True)
 class Reference:
     """A plain answer that stands beside the rules, so that their metric has a measure.
@@ -79,18 +94,8 @@ class RuleResult:
 
     @property
     def classes_shown(self) -> list[str]:
-        """The classes that a table has room for: all of a few, of many the worst.
-
-        The worst have most harm (without labels: most disagreement); among equals, the lowest recall.
-        """
-        if len(self.by_class) <= CLASSES_SHOWN:
-            return list(self.by_class)
-
-        def goodness(name: str) -> tuple[float, float]:
-            found = self.by_class[name]
-            return -(found.disagreement if found.harm is None else found.harm), found.recall or 0.0
-
-        return sorted(self.by_class, key=goodness)[:WORST_SHOWN]
+        """The classes that a table has room for."""
+        return classes_shown(self.by_class)
 
 
 @dataclass(frozen=True)
@@ -140,25 +145,6 @@ class EvalResult:
         if not self.depth_by_difficulty:
             del document["depth_by_difficulty"]
         return document
-
-
-@dataclass(frozen=True)
-class ClassCount:
-    """What a calibrated threshold does to one class of the calibration sample.
-
-    Attributes:
-        examples: Examples of the class: by label, or by the class at full depth where there are no labels.
-        disagreements: How many of them are answered differently from full depth.
-        recall_full: Share of them that full depth answers with their class; None without labels.
-        recall: The same at the threshold.
-        harmed: How many full depth answers right and the threshold wrong; None without labels.
-    """
-
-    examples: int
-    disagreements: int
-    recall_full: float | None = None
-    recall: float | None = None
-    harmed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +207,7 @@ class Calibration:
     by_class: bool = False
     small_classes: list[str] = field(default_factory=list)
     observed: int | None = None
-    classes: dict[str, ClassCount] = field(default_factory=dict)
+    classes: dict[str, ClassResult] = field(default_factory=dict)
     budget: float | None = None
     published: bool = False
 

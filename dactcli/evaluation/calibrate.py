@@ -16,8 +16,9 @@ from dactcli.evaluation.calibration import (
     thresholds,
 )
 from dactcli.evaluation.calibration_record import bound_to, keep_calibration, spend
-from dactcli.evaluation.evaluate import judge
+from dactcli.evaluation.evaluate import judge, label_names
 from dactcli.evaluation.examples import batch_size, metric_name, run_examples, standing_rules
+from dactcli.evaluation.measures import class_names
 from dactcli.evaluation.outputs import cached_outputs
 from dactcli.model.identity import identify
 from dactcli.storage import SUMMARY, read_document, write_json
@@ -90,7 +91,7 @@ def calibrate(
     """
     rules = rules_of(run, request)
     labels = sample.encoded.labels
-    names = [run.model.config.id2label[number] for number in range(run.model.classes)]
+    names = class_names(label_names(run.model), run.model.classes)
     measured = Measured(outputs, sample.inputs, labels, names, mixes=run.model.mixes)
     facts = bound_to(identify(run)) | {
         "split": sample.name,
@@ -122,7 +123,8 @@ def _add_to_summary(run: Run, rule: str) -> None:
         return
     outputs = cached_outputs(run, encoded, "validation", batch_size=batch_size(run))
     made = [run.model.rule(rule)]
-    judged = judge(outputs, made, labels=encoded.labels, metric=metric_name(run), mixes=run.model.mixes)
+    names = label_names(run.model)
+    judged = judge(outputs, made, labels=encoded.labels, metric=metric_name(run), mixes=run.model.mixes, names=names)
     standing = {name: result for name, result in validation["rules"].items() if name in standing_rules(run)}
     validation["rules"] = {**standing, **judged.to_json()["rules"]}
     group.by_main(lambda: write_json(run.folder / SUMMARY, summary))

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from dactcli.errors import UsageError, did_you_mean
 from dactcli.evaluation.certificate import Evidence, evidence, evidence_by_class, last_certified, smallest_sample
+from dactcli.evaluation.measures import by_class
 from dactcli.evaluation.outputs import LayerOutputs
 from dactcli.model.decide import exit_layers
 from dactcli.model.rules import RULES, Full, Rule
-from dactcli.results import Calibration, ClassCount
+from dactcli.results import Calibration, ClassResult
 
 if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification
@@ -92,7 +93,7 @@ class Measured:
         outputs: The outputs of all layers, E examples.
         inputs: The number of each example's distinct input [E].
         labels: Classes [E]; None when unlabelled.
-        names: The class names [C].
+        names: The class names, all different [C].
         mixes: Whether the model's answers accumulate (DACT).
     """
 
@@ -247,7 +248,7 @@ def calibrate_risk(
         observed=int(sweep.losses(request.loss, measured.labels)[index].sum()),
         layers_mean=mean,
         certified=True,
-        classes=class_counts(measured, sweep, index),
+        classes=_classes(measured, rule.at(threshold)),
         **common,
     )
 
@@ -264,33 +265,10 @@ def _tests(measured: Measured, sweep: Sweep, request: RiskRequest, smallest: int
     return [test for tests in found.values() for test in tests], small
 
 
-def class_counts(measured: Measured, sweep: Sweep, index: int) -> dict[str, ClassCount]:
-    """What a threshold does to each class of the sample.
-
-    Args:
-        measured: The sample.
-        sweep: What the rule does on it.
-        index: Of the threshold.
-
-    Returns:
-        By class name: of the label where there are labels, else of full depth.
-    """
-    answers, full = sweep.classes[index], sweep.full
-    of = full if measured.labels is None else np.asarray(measured.labels, dtype=np.int64)
-    found = {}
-    for number, name in enumerate(measured.names):
-        own = of == number
-        if not own.any():
-            continue
-        labelled = measured.labels is not None
-        found[name] = ClassCount(
-            examples=int(own.sum()),
-            disagreements=int((own & (answers != full)).sum()),
-            recall_full=float((full[own] == number).mean()) if labelled else None,
-            recall=float((answers[own] == number).mean()) if labelled else None,
-            harmed=int((own & (full == number) & (answers != number)).sum()) if labelled else None,
-        )
-    return found
+def _classes(measured: Measured, rule: Rule) -> dict[str, ClassResult]:
+    """What a rule does to each class of the sample."""
+    full = measured.outputs.decide(Full(), mixes=measured.mixes).answer
+    return by_class(measured.outputs.decide(rule, mixes=measured.mixes), full, measured.labels, measured.names)
 
 
 def calibrate_budget(measured: Measured, rule: Rule, request: BudgetRequest, *, facts: dict[str, Any]) -> Calibration:
@@ -316,7 +294,7 @@ def calibrate_budget(measured: Measured, rule: Rule, request: BudgetRequest, *, 
         distinct=int(measured.inputs.max()) + 1,
         layers_mean=float(sweep.layers_mean[index]),
         certified=False,
-        classes=class_counts(measured, sweep, index),
+        classes=_classes(measured, rule.at(grid[index])),
         **facts,
     )
 

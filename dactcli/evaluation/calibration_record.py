@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.identity import ModelIdentity, identify
-from dactcli.results import Calibration, ClassCount
+from dactcli.results import Calibration, ClassResult
 from dactcli.storage import check_format, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
 
 def _from_json(document: dict[str, Any]) -> Calibration:
     counts = document.pop("classes", {})
-    return Calibration(**document, classes={name: ClassCount(**count) for name, count in counts.items()})
+    return Calibration(**document, classes={name: ClassResult(**count) for name, count in counts.items()})
 
 
 def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:

@@ -6,11 +6,9 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet
 from dactcli.report.console import visible
-from dactcli.results import Calibration, ClassCount
-
-MOST_CLASSES = 12  # that the table shows; of more, those that lose most
+from dactcli.report.evaluation import render_classes
+from dactcli.results import Calibration
 
 
 def render_calibration(found: Calibration, layers: int) -> Panel:
@@ -33,7 +31,7 @@ def render_calibration(found: Calibration, layers: int) -> Panel:
         lines.append(Text(_attempt(found)))
     lines.append(Text(f"sample {found.data_fingerprint[:12]}", style="dim"))
     if found.classes:
-        lines += _by_class(found.classes)
+        lines += [Text(), render_classes(found.rule, found.classes), Text()]
     lines.append(
         Text("now the default rule of this run, until anything that can change an answer changes", style="dim")
     )
@@ -51,25 +49,3 @@ def _attempt(found: Calibration) -> str:
     spent = f"tested at delta {found.delta_spent:g} of {found.delta:g}"
     rules = f", shared by {len(found.rules_tried)} rules" if len(found.rules_tried) > 1 else ""
     return f"attempt {found.attempt} on this sample: {spent}{rules}"
-
-
-def _by_class(classes: dict[str, ClassCount]) -> list[RenderableType]:
-    """What the threshold does to each class, the classes that lose most first when there are many."""
-    labelled = any(count.recall is not None for count in classes.values())
-    shown = list(classes.items())
-    if len(shown) > MOST_CLASSES:
-        shown = sorted(shown, key=lambda pair: -pair[1].disagreements / pair[1].examples)[:MOST_CLASSES]
-    table = Sheet(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class" if labelled else "class at full depth", overflow="fold")
-    for heading in ("examples", "differ", *(("recall", "full depth", "harmed") if labelled else ())):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, count in shown:
-        cells = [f"{count.examples:,}", f"{count.disagreements:,}"]
-        if labelled:
-            cells += [f"{count.recall:.3f}", f"{count.recall_full:.3f}", f"{count.harmed:,}"]
-        table.add_row(Text(name), *cells)
-    legend = "differ: answered differently from full depth"
-    if labelled:
-        legend += "; harmed: full depth is right and the threshold wrong; recall at the threshold and at full depth"
-    more = f" ({len(classes) - len(shown):,} more classes)" if len(classes) > len(shown) else ""
-    return [table, Text(legend + more, style="dim")]

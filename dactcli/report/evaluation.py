@@ -7,7 +7,7 @@ from rich.text import Text
 
 from dactcli.report.blocks import Sheet, bar, histogram, metric_text, short_rule
 from dactcli.report.console import visible
-from dactcli.results import REFERENCES, EvalResult, RuleResult
+from dactcli.results import REFERENCES, ClassResult, EvalResult, RuleResult, classes_shown
 
 GAP = 2  # cells between columns
 FULL_DEPTH = {
@@ -32,7 +32,7 @@ def render_evaluation(result: EvalResult) -> Group:
         parts.append(_difficulty(rule, levels))
     shown = result.telling_rule
     if shown is not None and result.rules[shown].by_class:
-        parts += [Text(), _classes(shown, result)]
+        parts += [Text(), render_classes(shown, result.rules[shown].by_class)]
     return Group(*parts)
 
 
@@ -122,11 +122,16 @@ def _difficulty(rule: str, levels: dict[str, float | None]) -> Text:
     return Text(f"mean layers by difficulty under {short_rule(rule)}  {shown}  (Spearman {text})")
 
 
-def _classes(rule: str, result: EvalResult) -> Group:
-    """Recall, harm and disagreement of the classes under a rule."""
-    classes, names = result.rules[rule].by_class, result.rules[rule].classes_shown
+def render_classes(rule: str, classes: dict[str, ClassResult]) -> Group:
+    """Recall, harm and disagreement of the classes under a rule; of many classes the worst.
+
+    Args:
+        rule: The rule.
+        classes: As in `RuleResult.by_class`.
+    """
+    names = classes_shown(classes)
     which = f", the worst {len(names)} of {len(classes):,}" if len(names) < len(classes) else ""
-    labelled = result.by_class_of == "label"
+    labelled = any(found.recall is not None for found in classes.values())
     title = Text(f"by {'class' if labelled else 'class of full depth'} under {short_rule(rule)}{which}", style="bold")
     table = _table(1)
     table.add_column("class", overflow="fold", min_width=8)

@@ -176,7 +176,11 @@ def test_a_certificate_says_what_it_promises() -> None:
     decision = decide(make_rule(found.rule), data.y, data.h)
     assert float(decision.exit_layer.double().mean()) == found.layers_mean
     differ = decision.answer.argmax(-1) != decide(make_rule("full"), data.y, data.h).answer.argmax(-1)
-    assert int(differ.sum()) == found.observed == sum(count.disagreements for count in found.classes.values())
+    assert (
+        int(differ.sum())
+        == found.observed
+        == round(sum(one.disagreement * one.examples for one in found.classes.values()))
+    )
     assert found.layers_mean < float(decide(make_rule("exact"), data.y, data.h).exit_layer.double().mean())
 
 
@@ -191,7 +195,7 @@ def test_a_promise_by_class_holds_in_each_and_names_the_small_ones() -> None:
     sample = measured(LayerOutputs(y, torch.ones(examples, 6)))
     whole = certify(sample, "max_prob", epsilon=0.02)
     assert (whole.certified, whole.layers_mean, whole.observed) == (True, 1, 60)
-    assert {name: count.disagreements for name, count in whole.classes.items()} == {
+    assert {name: round(one.disagreement * one.examples) for name, one in whole.classes.items()} == {
         "class 0": 0,
         "class 1": 60,
         "class 2": 0,
@@ -208,10 +212,10 @@ def test_harm_and_recall_by_class_stand_beside_the_promise() -> None:
     data = outputs(1000)
     labels = decide(make_rule("full"), data.y, data.h).answer.argmax(-1).tolist()
     found = certify(measured(data, labels), loss="harm")
-    for count in found.classes.values():
-        assert count.recall_full == 1
-        assert count.harmed == count.disagreements
-        assert count.recall == pytest.approx(1 - count.disagreements / count.examples)
+    for one in found.classes.values():
+        assert one.full_recall == 1
+        assert one.harm == one.disagreement
+        assert one.recall == pytest.approx(1 - one.disagreement)
 
 
 def test_what_training_used_is_named_in_the_promise() -> None:

@@ -31,7 +31,6 @@ from dactcli.report.training import Course, PlainScreen, RichScreen, render_trai
 from dactcli.results import (
     Breakdown,
     Calibration,
-    ClassCount,
     ClassResult,
     ComparedRule,
     Comparison,
@@ -165,7 +164,10 @@ def calibration() -> RenderableType:
     chosen = ("risk", "confidence:0.93", 0.93, True, ["confidence", "slack"], 1000, 2.4)
     promise = {"loss": "harm", "epsilon": 0.01, "delta": 0.05, "delta_spent": 0.0125, "attempt": 2, "observed": 4}
     sample = {"distinct": 990, "screened": ["train", "validation"], "left_out": {"train": 12}}
-    classes = {"negative": ClassCount(400, 4, 0.91, 0.9, 4), "[red]positive": ClassCount(600, 1, 0.97, 0.97, 0)}
+    classes = {
+        "negative": ClassResult(400, 0.9, 0.91, 0.01, 0.01, 2.6),
+        "[red]positive": ClassResult(600, 0.97, 0.97, 0.0, 0.0017, 2.27),
+    }
     return render_calibration(Calibration(*chosen, **bound, **promise, **sample, classes=classes), 6)
 
 
