@@ -10,7 +10,7 @@ with its exit code. Anything else is a defect of ours and keeps its traceback.
     ├── ArtefactError        3    a run folder or saved model that is missing, damaged or not ours
     ├── DivergedError        4    training reached a loss or gradient that is not finite
     ├── ResourceError        5    no such device, disk full, folder not writable, out of memory
-    └── StoppedError  130, 143    a signal ended a training, which can be resumed
+    └── StoppedError  130, 143    a signal ended a command; a training can be resumed
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ResourceError(DactError):
 
 
 class StoppedError(DactError):
-    """A signal ended a training, after what it had learned was saved.
+    """A signal ended a command; a training, after what it had learned was saved.
 
     Args:
         number: The signal's number.

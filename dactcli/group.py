@@ -15,7 +15,7 @@ import atexit
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STARTED_BY = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what the launchers set
+NUMBERS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"}
 PATIENCE = timedelta(days=7)  # process 0 may wait long for standard input; if one dies, the launcher ends the others
 GRACE = 2.0  # seconds for process 0 to fail as well, and to say why
 # keys of the store: the first exit code; whether a process wants to say why, and whether it has
@@ -49,9 +50,46 @@ class _Group:
     gloo: Any = None
 
 
+def check_launch() -> None:
+    """Refuse what is left of a launcher's variables, by which a process cannot know its place among others.
+
+    Raises:
+        UsageError: Some are missing, or are no numbers that go together.
+    """
+    fault = _launch_fault()
+    if fault is not None:
+        raise UsageError(
+            fault,
+            place="environment",
+            remedy=f"start the processes with torchrun or accelerate launch, or unset {', '.join(STARTED_BY)}",
+        )
+
+
+def _launch_fault() -> str | None:
+    """What is wrong with the launcher's variables; None where they are complete, or say of no other process."""
+    found = {name: os.environ[name] for name in STARTED_BY if name in os.environ}
+    numbers = {name: value for name, value in found.items() if name in NUMBERS}
+    for name, value in numbers.items():
+        if not re.fullmatch(r"[0-9]{1,9}", value) or (name == "WORLD_SIZE" and int(value) < 1):
+            return f"{name} is {value!r}, and no number"
+    if int(numbers.get("RANK", 0)) >= int(numbers.get("WORLD_SIZE", 1 << 31)):
+        return f"RANK is {numbers['RANK']} and WORLD_SIZE {numbers['WORLD_SIZE']}"
+    alone = numbers.get("WORLD_SIZE") == "1" and "LOCAL_RANK" not in numbers
+    missing = [name for name in STARTED_BY if name not in found]
+    begun = {"RANK", "WORLD_SIZE", "LOCAL_RANK"} & set(found)
+    if begun and missing and not alone:
+        return f"{', '.join(sorted(begun))} {_is(begun)} set and {', '.join(missing)} {_is(missing)} not"
+    return None
+
+
+def _is(names: Collection[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
 def launched() -> bool:
     """Whether this is one of several processes."""
-    return all(name in os.environ for name in STARTED_BY) and int(os.environ["WORLD_SIZE"]) > 1
+    complete = all(name in os.environ for name in STARTED_BY) and _launch_fault() is None
+    return complete and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def launched_rank() -> int:
@@ -69,8 +107,9 @@ def together() -> Iterator[None]:
     """Share what is done inside among the processes that were started; all of them must come here.
 
     Raises:
-        UsageError: The launcher asks for an engine that splits the model.
+        UsageError: The launcher asks for an engine that splits the model, or its variables are half set.
     """
+    check_launch()
     if _Group.sharing or not launched():
         yield
         return

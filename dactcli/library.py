@@ -254,11 +254,13 @@ def profile(
     """
     opened = open_run(run, device=device)
     encoded, _ = examples.run_examples(opened, split, None, notice)
+    available = len(encoded.lengths)
     encoded, effort = sample(encoded, examples_most), Effort(repeats=repeats)
     subject = Subject(opened.model, stock_classifier(opened.model), _rule(opened, rule, notice))
     cases = profile_latency(subject, encoded, batch_sizes=batch_sizes, sequence_length=None, effort=effort)
     whole = profile_throughput(subject, encoded, sequence_length=None, effort=effort)
-    return ProfileResult(environment(opened.model, compiled=False), cases, [whole])
+    place = environment(opened.model, compiled=False)
+    return ProfileResult(place, cases, [whole], examples=len(encoded.lengths), available=available)
 
 
 def _rule(run: Run, rule: str | None, notice: Notice) -> Rule:

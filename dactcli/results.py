@@ -56,8 +56,8 @@ class RuleResult:
     """What one halting rule makes of a split.
 
     Attributes:
-        metric: The task's metric, None for unlabelled data.
-        metrics: All metrics by name.
+        metric: The task's metric, None for unlabelled data and where it is undefined.
+        metrics: All metrics by name, None where one is undefined; empty for unlabelled data.
         layers_mean: Mean layers run.
         layers_share: The same, divided by N.
         depths: How many examples stopped after layer 1..N.
@@ -68,7 +68,7 @@ class RuleResult:
     """
 
     metric: float | None
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     layers_mean: float
     layers_share: float
     depths: list[int]
@@ -106,7 +106,7 @@ class EvalResult:
             the mean label, for regression) and `last_layer` (y_N alone).
         full_depth: What full depth answers with: the `mixture` a_N of a DACT model, else the `last_layer`.
         by_class_of: What `by_class` groups by: the `label`, or the `full_depth` class where there are no labels.
-        notices: What the reader of the figures should know.
+        notices: What the reader of the figures should know, such as why a metric is undefined.
     """
 
     run: str
@@ -115,7 +115,7 @@ class EvalResult:
     metric: str
     layers: int
     rules: dict[str, RuleResult]
-    depth_by_difficulty: dict[str, dict[str, float]] = field(default_factory=dict)
+    depth_by_difficulty: dict[str, dict[str, float | None]] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     full_depth: str = "mixture"
     by_class_of: str = "label"
@@ -341,8 +341,8 @@ class SplitFacts:
 
     Attributes:
         examples: How many.
-        tokens_p50: Median tokens of an example.
-        tokens_p95: 95th percentile.
+        tokens_p50: Median tokens of an example, before cutting.
+        tokens_p95: 95th percentile, before cutting.
         tokens_max: Longest, before cutting.
         cut: Examples longer than `data.max_length`.
         labels: Share of each class; empty for regression and where there are no labels.
@@ -719,10 +719,12 @@ class ProfileResult:
     Attributes:
         environment: Device, threads, type, versions.
         cases: Latency per batch, for each batch size.
-        throughput: The whole data set at once, batches by tokens, survivors pooled.
+        throughput: All measured examples at once, batches by tokens, survivors pooled.
         training: The training step, when asked for.
         notices: What the user should know.
         trace: The trace file that was written.
+        examples: How many were measured.
+        available: How many the split or file holds; None for random examples.
     """
 
     environment: dict[str, Any]
@@ -731,6 +733,8 @@ class ProfileResult:
     training: list[TrainingCase] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     trace: str | None = None
+    examples: int | None = None
+    available: int | None = None
 
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
         """The document of `dact profile --json`; single measurements only when `raw`."""

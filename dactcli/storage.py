@@ -13,24 +13,26 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dactcli.errors import ArtefactError, ResourceError
+from dactcli.errors import ArtefactError, ResourceError, UsageError
 
 FORMAT = 2  # 2: in answers `label` is the data's own value, and the class index is `label_id`
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"  # of a finished run
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, remedy: str = "free the disk, or make the folder writable") -> None:
     """Write a text file that is either whole or not there.
 
     Args:
         path: Where to; a link there is replaced, not followed.
         text: Its contents.
+        remedy: What to do when it cannot be written.
 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
@@ -47,13 +49,11 @@ def write_whole(path: Path, text: str) -> None:
             fresh.unlink(missing_ok=True)
         sync_folder(path.parent)
     except OSError as error:
-        raise ResourceError(
-            f"cannot be written: {error.strerror}", place=str(path), remedy="free the disk, or make the folder writable"
-        ) from None
+        raise ResourceError(f"cannot be written: {error.strerror}", place=str(path), remedy=remedy) from None
 
 
 def write_named(path: Path, text: str, *, remedy: str) -> None:
-    """Write a text file that the user named, in place: it may be a pipe or a device.
+    """Write a text file that the user named: whole or not at all, except into a pipe or a device.
 
     Args:
         path: Where to.
@@ -63,10 +63,75 @@ def write_named(path: Path, text: str, *, remedy: str) -> None:
     Raises:
         ResourceError: It cannot be written.
     """
+    if not _is_stream(path):
+        write_whole(path.resolve(), text, remedy=remedy)
+        return
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ResourceError(f"cannot be written: {error.strerror}", place=str(path), remedy=remedy) from None
+
+
+def check_file(path: Path, *, option: str, overwrite: bool) -> None:
+    """Prove before any work that a file can be written, and make the folder that it stands in.
+
+    Args:
+        path: The file that the user named.
+        option: The option that names it.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        UsageError: It is a folder, or a file is there that may not be replaced.
+        ResourceError: It cannot be written.
+    """
+    place = f"{option} {path}"
+    try:
+        if _is_stream(path):
+            return
+        if path.is_dir():
+            raise UsageError("is a folder", place=place, remedy="name a file")
+        if path.exists() and not overwrite:
+            raise UsageError("is there already", place=place, remedy="name another file, or add --overwrite")
+        target = path.resolve()
+        _take_a_file(target.parent)
+        if not path.exists():  # the name itself may be too long, or hold what the disk does not take
+            target.touch(exist_ok=False)
+            target.unlink()
+    except (OSError, ValueError, RuntimeError) as error:  # a name with a zero byte, a link to itself
+        raise _unwritable(place, error, "name another file") from None
+
+
+def check_folder(folder: Path, *, option: str) -> None:
+    """Prove before any work that a folder takes files; it is made where it is missing.
+
+    Args:
+        folder: The folder that the user named.
+        option: The option that names it.
+
+    Raises:
+        ResourceError: It cannot be made or written.
+    """
+    try:
+        _take_a_file(folder)
+    except (OSError, ValueError) as error:
+        raise _unwritable(f"{option} {folder}", error, "name another folder") from None
+
+
+def _take_a_file(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a pipe, a device or an open file of a process, which is written in place."""
+    special = path.parts[1:2] in (("dev",), ("proc",))
+    return path.exists() and not path.is_dir() and (special or not path.is_file())
+
+
+def _unwritable(place: str, error: Exception, remedy: str) -> ResourceError:
+    reason = getattr(error, "strerror", None) or error
+    return ResourceError(f"cannot be written: {reason}", place=place, remedy=remedy)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -6,10 +6,14 @@ import errno
 import os
 import platform
 import re
+import signal
 import sys
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -17,9 +21,11 @@ from typer.core import TyperGroup
 
 from dactcli import group
 from dactcli.cli import evaluate, finetune, inspect, predict, profile, publish, recipes, runs, validate
-from dactcli.errors import DactError, ResourceError, UsageError, did_you_mean
+from dactcli.cli.texts import TextsCommand
+from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
 
 SHARED = ("finetune", "eval", "predict")  # what several processes do together; process 0 does the rest alone
+PATIENCE = 10.0  # seconds that a command has to clear up after SIGTERM
 WRONG_USAGE: Any = typer.BadParameter.__base__  # the parser's UsageError, which typer does not export by name
 
 
@@ -28,6 +34,7 @@ class DactGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was named."""
+        group.check_launch()
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)
@@ -45,16 +52,24 @@ class DactGroup(TyperGroup):
         except WRONG_USAGE as error:
             raise _leave(_usage_error(error)) from None
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; a terminal that has no width is one of unknown width."""
+        for name in ("COLUMNS", "LINES"):
+            if os.environ.get(name, "1").strip("0 ") == "":
+                del os.environ[name]
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
         try:
-            return super().invoke(ctx)
+            with _heard():
+                return super().invoke(ctx)
         except WRONG_USAGE as error:
             raise _leave(_usage_error(error)) from None
         except DactError as error:
             raise _leave(error) from None
-        except KeyboardInterrupt:
-            raise _interrupted(ctx.invoked_subcommand) from None
+        except KeyboardInterrupt as stop:
+            raise _leave(_stopped(stop, ctx.invoked_subcommand)) from None
         except typer.Exit:
             raise
         except Exception as error:
@@ -82,14 +97,42 @@ def _leave(error: DactError) -> typer.Exit:
     return typer.Exit(code)
 
 
-def _interrupted(command: str | None) -> typer.Exit:
-    """Say how to go on after Ctrl-C outside a training's steps."""
-    with group.failing(130) as speaks:
-        if speaks and command == "finetune":
-            from dactcli.report.console import print_notice
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; no library takes it for an error of its own."""
 
-            print_notice("interrupted; the same command with --resume goes on from the last checkpoint")
-    return typer.Exit(130)
+
+def _stopped(stop: KeyboardInterrupt, command: str | None) -> StoppedError:
+    """What to say after a signal; while a training takes its steps, it says more itself."""
+    number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+    remedy = "if the training had begun, the same command with --resume goes on from the last checkpoint"
+    return StoppedError(number, f"stopped by {number.name}", remedy=remedy if command == "finetune" else None)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that it leaves nothing half-written behind.
+
+    Of several processes the launcher ends those that are left when one has failed: they have nothing to say.
+    """
+    if threading.current_thread() is not threading.main_thread() or group.launched():
+        yield
+        return
+
+    # an exception that is raised while a library calls back from C may be lost: then the default ends the process
+    insist = threading.Timer(PATIENCE, os.kill, (os.getpid(), signal.SIGTERM))
+    insist.daemon = True
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        insist.start()
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        insist.cancel()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _usage_error(error: Any) -> UsageError:
@@ -98,7 +141,12 @@ def _usage_error(error: Any) -> UsageError:
     place = context.command_path if context is not None else "dact"
     if (option := getattr(error, "option_name", None)) and context is not None and hasattr(error, "possibilities"):
         known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
-        return UsageError(f"there is no option {option}", place=place, remedy=did_you_mean(option, known))
+        remedy = did_you_mean(option, known)
+        if not remedy.endswith("?") and any(
+            parameter.param_type_name == "argument" for parameter in context.command.params
+        ):
+            remedy += "; write -- before an argument that begins with a dash"
+        return UsageError(f"there is no option {option}", place=place, remedy=remedy)
     fault = error.format_message().rstrip(".")
     return UsageError(fault[:1].lower() + fault[1:], place=place, remedy=f"see {place} --help")
 
@@ -127,7 +175,7 @@ app = typer.Typer(
 app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
 app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
-app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
+app.command("inspect", cls=TextsCommand, epilog=inspect.EXAMPLE)(inspect.inspect)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.add_typer(recipes.app, name="recipes")

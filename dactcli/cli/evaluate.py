@@ -92,6 +92,7 @@ def evaluate(
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Evaluate runs: the metric, the layers, and the agreement with full depth, by halting rule.
 
@@ -108,6 +109,9 @@ def evaluate(
     if compare and (calibrate or rules):
         other = "--calibrate" if calibrate else "--rule"
         raise UsageError(f"does not go with {other}", place="--compare", remedy="leave one of them out")
+    if calibrate is not None and plots is not None:
+        raise UsageError("does not go with --calibrate", place="--plots", remedy="leave one of them out")
+    options.check_outputs(overwrite=overwrite, output=output, plots=plots)
     paths: list[Path | None] = [*runs] if runs else [None]
     if compare:
         _compare(paths, split or "validation", data, device, batch_size, plots, as_json, output)
@@ -115,8 +119,6 @@ def evaluate(
     if replace and calibrate is None:
         raise UsageError("goes with --calibrate", place="--replace", remedy="add --calibrate, or leave it out")
     if calibrate is not None:
-        if plots is not None:
-            raise UsageError("does not go with --calibrate", place="--plots", remedy="leave one of them out")
         _calibrate(paths, calibrate, split, data, rules, batch_size, device, as_json, output, replace=replace)
         return
     results = []
@@ -134,11 +136,11 @@ def _show(results: list[EvalResult], plots: Path | None, *, as_json: bool, outpu
     documents = [result.to_json() for result in results]
     options.emit(documents if len(documents) > 1 else documents[0], as_json=as_json, output=output)
     if not as_json:
-        from dactcli.report.console import results as console
+        from dactcli.report.console import show
         from dactcli.report.evaluation import render_evaluation
 
         for result in results:
-            console().print(render_evaluation(result))
+            show(render_evaluation(result))
     if plots is not None:
         from dactcli.report.plots import write_depths
 
@@ -200,9 +202,9 @@ def _calibrate(
     options.emit(found.to_json(), as_json=as_json, output=output)
     if not as_json:
         from dactcli.report.calibration import render_calibration
-        from dactcli.report.console import results as console
+        from dactcli.report.console import show
 
-        console().print(render_calibration(found, run.model.units.layers))
+        show(render_calibration(found, run.model.units.layers))
 
 
 def _compare(
@@ -218,7 +220,7 @@ def _compare(
     from dactcli import group
     from dactcli.cli.compare import compare_runs
     from dactcli.report.comparison import render_comparison
-    from dactcli.report.console import results as console
+    from dactcli.report.console import show
 
     comparison = compare_runs(paths, split=split, data=data, device=device, batch_size=batch_size)
     if not group.is_main():
@@ -229,4 +231,4 @@ def _compare(
 
         options.tell_written(write_curves(comparison, plots))
     if not as_json:
-        console().print(render_comparison(comparison))
+        show(render_comparison(comparison))

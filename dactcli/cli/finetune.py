@@ -62,6 +62,7 @@ def finetune(
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Fine-tune an encoder so that it halts early, as a recipe says."""
     from dactcli.data.tasks import complete
@@ -70,6 +71,7 @@ def finetune(
     loudness = _loudness(quiet=quiet, verbose=verbose)
     if weights_only and not resume:
         raise UsageError("goes with --resume", place="--weights-only", remedy="add --resume, or leave it out")
+    options.check_outputs(overwrite=overwrite or resume, output=output)  # the same command again writes the same
     if sweeps:
         _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output, loudness=loudness)
         return
@@ -91,10 +93,10 @@ def finetune(
     result = run_one(full, device=where, resume=going_on, weights_only=weights_only, loudness=loudness)
     options.emit(result.to_json(), as_json=as_json, output=output)
     if not as_json:
-        from dactcli.report.console import results
+        from dactcli.report.console import show
         from dactcli.report.training import render_training
 
-        results().print(render_training(result, full.data.splits))
+        show(render_training(result, full.data.splits))
 
 
 def _loudness(*, quiet: bool, verbose: bool) -> Loudness:
@@ -142,26 +144,24 @@ def _sweep(
     document = sweep(recipe, overrides, sweeps, device=device, loudness=loudness)
     options.emit(document, as_json=as_json, output=output)
     if not as_json:
-        from dactcli.report.console import results
+        from dactcli.report.console import show
         from dactcli.report.sweeps import render_sweep
 
-        results().print(render_sweep(document))
+        show(render_sweep(document))
 
 
 def _show_plan(recipe: Recipe, *, as_json: bool, output: Path | None) -> None:
-    import sys
-
     from dactcli.recipe.load import dump_recipe
-    from dactcli.report.console import messages
+    from dactcli.report.console import print_line, print_text
     from dactcli.training.plan import check_plan, describe_stages
 
     check_plan(recipe)
     stages = describe_stages(recipe)
     options.emit({"recipe": recipe.model_dump(mode="json"), "stages": stages}, as_json=as_json, output=output)
     if not as_json:
-        sys.stdout.write(dump_recipe(recipe))
+        print_text(dump_recipe(recipe))
     for line in stages:
-        messages().print(line, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def _nothing_to_resume(named: list[Path], wanted: Path) -> dict[str, Any]:

@@ -53,22 +53,20 @@ def inspect(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(
-            help="Write what is shown as a web page.", metavar="FILE", dir_okay=False, rich_help_panel=options.SHOWN
-        ),
+        typer.Option(help="Write what is shown as a web page.", metavar="FILE", rich_help_panel=options.SHOWN),
     ] = None,
     svg: Annotated[
         Path | None,
-        typer.Option(
-            help="Write what is shown as a picture.", metavar="FILE", dir_okay=False, rich_help_panel=options.SHOWN
-        ),
+        typer.Option(help="Write what is shown as a picture.", metavar="FILE", rich_help_panel=options.SHOWN),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Show for each text which layers ran, what each said, and why they were enough."""
     _check_arguments(texts, pair, file)
+    options.check_outputs(overwrite=overwrite, output=output, html=html, svg=svg)
     if texts == ["-"]:
         texts = _standard_input()
     opened = options.open_run(run, device)
@@ -87,13 +85,13 @@ def inspect(
     )  # fmt: skip
     shown = select(every, only=only, sort=sort, limit=limit)
     options.emit([one.to_json() for one in shown], as_json=as_json, output=output)
-    from dactcli.report.console import export, print_notice, results
+    from dactcli.report.console import export, print_notice, show
     from dactcli.report.inspection import render_traces
 
     names = [] if model.regression else [model.config.id2label[index] for index in range(model.classes)]
     view = render_traces(shown, names, every=every)
     if not as_json:
-        results().print(view)
+        show(view)
     for path in (html, svg):
         if path is not None:
             export(view, path, title="dact inspect", html=path == html)

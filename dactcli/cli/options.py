@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,9 +60,10 @@ Json = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        help="Write the JSON document to this file as well.", metavar="FILE", dir_okay=False, rich_help_panel=SHOWN
-    ),
+    typer.Option(help="Write the JSON document to this file as well.", metavar="FILE", rich_help_panel=SHOWN),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace output files that are there.", rich_help_panel=SHOWN)
 ]
 RunFolder = Annotated[
     Path | None,
@@ -118,6 +120,44 @@ def open_run(path: Path | None, device: str) -> Run:
     run = load_run(path)
     run.model.to(where)
     return run
+
+
+def check_outputs(
+    *, overwrite: bool = False, plots: Path | None = None, trace: Path | None = None, **files: Path | None
+) -> None:
+    """Prove before any work that everything a command is asked to write can be written.
+
+    Args:
+        overwrite: Whether files that are there may be replaced.
+        plots: The folder of `--plots`.
+        trace: The folder of `--trace`.
+        **files: Files by the name of their option.
+
+    Raises:
+        UsageError: A file is there already, is a folder, or is named twice.
+        ResourceError: Something cannot be written, or what draws pictures is not installed.
+    """
+    from dactcli import group
+    from dactcli.errors import UsageError
+    from dactcli.storage import check_file, check_folder
+
+    if plots is not None:
+        from dactcli.report.plots import check_matplotlib
+
+        check_matplotlib()
+    named: dict[Path, str] = {}
+    for name, file in files.items():
+        if file is None:
+            continue
+        option = f"--{name}"
+        group.by_main(partial(check_file, file, option=option, overwrite=overwrite))
+        if file.resolve() in named:
+            other = named[file.resolve()]
+            raise UsageError(f"is the file of {other}", place=f"{option} {file}", remedy="name another file")
+        named[file.resolve()] = option
+    for option, folder in (("--plots", plots), ("--trace", trace)):
+        if folder is not None:
+            group.by_main(partial(check_folder, folder, option=option))
 
 
 def emit(document: Any, *, as_json: bool, output: Path | None) -> None:

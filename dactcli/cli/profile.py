@@ -113,6 +113,7 @@ def profile(
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Time adaptive inference beside full depth and the stock encoder, on the same examples."""
     sizes = _sizes(batch_size)
@@ -120,7 +121,10 @@ def profile(
         from dactcli.errors import UsageError
 
         raise UsageError("shows inference", place="--plots", remedy="leave out --train")
+    options.check_outputs(overwrite=overwrite, output=output, plots=plots, trace=trace)
     where = options.usable_device(device)
+    from dataclasses import replace
+
     from dactcli.profiling.environment import against, environment, read_baseline
     from dactcli.profiling.profile import Effort
 
@@ -133,26 +137,30 @@ def profile(
         torch.set_num_threads(threads)
     geometry = _geometry(run, random, data)
     if geometry is not None:
+        available = examples
         subject, encoded, score = _random(
             geometry, depths or "uniform", rule, where, examples, sequence_length or TOKENS, dtype
         )
     else:
-        subject, encoded, score = _trained(run, rule, depths, where, split, data, examples, sequence_length, dtype)
+        subject, encoded, score, available = _trained(
+            run, rule, depths, where, split, data, examples, sequence_length, dtype
+        )
     if compiled:
         subject.compile()
     fixed = (sequence_length or TOKENS) if geometry is not None else sequence_length
     effort = Effort(warmup, repeats, seconds)
     result = _measured(subject, encoded, sizes, fixed, effort, score, environment(subject.model, compiled=compiled),
                        train=train, trace=trace)  # fmt: skip
+    result = replace(result, examples=len(encoded.lengths), available=available)
     if earlier is not None:
         result = against(result, earlier)
     options.emit(result.to_json(raw=raw), as_json=as_json, output=output)
-    from dactcli.report.console import print_notice, results
+    from dactcli.report.console import print_notice, show
 
     if not as_json:
         from dactcli.report.profiling import render_profile
 
-        results().print(render_profile(result))
+        show(render_profile(result))
     for notice in result.notices:
         print_notice(notice)
     if plots is not None:
@@ -210,7 +218,7 @@ def _trained(
     examples: int,
     tokens: int | None,
     dtype: str | None,
-) -> tuple[Subject, Encoded, Any]:
+) -> tuple[Subject, Encoded, Any, int]:
     from dactcli.evaluation.evaluate import answer_metrics
     from dactcli.evaluation.examples import metric_name
     from dactcli.model.checkpoint import load_run
@@ -219,6 +227,7 @@ def _trained(
 
     opened = load_run(run)
     encoded, _ = options.run_examples(opened, split, data)
+    available = len(encoded.lengths)
     encoded = sample(encoded, examples)
     if tokens is not None:
         encoded = stretched(encoded, min(tokens, opened.tokenizer.model_max_length))
@@ -227,10 +236,10 @@ def _trained(
     chosen = model.rule(rule or options.default_rule(opened))
     name = metric_name(opened)
 
-    def score(answer: Any, labels: Any) -> float:
+    def score(answer: Any, labels: Any) -> float | None:
         return answer_metrics(answer, labels, model.answer_range)[name]
 
-    return _subject(model, where, dtype, chosen, forced), encoded, (name, score)
+    return _subject(model, where, dtype, chosen, forced), encoded, (name, score), available
 
 
 def _subject(model: Any, where: Any, dtype: str | None, rule: Any, depths: Any) -> Subject:
@@ -256,21 +265,31 @@ def _measured(
 ) -> ProfileResult:
     from dataclasses import replace
 
+    from dactcli.profiling.estimate import estimate_seconds
     from dactcli.profiling.profile import profile_latency, profile_throughput, wide_notices, write_trace
     from dactcli.profiling.training import profile_training
-    from dactcli.report.console import counting
+    from dactcli.report.console import counting, print_notice
+    from dactcli.report.listings import duration
     from dactcli.results import ProfileResult
 
     settings: dict[str, Any] = {"sequence_length": tokens, "effort": effort}
+    expected = estimate_seconds(subject, encoded, batch_sizes=sizes, effort=effort, train=train)
+    rounds = f"{effort.warmup + effort.repeats} rounds of {len(encoded.lengths):,} examples"
+    print_notice(f"about {duration(expected)}: {rounds} for each case")
     if train:
-        with counting("training steps") as progress:
-            steps = [profile_training(subject, encoded, batch_size=size, progress=progress, **settings)
-                     for size in sizes]  # fmt: skip
+        steps = []
+        for size in sizes:
+            with counting(f"training step, batch {size}") as progress:
+                steps.append(profile_training(subject, encoded, batch_size=size, progress=progress, **settings))
         result = ProfileResult(place, [], training=steps)
     else:
-        with counting("latency") as progress:
-            cases = profile_latency(subject, encoded, batch_sizes=sizes, score=score, progress=progress, **settings)
-        with counting("throughput") as progress:
+        cases = []
+        for size in sizes:
+            with counting(f"latency, batch {size}") as progress:
+                cases += profile_latency(
+                    subject, encoded, batch_sizes=[size], score=score, progress=progress, **settings
+                )
+        with counting(f"throughput, {len(encoded.lengths):,} examples") as progress:
             whole = profile_throughput(subject, encoded, score=score, progress=progress, **settings)
         result = ProfileResult(place, cases, [whole])
     notices = wide_notices(result)

@@ -51,10 +51,10 @@ def publish(
     done = _publish(run, to, hub, private=private, message=message or "Published by dact")
     options.emit(done.to_json(), as_json=as_json, output=None)
     if not as_json:
-        from dactcli.report.console import results
+        from dactcli.report.console import show
         from dactcli.report.listings import render_publication
 
-        results().print(render_publication(done))
+        show(render_publication(done))
 
 
 def _check_arguments(to: Path | None, hub: str | None, *, private: bool, message: str | None) -> None:
@@ -87,13 +87,13 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     if calibration is not None:
         # the name of a file tells of its owner
         split = calibration.split if calibration.split in SPLITS else "a file"
-        kept = replace(calibration, split=split, published=True)
-        documents[CALIBRATION] = kept.to_json()
+        calibration = replace(calibration, split=split, published=True)
+        documents[CALIBRATION] = calibration.to_json()
     if attempts := load_attempts(run.folder):
         documents[ATTEMPTS] = {"attempts": attempts}
     name = hub or (to.resolve().name if to else run.folder.name)
     with staging(to) as fresh:
-        card = _card(run, name, rule, calibration, on_hub=hub is not None)
+        card = _card(run, to, name, rule, calibration, on_hub=hub is not None)
         files = write_model(run, fresh, rule=rule, card=card, documents=documents, target=to)
         address = push(fresh, hub, private=private, message=message) if hub is not None else None
         if to is not None:
@@ -104,11 +104,11 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     return PublishResult(str(run.folder), str(to) if to else None, address, rule, promise, files)
 
 
-def _card(run: Run, name: str, rule: str, calibration: Calibration | None, *, on_hub: bool) -> str:
-    """The card that stands with the run already, which its owner may have edited; else one from its facts."""
+def _card(run: Run, to: Path | None, name: str, rule: str, calibration: Calibration | None, *, on_hub: bool) -> str:
+    """The card that stands with the run, or in the earlier publication if somebody edited it; else one of its facts."""
     from dactcli.publishing.card import write_card
     from dactcli.publishing.facts import gather
-    from dactcli.publishing.folder import CARD
+    from dactcli.publishing.folder import CARD, edited_card, sealed
     from dactcli.report.console import print_notice
     from dactcli.storage import SUMMARY, read_document
 
@@ -116,22 +116,28 @@ def _card(run: Run, name: str, rule: str, calibration: Calibration | None, *, on
     if own.is_file():
         print_notice(f"the card is {own}, as it stands there")
         return own.read_text(encoding="utf-8")
+    edited = edited_card(to)
+    if edited is not None and to is not None:
+        print_notice(f"{to / CARD} was edited and is kept, whatever figures it has; move it away for a new card")
+        return edited
     summary = read_document(run.folder / SUMMARY)
     if not _is_of(summary, run):
         if summary:
             print_notice(f"{run.folder / SUMMARY} belongs to another model, so none of its figures is on the card")
         summary = {}
     judged, comparison = _judged_anew(run)
-    return write_card(
-        gather(
-            run,
-            name=name,
-            on_hub=on_hub,
-            rule=rule,
-            summary=summary,
-            judged=judged,
-            comparison=comparison,
-            calibration=calibration,
+    return sealed(
+        write_card(
+            gather(
+                run,
+                name=name,
+                on_hub=on_hub,
+                rule=rule,
+                summary=summary,
+                judged=judged,
+                comparison=comparison,
+                calibration=calibration,
+            )
         )
     )
 

@@ -25,23 +25,22 @@ def recipes(context: typer.Context) -> None:
 def list_(as_json: options.Json = False) -> None:
     """Name them all, with what each is for."""
     from dactcli.recipe.shelf import shelf
-    from dactcli.report.console import results
+    from dactcli.report.console import show
     from dactcli.report.listings import render_recipes
 
     found = shelf()
     options.emit([{"name": one.name, "about": one.about} for one in found], as_json=as_json, output=None)
     if not as_json:
-        results().print(render_recipes(found))
+        show(render_recipes(found))
 
 
 @app.command("show")
 def show(name: Name) -> None:
     """Print one, to be read or redirected."""
-    import sys
-
     from dactcli.recipe.shelf import pick
+    from dactcli.report.console import print_text
 
-    sys.stdout.write(pick(name).path.read_text(encoding="utf-8"))
+    print_text(pick(name).path.read_text(encoding="utf-8"))
 
 
 @app.command("copy")

@@ -17,15 +17,17 @@ def runs(
     sort: Annotated[str, typer.Option(help="By date, name, metric, layers or size.", metavar="KEY")] = "date",
     as_json: options.Json = False,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """List the runs of a folder: metric, layers, date and size, finished or not."""
     from dactcli.errors import UsageError, did_you_mean
-    from dactcli.report.console import print_notice, results
+    from dactcli.report.console import print_notice, show
     from dactcli.report.listings import SORTS, render_runs
     from dactcli.training.listing import list_runs
 
     if sort not in SORTS:
         raise UsageError(f"{sort!r} is unknown", place="--sort", remedy=did_you_mean(sort, SORTS))
+    options.check_outputs(overwrite=overwrite, output=output)
     found = sorted(list_runs(folder), key=SORTS[sort])
     options.emit({"runs": [one.to_json() for one in found]}, as_json=as_json, output=output)
     if as_json:
@@ -33,4 +35,4 @@ def runs(
     if not found:
         print_notice(f"there are no runs in {folder}; make one with: dact finetune recipes/quickstart.yaml")
         return
-    results().print(render_runs(found))
+    show(render_runs(found))

@@ -1,4 +1,4 @@
-"""Profile a model: latency per batch at several batch sizes, and the throughput of a whole data set."""
+"""Profile a model: latency per batch at several batch sizes, and the throughput of all examples together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, tokens_per_batch
 from dactcli.errors import DataError, ResourceError
+from dactcli.model.encoders import adapt
 from dactcli.model.engine import EngineOutput, run_batches
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.rules import Full
 from dactcli.profiling.breakdown import break_down
 from dactcli.profiling.flops import (
@@ -28,13 +30,14 @@ from dactcli.profiling.flops import (
     unit_flops,
 )
 from dactcli.profiling.latency import Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
+from dactcli.profiling.marks import marked_layers
 from dactcli.profiling.memory import peak_memory_mib, silent_profile
 from dactcli.profiling.ways import Batch, Subject, run_batch
 from dactcli.results import Breakdown, ProfileCase, ProfileResult
 
 TRACED_BATCHES = 3
 Positions = list[int]
-Score = Callable[[Tensor, Sequence[Any]], float]
+Score = Callable[[Tensor, Sequence[Any]], float | None]
 Progress = Callable[[int, int], None]
 
 
@@ -153,7 +156,7 @@ def profile_throughput(
     score: tuple[str, Score] | None = None,
     progress: Progress | None = None,
 ) -> ProfileCase:
-    """Time the three ways on a whole data set, in batches by tokens; adaptive inference pools survivors.
+    """Time the three ways on all examples together, in batches by tokens; adaptive inference pools survivors.
 
     Padding the batches is part of the time. Arguments as for `profile_latency`.
     """
@@ -192,12 +195,18 @@ def profile_throughput(
 
 
 def _answers(subject: Subject, batches: Sequence[tuple[Positions, Batch]], encoded: Encoded) -> EngineOutput:
-    """Where every example stops and what it answers, in the order of the examples."""
+    """Where every example stops and what it answers, in the order of the examples.
+
+    Raises:
+        ArtefactError: Answers to some examples are not finite, as where activations overflow.
+    """
     exits = torch.empty(len(encoded.lengths), dtype=torch.long)
     answers = torch.empty(len(encoded.lengths), subject.model.classes)
     for positions, batch in batches:
         out = run_batch(subject.model, subject.rule_for(positions), batch)
         exits[positions], answers[positions] = out.exit_layer.cpu(), out.answer.float().cpu()
+    if rows := unfinite_rows(answers):
+        raise unfinite_error([f"example {row + 1:,}" for row in rows])
     return EngineOutput(exits, answers, None)
 
 
@@ -276,7 +285,7 @@ def wide_notices(result: ProfileResult) -> list[str]:
     """A sentence for every case whose rounds differ so much that its numbers should not be trusted."""
     remedy = "close other programs or raise --repeats"
     named = [(f"batch {case.batch_size}", (case.stock, case.full, case.adaptive)) for case in result.cases]
-    named += [("the whole data set", (case.stock, case.full, case.adaptive)) for case in result.throughput]
+    named += [("throughput", (case.stock, case.full, case.adaptive)) for case in result.throughput]
     found = [f"{name}: the rounds differ widely; {remedy}" for name, ways in named if is_wide(*ways)]
     wide = [case for case in result.training if is_wide(case.plain, case.dact)]
     return found + [f"training, batch {case.batch_size}: the rounds differ widely; {remedy}" for case in wide]
@@ -284,6 +293,8 @@ def wide_notices(result: ProfileResult) -> list[str]:
 
 def write_trace(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -> Path:
     """A torch.profiler trace of each way, in the form that TensorBoard's plugin and Perfetto open.
+
+    Each batch of a way is a step of the profiler, named `dact.WAY`, with each layer in it named `dact.layer.N`.
 
     Args:
         subject: What is profiled.
@@ -307,7 +318,7 @@ def write_trace(subject: Subject, encoded: Encoded, batch_size: int, folder: Pat
 
 
 def _record(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -> Path:
-    from torch.profiler import ProfilerActivity, record_function, tensorboard_trace_handler
+    from torch.profiler import ProfilerAction, ProfilerActivity, record_function, tensorboard_trace_handler
 
     device = subject.model.device
     config = subject.model.config.encoder_config
@@ -316,16 +327,20 @@ def _record(subject: Subject, encoded: Encoded, batch_size: int, folder: Path) -
     before = set(folder.glob("*.pt.trace.json"))
     with (
         torch.inference_mode(),
+        marked_layers([subject.model.adapter.layers, adapt(subject.stock.base_model).layers]) as restart,
         silent_profile(
             activities=activities,
+            schedule=lambda step: ProfilerAction.RECORD,  # or the profiler does not mark its steps
             record_shapes=True,
             profile_memory=True,
             on_trace_ready=tensorboard_trace_handler(str(folder)),
-        ),
+        ) as profiler,
     ):
         for name, run in subject.ways(batches).items():
             for number in range(len(batches)):
+                restart()
                 with record_function(f"dact.{name}"):
                     run(number)
-        synchronise(device)
+                    synchronise(device)
+                profiler.step()
     return max(set(folder.glob("*.pt.trace.json")) - before)

@@ -5,6 +5,7 @@ It is written beside its place and gets its name when it is whole; what went wro
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,13 +19,14 @@ from dactcli.errors import ArtefactError, ResourceError, UsageError
 from dactcli.model.identity import ORIGINS, TOKENIZER_FILES
 from dactcli.publishing.facts import is_hub_name
 from dactcli.recipe.load import dump_recipe
-from dactcli.storage import files_below, put, to_json, write_json, write_whole
+from dactcli.storage import check_folder, files_below, put, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
     from dactcli.model.checkpoint import Run
     from dactcli.recipe.schema import Recipe
 
 CARD, RECIPE = "README.md", "recipe.yaml"
+SEAL = "<!-- written by dact, {} -->"
 OF_A_RUN = ("summary.json", "metrics.jsonl", "checkpoints")
 
 
@@ -38,13 +40,20 @@ def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
 
     Raises:
         UsageError: Something is there that this would destroy.
+        ResourceError: The folder that it is to stand in cannot be made or written.
     """
     place = f"--to {target}"
     here, inside = target.resolve(), run.resolve()
     if here == inside or inside.is_relative_to(here):
         raise UsageError("is where the run itself stands", place=place, remedy="name another folder")
+    if here.is_relative_to(inside):
+        raise UsageError("is inside the run's own folder", place=place, remedy="name another folder")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError("is no folder", place=place, remedy="name another one, or move it away")
+    try:
+        check_folder(here.parent, option="--to")
+    except ResourceError as error:
+        raise ResourceError(error.fault, place=str(target), remedy="name another folder") from None
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
@@ -52,6 +61,36 @@ def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
     published = (target / CARD).is_file() and (target / "config.json").is_file()
     if not published or any((target / name).exists() for name in OF_A_RUN):
         raise UsageError("is no published model, and is not replaced", place=place, remedy="name another folder")
+
+
+def sealed(card: str) -> str:
+    """A card that tells later whether somebody edited it: its last line holds its own digest."""
+    return f"{card}\n{SEAL.format(_digest(card))}\n"
+
+
+def edited_card(folder: Path | None) -> str | None:
+    """The card of an earlier publication, if somebody edited it.
+
+    Args:
+        folder: Where the publication stands; None for nowhere.
+
+    Raises:
+        ArtefactError: It cannot be read.
+    """
+    if folder is None or not (folder / CARD).is_file():
+        return None
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtefactError(
+            f"cannot be read: {error}", place=str(folder / CARD), remedy="mend it, or move it away"
+        ) from None
+    card, _, seal = text.rstrip("\n").rpartition("\n")
+    return None if seal == SEAL.format(_digest(card)) else text
+
+
+def _digest(card: str) -> str:
+    return hashlib.sha256(card.encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -119,10 +158,12 @@ def write_model(
     weights = run.folder / "model.safetensors"
     if not weights.is_file():
         raise ArtefactError("is missing", place=str(weights), remedy="save the model in one file again")
+    from dactcli.model.tokenizers import save_tokenizer
+
     try:
         # copied, not saved again: a certificate is bound to the file's digest
         shutil.copyfile(weights, folder / weights.name)
-        run.tokenizer.save_pretrained(folder)
+        save_tokenizer(run.tokenizer, folder)
         for name in TOKENIZER_FILES:  # likewise to the contents of these
             if (run.folder / name).is_file():
                 shutil.copyfile(run.folder / name, folder / name)

@@ -59,8 +59,26 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+# what YAML 1.1 reads as the end of a line, and marks by which a text looks like another one
+_ESCAPED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that YAML 1.1 or 1.2 would read as something else."""
+
+    def write_double_quoted(self, text: str, split: bool = True) -> None:
+        """Without characters beyond ASCII, and in one line: blanks around a line's end do not survive."""
+        allowed, self.allow_unicode = self.allow_unicode, False
+        super().write_double_quoted(text, split=False)
+        self.allow_unicode = allowed
+
+
+def _text_node(dumper: _Dumper, text: str) -> yaml.Node:
+    style = '"' if _ESCAPED.search(text) else None
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
 
 
 for _name, (_pattern, _) in _SCALARS.items():

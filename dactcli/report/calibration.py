@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.blocks import Sheet
+from dactcli.report.console import visible
 from dactcli.results import Calibration, ClassCount
 
 MOST_CLASSES = 12  # that the table shows; of more, those that lose most
@@ -19,6 +20,7 @@ def render_calibration(found: Calibration, layers: int) -> Panel:
         found: What `dact eval --calibrate` chose.
         layers: N.
     """
+    found = visible(found)
     lines: list[RenderableType] = [
         Text(found.rule, style="bold green" if found.certified or found.kind == "budget" else "bold yellow"),
         Text(found.promise, style="italic"),
@@ -57,7 +59,7 @@ def _by_class(classes: dict[str, ClassCount]) -> list[RenderableType]:
     shown = list(classes.items())
     if len(shown) > MOST_CLASSES:
         shown = sorted(shown, key=lambda pair: -pair[1].disagreements / pair[1].examples)[:MOST_CLASSES]
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Sheet(box=None, pad_edge=False, header_style="bold")
     table.add_column("class" if labelled else "class at full depth", overflow="fold")
     for heading in ("examples", "differ", *(("recall", "full depth", "harmed") if labelled else ())):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.blocks import Sheet, short_rule
+from dactcli.report.console import visible
 from dactcli.report.evaluation import figure
 from dactcli.results import ComparedRule, Comparison
 
@@ -19,17 +20,18 @@ def render_comparison(comparison: Comparison) -> Group:
     Args:
         comparison: What `dact eval --compare` computed.
     """
+    comparison = visible(comparison)
     metric = comparison.metric.replace("_", " ")
     title = f"{', '.join(comparison.runs)}  {comparison.split}, {comparison.examples:,} examples"
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("rule", no_wrap=True)
+    table = Sheet(box=None, padding=(0, 1, 0, 0))
+    table.add_column("rule")
     for share in next(iter(comparison.rules.values())).metric_at:
         table.add_column(f"at {float(share) * comparison.layers:g}", justify="right")
     table.add_column("99 % at", justify="right")
     table.add_column("area", justify="right")
     table.add_column("+/-", justify="right")
     for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
-        table.add_row(f"{mark} {name}", *_figures(rule))
+        table.add_row(f"{mark} {short_rule(name)}", *_figures(rule))
     note = Text(
         f"{metric} with at most so many mean layers; - where the rule never runs so few. 99 % and area (95 % interval: "
         f"+/-) against {comparison.reference_metric:.4f}, the {comparison.reference_kind} of "
@@ -38,7 +40,9 @@ def render_comparison(comparison: Comparison) -> Group:
         style="dim",
     )
     notices = [Text(f"note: {notice}", style="yellow") for notice in comparison.notices]
-    return Group(table, note, Text(beside(comparison), style="dim"), *notices, _Curves(comparison))
+    return Group(
+        Text(title, style="bold"), table, note, Text(beside(comparison), style="dim"), *notices, _Curves(comparison)
+    )
 
 
 def beside(comparison: Comparison) -> str:
@@ -80,7 +84,7 @@ class _Curves:
         ]
         low, high = min(y for _, y, _ in points), max(y for _, y, _ in points)
         span = high - low or 1.0
-        width = min(WIDTH, options.max_width - 8)
+        width = max(min(WIDTH, options.max_width - 8), 1)
         cells = [[" "] * width for _ in range(HEIGHT)]
         for x, y, mark in reversed(points):  # the best rule is drawn last, on top
             column = round((x - 1) / max(last - 1, 1) * (width - 1))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import bar, histogram
+from dactcli.report.blocks import Sheet, bar, histogram, metric_text, short_rule
+from dactcli.report.console import visible
 from dactcli.results import REFERENCES, EvalResult, RuleResult
 
-GAP, RULE = 2, 14  # cells between columns, and for the name of a rule
+GAP = 2  # cells between columns
 FULL_DEPTH = {
     "mixture": "a_N, the mixture of all layers' answers; the last layer's own answer is y_N",
     "last_layer": "y_N, the last layer's answer",
@@ -22,6 +22,7 @@ def render_evaluation(result: EvalResult) -> Group:
     Args:
         result: What `dact eval` computed.
     """
+    result = visible(result)
     parts: list[RenderableType] = [_Rules(result), legend(result)]
     parts += [Text(f"note: {notice}", style="yellow") for notice in result.notices]
     early = [(name, judged) for name, judged in result.rules.items() if judged.depths[-1] < result.examples]
@@ -41,24 +42,32 @@ class _Rules:
     def __init__(self, result: EvalResult) -> None:
         self.result = result
 
+    def needed(self, *, whole: bool) -> int:
+        """The fewest cells in which no figure is cut; in a pipe with where each rule stops, and the run in one line."""
+        name = max(map(len, self.result.run.split()), default=0)
+        return max(self._table(stops=whole).needed(whole=whole), name if whole else 0)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self.result
+        title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
+        yield Text(title, style="bold")
+        complete = self._table(stops=True)
+        yield complete if complete.needed(whole=True) <= options.max_width else self._table(stops=False)
+
+    def _table(self, *, stops: bool) -> Sheet:
         result = self.result
         metric = result.metric.replace("_", "\n")
         headings = (metric, "mean\nlayers", "share\nof all", "agrees\nwith full\ndepth")
-        figures = sum(max(map(len, heading.split("\n"))) + GAP for heading in headings)
-        longest = max(RULE, *map(len, result.rules))
-        stops = longest + figures + max(result.layers, 6) + GAP <= options.max_width
-        title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
         table = _table(GAP)
         table.add_column("rule", overflow="fold")
         for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
         if stops:
-            table.add_column(f"stops\n1..{result.layers}")
+            table.add_column(f"stops\n1..{result.layers}", no_wrap=True)
         for name, judged in result.rules.items():
             table.add_row(
-                Text(name),
-                figure(judged.metric),
+                Text(short_rule(name)),
+                metric_text(judged),
                 f"{judged.layers_mean:.2f}",
                 f"{judged.layers_share:.0%}",
                 f"{judged.agreement_with_full:.2%}",
@@ -68,12 +77,11 @@ class _Rules:
             layers = (f"{result.layers:.2f}", "100%") if name == "last_layer" else ("-", "-")
             cells = (figure(beside.metric), *layers, f"{beside.agreement_with_full:.2%}")
             table.add_row(Text(REFERENCES[name]), *cells, style="dim")
-        yield Text(title, style="bold")
-        yield table
+        return table
 
 
-def _table(gap: int) -> Table:
-    return Table(box=None, padding=(0, gap, 0, 0))
+def _table(gap: int) -> Sheet:
+    return Sheet(box=None, padding=(0, gap, 0, 0))
 
 
 def figure(metric: float | None) -> str:
@@ -100,16 +108,18 @@ def legend(result: EvalResult) -> Text:
 
 
 def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
-    lines = [f"stops under {rule}"]
+    lines = [f"stops under {short_rule(rule)}"]
     for layer, count in enumerate(judged.depths, start=1):
         share = count / examples
         lines.append(f"  layer {layer:>2}  {bar(share, 30)} {share:6.1%}  {count:,}")
     return Text("\n".join(lines))
 
 
-def _difficulty(rule: str, levels: dict[str, float]) -> Text:
+def _difficulty(rule: str, levels: dict[str, float | None]) -> Text:
     shown = ", ".join(f"{level}: {mean:.2f}" for level, mean in levels.items() if level != "spearman")
-    return Text(f"mean layers by difficulty under {rule}  {shown}  (Spearman {levels['spearman']:.2f})")
+    correlation = levels["spearman"]
+    text = "undefined" if correlation is None else f"{correlation:.2f}"
+    return Text(f"mean layers by difficulty under {short_rule(rule)}  {shown}  (Spearman {text})")
 
 
 def _classes(rule: str, result: EvalResult) -> Group:
@@ -117,7 +127,7 @@ def _classes(rule: str, result: EvalResult) -> Group:
     classes, names = result.rules[rule].by_class, result.rules[rule].classes_shown
     which = f", the worst {len(names)} of {len(classes):,}" if len(names) < len(classes) else ""
     labelled = result.by_class_of == "label"
-    title = Text(f"by {'class' if labelled else 'class of full depth'} under {rule}{which}", style="bold")
+    title = Text(f"by {'class' if labelled else 'class of full depth'} under {short_rule(rule)}{which}", style="bold")
     table = _table(1)
     table.add_column("class", overflow="fold", min_width=8)
     judged = ["recall", "at full\ndepth", "harm"] if labelled else []

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import bar
+from dactcli.report.blocks import Sheet, bar, short_rule
+from dactcli.report.console import visible
 from dactcli.results import ExitTrace
 
 BAR = 12
+BORDER = 4  # cells of a panel beside what is in it
 NARROW, WIDE = 70, 90  # columns from which on the bars, and the rule's score, have room
 # Rules that stop only when the class is settled, whatever the layers that did not run would say.
 SOUND = ("exact", "paper")
@@ -27,6 +28,7 @@ def render_traces(traces: Sequence[ExitTrace], names: Sequence[str], *, every: S
         names: Class names; empty for regression.
         every: All examples that the summary is about; those shown without.
     """
+    traces, names, every = visible(list(traces)), visible(list(names)), visible(list(every))
     whole = every or traces
     parts: list[RenderableType] = [_Panel(trace, names) for trace in traces]
     return Group(*([_summary(whole, len(traces)), *parts] if len(whole) > 1 else parts))
@@ -36,8 +38,11 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
     layers, count = traces[0].layers, len(traces)
     ran = [trace.exit_layer for trace in traces]
     head = Text(f"{count:,} examples", style="bold")
-    head.append(f"   {sum(ran) / count:.2f} of {layers} layers on the mean   rule {traces[0].rule}", style="not bold")
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    head.append(
+        f"   {sum(ran) / count:.2f} of {layers} layers on the mean   rule {short_rule(traces[0].rule)}",
+        style="not bold",
+    )
+    table = Sheet(box=None, padding=(0, 2, 0, 0), show_header=False)
     for layer in range(1, layers + 1):
         stopped = ran.count(layer)
         table.add_row(f"stop after {layer}", Text(bar(stopped / count, 2 * BAR), style="cyan"), f"{stopped:,}")
@@ -75,6 +80,11 @@ class _Panel:
 
     def __init__(self, trace: ExitTrace, names: Sequence[str]) -> None:
         self.trace, self.names = trace, names
+
+    def needed(self, *, whole: bool) -> int:
+        """The fewest cells in which no figure is cut, with those of the panel's border."""
+        table = _layers(self.trace, self.names, width=NARROW if whole else 0)
+        return table.needed(whole=whole) + BORDER
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         trace = self.trace
@@ -129,8 +139,8 @@ def _verdicts(trace: ExitTrace, names: Sequence[str]) -> list[Text]:
     return lines
 
 
-def _layers(trace: ExitTrace, names: Sequence[str], *, width: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+def _layers(trace: ExitTrace, names: Sequence[str], *, width: int) -> Sheet:
+    table = Sheet(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("layer", justify="right")
     bars = width >= NARROW
     if bars:
@@ -176,23 +186,21 @@ def reason(trace: ExitTrace) -> str:
     Args:
         trace: The example's trace.
     """
-    name = trace.rule.partition(":")[0]
+    name, rule = trace.rule.partition(":")[0], short_rule(trace.rule)
     left = trace.layers - trace.exit_layer
     if name == "full":
         return f"full: all {trace.layers} layers run"
     if not left:
-        return f"{trace.rule}: ran to the last layer, because no earlier one was enough"
+        return f"{rule}: ran to the last layer, because no earlier one was enough"
     score = trace.scores[-1]
     reached = f"{score:.4f} >= {trace.cut:.4f}" if score is not None else ""
     if name in SOUND:
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         return (
-            f"{trace.rule}: stopped after layer {trace.exit_layer}; "
+            f"{rule}: stopped after layer {trace.exit_layer}; "
             f"certain: the class cannot change any more, whatever {layers} ({reached})"
         )
     if name == "tolerance":
-        return (
-            f"{trace.rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
-        )
+        return f"{rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
     promised = f"; calibrated: {trace.promise}" if trace.promise else ""
-    return f"{trace.rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"
+    return f"{rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"

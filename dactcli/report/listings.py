@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from dactcli.report.blocks import Sheet, short_rule
+from dactcli.report.console import visible
 from dactcli.results import PlanResult, PublishResult, RunFacts
 
 SORTS: dict[str, Callable[[RunFacts], Any]] = {
@@ -35,27 +36,28 @@ class Recipe(Protocol):
 
 def render_recipes(recipes: Sequence[Recipe]) -> Group:
     """A table of recipes, and what to type next."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table = Sheet(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="bold cyan", no_wrap=True)
     table.add_column()
     for one in recipes:
-        table.add_row(Text(one.name), Text(one.about))
+        table.add_row(Text(visible(one.name)), Text(visible(one.about)))
     return Group(table, Text("\ndact recipes copy NAME    makes one yours, to be edited", style="dim"))
 
 
-def render_runs(runs: Sequence[RunFacts]) -> Table:
+def render_runs(runs: Sequence[RunFacts]) -> Sheet:
     """A table of runs."""
+    runs = visible(list(runs))
     starred = "* the newest finished one: what commands take without a RUN" if any(one.latest for one in runs) else ""
     if any(one.majority is not None for one in runs):
         starred += "\nunder each metric: that of always answering the majority class"
-    table = Table(
+    table = Sheet(
         box=None, padding=(0, 1, 0, 0), header_style="bold", caption=starred.strip() or None, caption_justify="left"
     )
-    table.add_column("run", no_wrap=True)
-    table.add_column("task", overflow="fold")
+    table.add_column("run")
+    table.add_column("task")
     table.add_column("metric", justify="right", no_wrap=True)
     table.add_column("layers", justify="right", no_wrap=True)
-    table.add_column("rule", no_wrap=True)
+    table.add_column("rule")
     table.add_column("changed", no_wrap=True)
     table.add_column("MB", justify="right", no_wrap=True)
     for one in runs:
@@ -64,7 +66,7 @@ def render_runs(runs: Sequence[RunFacts]) -> Table:
             Text(one.task),
             _metric(one),
             f"{one.layers_mean:.2f} of {one.layers}" if one.layers_mean is not None else "-",
-            Text(one.rule or "") if one.finished else Text("unfinished", style="yellow"),
+            Text(short_rule(one.rule or "")) if one.finished else Text("unfinished", style="yellow"),
             datetime.fromtimestamp(one.modified).strftime("%d %b %H:%M"),
             f"{one.megabytes:,.1f}",
         )
@@ -74,15 +76,16 @@ def render_runs(runs: Sequence[RunFacts]) -> Table:
 def _metric(run: RunFacts) -> str:
     """The metric, and below it the majority class's."""
     if run.metric is None:
-        return "-"
+        return "undefined" if run.metric_name else "-"
     return f"{run.metric:.4f}" + (f"\n{run.majority:.4f}" if run.majority is not None else "")
 
 
 def render_plan(plan: PlanResult) -> Group:
     """What a recipe comes to, before anything is trained."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    plan = visible(plan)
+    table = Sheet(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("split")
-    for name in ("examples", "tokens, median", "95 %", "longest", "cut"):
+    for name in ("examples", "tokens, median", "95%", "longest", "cut"):
         table.add_column(name, justify="right")
     table.add_column("labels")
     for split, facts in plan.splits.items():
@@ -101,7 +104,7 @@ def render_plan(plan: PlanResult) -> Group:
         *_majority(plan),
         f"model: {plan.encoder}, {plan.layers} layers, {plan.parameters / 1e6:,.1f} million parameters",
         *plan.stages,
-        f"about {_duration(plan.seconds)} of training on {plan.device} ({plan.steps:,} steps, "
+        f"about {duration(plan.seconds)} of training on {plan.device} ({plan.steps:,} steps, "
         f"{plan.seconds_per_step:.2f} s each as measured now), {plan.memory_mib:,.0f} MiB of memory, "
         f"{plan.disk_mib:,.0f} MiB of disk",
     ]
@@ -115,7 +118,10 @@ def _majority(plan: PlanResult) -> list[str]:
     return [f"majority class: always answering it is right on {shares}"] if shares else []
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as a sentence names it."""
+    if seconds < 1:
+        return "1 second"
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
@@ -127,7 +133,8 @@ def render_publication(done: PublishResult) -> Group:
     Args:
         done: What `dact publish` did.
     """
-    lines = [f"{done.run} halts by {done.rule}" + (f": {done.promise}" if done.promise else "")]
+    done = visible(done)
+    lines = [f"{done.run} halts by {short_rule(done.rule)}" + (f": {done.promise}" if done.promise else "")]
     if done.folder:
         lines.append(f"written to {done.folder}: {', '.join(done.files)}")
     if done.hub:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dactcli.errors import ResourceError
+from dactcli.report.console import visible
 from dactcli.results import REFERENCES, Comparison, EvalResult, ProfileResult
 
 COLOURS = {"stock": "tab:grey", "full depth": "tab:blue", "adaptive": "tab:green"}
@@ -36,7 +37,7 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     axes.set_ylabel(comparison.metric.replace("_", " "))
     constant = "" if comparison.majority_metric is None else f"; majority class: {comparison.majority_metric:.3f}"
     title = f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area{constant}"
-    axes.set_title(title, fontsize=9)
+    _set_title(axes, title)
     return _save(figure, axes, folder, "curves")
 
 
@@ -64,7 +65,7 @@ def write_depths(result: EvalResult, folder: Path) -> list[Path]:
     axes.set_xlabel("stopped after layer")
     axes.set_ylabel("share of examples")
     beside = [f", {REFERENCES[name]}: {found.metric:.3f}" for name, found in result.beside.items() if found.metric]
-    axes.set_title(f"{result.run}, {result.split}, {result.examples:,} examples{''.join(beside)}", fontsize=9)
+    _set_title(axes, f"{result.run}, {result.split}, {result.examples:,} examples{''.join(beside)}")
     return _save(figure, axes, folder, "depths")
 
 
@@ -83,7 +84,7 @@ def write_times(result: ProfileResult, folder: Path) -> list[Path]:
     """
     figure, axes = _figure()
     cases = [*result.cases, *result.throughput]
-    names = [f"batch {case.batch_size}" for case in result.cases] + ["all, pooled"] * len(result.throughput)
+    names = [f"batch {case.batch_size}" for case in result.cases] + ["pooled"] * len(result.throughput)
     for offset, way in ((-0.2, "full depth"), (0.2, "adaptive")):
         ratios = [case.full_ratio_to_stock if way == "full depth" else case.time_ratio_to_stock for case in cases]
         heights = [ratio.median for ratio in ratios]
@@ -95,19 +96,33 @@ def write_times(result: ProfileResult, folder: Path) -> list[Path]:
     axes.set_xticks(range(len(cases)), names)
     axes.set_ylabel("time / stock encoder")
     place = result.environment
-    axes.set_title(f"{place['device_name']}, {place['threads']} threads, {place['dtype']}; 95 % intervals", fontsize=9)
+    _set_title(axes, f"{place['device_name']}, {place['threads']} threads, {place['dtype']}; 95 % intervals")
     return _save(figure, axes, folder, "times")
 
 
-def _figure() -> tuple[Any, Any]:
+def check_matplotlib() -> Any:
+    """Matplotlib's figures.
+
+    Raises:
+        ResourceError: It is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ResourceError(
             "matplotlib is not installed", place="--plots", remedy="pip install 'dactcli[plots]'"
         ) from None
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    return Figure
+
+
+def _figure() -> tuple[Any, Any]:
+    figure = check_matplotlib()(figsize=(7, 4.5), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _set_title(axes: Any, text: str) -> None:
+    """A title whose dollar signs are no formulas."""
+    axes.set_title(visible(text), fontsize=9, parse_math=False)
 
 
 def _save(figure: Any, axes: Any, folder: Path, name: str) -> list[Path]:

@@ -1,12 +1,12 @@
-"""A profile as tables: latency per batch, throughput of the whole data set, the training step."""
+"""A profile as tables: latency per batch, throughput of all examples, the training step."""
 
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import bar, histogram
+from dactcli.report.blocks import Sheet, bar, histogram, short_rule
+from dactcli.report.console import visible
 from dactcli.results import Breakdown, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
 
 BAR = 20  # cells
@@ -18,6 +18,7 @@ def render_profile(result: ProfileResult) -> Group:
     Args:
         result: What `dact profile` measured.
     """
+    result = visible(result)
     place = result.environment
     head = Text(
         f"{place['device']} ({place['device_name']}), threads {place['threads']}, torch {place['torch']}, "
@@ -30,18 +31,18 @@ def render_profile(result: ProfileResult) -> Group:
         views.append(_case(case, f"latency, batch {case.batch_size}"))
         if case.breakdown is not None:
             views.append(_breakdown(case.breakdown))
-    views += [_case(case, "throughput, whole data set", whole=True) for case in result.throughput]
+    views += [_case(case, f"throughput, {_examples(result)}", whole=True) for case in result.throughput]
     views += [_training(case) for case in result.training]
     return Group(*views)
 
 
-def _answer(result: ProfileResult) -> Table:
+def _answer(result: ProfileResult) -> Sheet:
     """What one wants to know first: how much time is saved, and how much of what could be."""
-    rule = (result.cases or result.throughput)[0].rule
+    rule = short_rule((result.cases or result.throughput)[0].rule)
     table = _table(f"time / stock encoder, rule {rule}", "full depth", "adaptive", "ideal / time", "layers")
     table.box, table.padding = None, (0, 2, 0, 0)
     named = [(f"batch {case.batch_size}", case) for case in result.cases]
-    for name, case in [*named, *(("all, pooled", case) for case in result.throughput)]:
+    for name, case in [*named, *(("pooled", case) for case in result.throughput)]:
         table.add_row(
             name,
             _interval(case.full_ratio_to_stock),
@@ -52,19 +53,27 @@ def _answer(result: ProfileResult) -> Table:
     return table
 
 
+def _examples(result: ProfileResult) -> str:
+    if result.examples is None:
+        return "examples pooled"
+    if result.examples == result.available:
+        return f"whole data set of {result.examples:,} examples"
+    return f"{result.examples:,} {'' if result.available is None else f'of {result.available:,} '}examples"
+
+
 def _length(tokens: int | None) -> str:
     return "real lengths" if tokens is None else f"{tokens} tokens"
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _table(title: str, *headings: str) -> Sheet:
+    table = Sheet(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
 
 
-def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Table:
+def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Sheet:
     """One row per figure, one column per way, so that it fits a narrow terminal."""
     table = _table(f"{title}, {_length(case.sequence_length)}", "stock", "full depth", "adaptive")
     ways = (case.stock, case.full, case.adaptive)
@@ -73,22 +82,22 @@ def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Table:
     table.add_row("peak memory, MiB", *(_number(way.peak_memory_mib, 1, 0) for way in ways))
     table.add_row("mean layers", *(_number(way.layers_mean, 1, 2) for way in ways))
     table.add_row("stops by layer", *(Text(histogram(way.depths or []), style="cyan") for way in ways))
-    if case.metric is not None:
-        table.add_row(str(case.metric_name), "", "", f"{case.metric:.4f}")
+    if case.metric_name is not None:
+        table.add_row(case.metric_name, "", "", "undefined" if case.metric is None else f"{case.metric:.4f}")
     if case.baseline is not None:
         table.add_row("time / stock, to baseline", "", "", f"{case.baseline['time_ratio_to_stock']:.2f} x")
         table.add_row("ms, to baseline", "", "", f"{case.baseline['latency_ms_p50']:.2f} x")
     return table
 
 
-def _speed(table: Table, ways: tuple[Measurement, ...], unit: str) -> None:
+def _speed(table: Sheet, ways: tuple[Measurement, ...], unit: str) -> None:
     table.add_row("examples per second", *(f"{way.examples_per_second:,.0f}" for way in ways))
     for percent in (50, 90, 99):
         table.add_row(f"ms per {unit}, p{percent}", *(f"{_latency(way, percent):,.2f}" for way in ways))
     table.add_row("spread of the rounds", *(f"{way.latency_ms_spread:.0%}" for way in ways))
 
 
-def _breakdown(parts: Breakdown) -> Table:
+def _breakdown(parts: Breakdown) -> Sheet:
     """Where the adaptive time went, with bars."""
     named = [("embeddings", parts.embeddings_ms)]
     named += [(f"layer {number}", spent) for number, spent in enumerate(parts.layers_ms, 1)]
@@ -106,7 +115,7 @@ def _breakdown(parts: Breakdown) -> Table:
     return table
 
 
-def _training(case: TrainingCase) -> Table:
+def _training(case: TrainingCase) -> Sheet:
     table = _table(f"training step, batch {case.batch_size}, {_length(case.sequence_length)}", "plain", "DACT")
     ways = (case.plain, case.dact)
     table.add_row("time / plain", "1", _interval(case.time_ratio_to_plain))

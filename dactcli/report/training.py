@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import histogram, sparkline
-from dactcli.report.console import messages, print_notice
+from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline
+from dactcli.report.console import messages, print_notice, visible
 from dactcli.report.evaluation import render_evaluation
 from dactcli.results import REFERENCES, EvalResult, StepLog, TrainResult
 
@@ -31,8 +31,7 @@ def summary_line(result: EvalResult) -> str:
     """One line for an evaluation: the metric by rule and the layers, and the plain answers' metric."""
     parts = []
     for rule, judged in result.rules.items():
-        metric = "-" if judged.metric is None else f"{judged.metric:.4f}"
-        parts.append(f"{rule} {metric} at {judged.layers_mean:.2f} layers")
+        parts.append(f"{short_rule(rule)} {metric_text(judged)} at {judged.layers_mean:.2f} layers")
     beside = [
         f"{REFERENCES[name]} {found.metric:.4f}" for name, found in result.beside.items() if found.metric is not None
     ]
@@ -82,7 +81,7 @@ class PlainScreen(QuietScreen):
         self.started, self.first = time.monotonic(), 0
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(Text(visible(text)), soft_wrap=True)
 
     def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
         """A line that names the stage."""
@@ -170,7 +169,7 @@ class RichScreen(QuietScreen):
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or messages()
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
@@ -196,7 +195,7 @@ class RichScreen(QuietScreen):
     def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
         """A bar of its own for each stage."""
         self.course = Course()
-        self.task = self.progress.add_task(f"{number}/{stages} {name}", total=steps)
+        self.task = self.progress.add_task(visible(f"{number}/{stages} {name}"), total=steps)
         self.live.update(self._view())
 
     def stepped(self, step: int) -> None:
@@ -211,11 +210,11 @@ class RichScreen(QuietScreen):
     def evaluated(self, result: EvalResult) -> None:
         """The metric below the bar, and a line that stays."""
         self.course.evaluations.append(result)
-        self.console.print(summary_line(result), markup=False, style="dim")
+        self.console.print(Text(visible(summary_line(result))), style="dim")
 
     def notice(self, text: str) -> None:
         """A note above the bar."""
-        self.console.print(f"note: {text}", markup=False, style="yellow")
+        self.console.print(Text(f"note: {visible(text)}"), style="yellow")
 
 
 def screen(loudness: Loudness = "normal") -> QuietScreen:
@@ -235,6 +234,7 @@ def render_training(result: TrainResult, splits: Sequence[str]) -> Panel:
         result: What `dact finetune` computed.
         splits: The splits that its recipe has; what needs another is not suggested.
     """
+    result = visible(result)
     minutes, seconds = divmod(round(result.seconds), 60)
     parts: list[RenderableType] = [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
     if result.halting_fitted:

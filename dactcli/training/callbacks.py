@@ -187,8 +187,14 @@ class TensorBoardLog(TensorBoardCallback):  # type: ignore[misc]
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, notice: Callable[[str], None]) -> Iterator[TensorBoardLog]:
-        """A log that is closed in the end, with its thread's own complaints about a full disk kept off the screen."""
+    def open(cls, folder: Path, notice: Callable[[str], None], *, after: int = 0) -> Iterator[TensorBoardLog]:
+        """A log that is closed in the end, with its thread's own complaints about a full disk kept off the screen.
+
+        Args:
+            folder: Where it goes.
+            notice: Told when it ends early.
+            after: The last step that stands of what is there; TensorBoard drops later ones, which are taken again.
+        """
         before = threading.excepthook
 
         def hook(trouble: threading.ExceptHookArgs) -> None:
@@ -196,7 +202,7 @@ class TensorBoardLog(TensorBoardCallback):  # type: ignore[misc]
                 before(trouble)
 
         threading.excepthook = hook
-        writer = SummaryWriter(str(folder))
+        writer = SummaryWriter(str(folder), purge_step=after + 1)
         try:
             yield cls(writer, notice)
         finally:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dactcli.data.batches import Encoded, pad
-from dactcli.data.sources import load_splits
+from dactcli import hub
+from dactcli.data.batches import Encoded, encode, pad
+from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
-from dactcli.training.build import Built, build, settle
+from dactcli.training.build import Built, build, from_hub, settle
+from dactcli.training.classes import class_notices
 from dactcli.training.plan import check_plan, describe_stages
 from dactcli.training.stages import Stage, resolve_stages
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 TIMED = 3  # steps that are timed, after one that is not
+NO_LIMIT = 1 << 30  # tokens
 OPTIMIZER_STATES = 2  # AdamW's, in float32
 
 
@@ -37,10 +40,16 @@ def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
     Raises:
         DactError: As `fit` would raise before its first step.
     """
+    notices: list[str] = []
+    with hub.reachable(from_hub(recipe), notices.append):
+        return _examine(recipe, device, notices)
+
+
+def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanResult:
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
     check_plan(recipe)
-    notices = list(splits.notices)
+    notices += [*splits.notices, *class_notices(splits)]
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     model, train = built.model.to(device).train(), built.encoded["train"]
     stages = resolve_stages(recipe, model.config.class_weights)
@@ -58,7 +67,10 @@ def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
     seconds = sum(count * step for count, step in zip(steps, each, strict=True))
     encoder = model.config.encoder_config
     return PlanResult(
-        splits={name: _facts(found, splits.labels) for name, found in built.encoded.items()},
+        splits={
+            name: _facts(found, _whole_lengths(built, name, splits), splits.labels)
+            for name, found in built.encoded.items()
+        },
         encoder=f"{encoder.model_type} of width {encoder.hidden_size}",
         layers=model.units.layers,
         parameters=parameters,
@@ -74,8 +86,21 @@ def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
     )
 
 
-def _facts(encoded: Encoded, names: list[str]) -> SplitFacts:
-    lengths = sorted(encoded.lengths)
+def _whole_lengths(built: Built, split: str, splits: Splits) -> list[int]:
+    """Tokens of each example of a split as it would be without a limit."""
+    encoded, dataset = built.encoded[split], splits.splits[split]
+    lengths = encoded.lengths
+    if encoded.truncated:
+        rows = dataset.select(encoded.truncated)
+        pairs = rows["text_pair"][:] if "text_pair" in rows.column_names else None
+        whole = encode(built.tokenizer, rows["text"][:], pairs, max_length=NO_LIMIT)
+        for position, length in zip(encoded.truncated, whole.lengths, strict=True):
+            lengths[position] = length
+    return lengths
+
+
+def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts:
+    lengths = sorted(lengths)
     counts = Counter(encoded.labels or ()) if names else Counter()
     return SplitFacts(
         examples=len(lengths),

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dactcli import group
+from dactcli import group, hub
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
@@ -26,9 +27,10 @@ from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training import runs
-from dactcli.training.build import build, settle
+from dactcli.training.build import build, from_hub, settle
 from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
+from dactcli.training.classes import class_notices
 from dactcli.training.halting import fit_thresholds, steps_in_all
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
@@ -106,14 +108,16 @@ def fit(
         StoppedError: SIGINT or SIGTERM came; what was learned is saved.
     """
     with group.together():
-        return _fit(
-            recipe,
-            evaluate=evaluate,
-            listener=listener if group.is_main() else Quiet(),
-            device=device,
-            resume=resume,
-            weights_only=weights_only,
-        )
+        heard = listener if group.is_main() else Quiet()
+        with hub.reachable(from_hub(recipe), heard.notice):
+            return _fit(
+                recipe,
+                evaluate=evaluate,
+                listener=heard,
+                device=device,
+                resume=resume,
+                weights_only=weights_only,
+            )
 
 
 def _fit(
@@ -135,20 +139,26 @@ def _fit(
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
     check_plan(recipe)
-    for text in splits.notices:
+    for text in [*splits.notices, *class_notices(splits)]:
         listener.notice(text)
     if resume is not None:
         _check_same(resume, recipe, splits)
-    run = resume or group.by_main(lambda: runs.new_run(output, name))
     with ExitStack() as stack:
-        group.by_main(lambda: _begin(stack, run, recipe, splits, resumed=resume is not None))
         stack.enter_context(without_bars())
-        stopper = stack.enter_context(Stopper(str(run), listener.notice))
+        stopper = stack.enter_context(Stopper(str(resume or output / name), listener.notice))
+        run = resume
+        if run is not None:
+            run = _taken(stack, run, stopper, runs.refuse_links)
         made = build(recipe, splits, listener.notice, only=("train", "validation"))
+        model = made.model.to(device)
+        if run is None:  # only now, so that what cannot be built leaves no folder
+            run = _taken(
+                stack, group.by_main(lambda: runs.new_run(output, name)), stopper, partial(_begin, recipe, splits)
+            )
         job = Job(
             recipe=recipe,
             run=run,
-            model=made.model.to(device),
+            model=model,
             tokenizer=made.tokenizer,
             train=made.encoded["train"],
             validation=made.encoded["validation"],
@@ -163,12 +173,20 @@ def _fit(
         return _train(job, splits, resumed=resume is not None)
 
 
-def _begin(stack: ExitStack, run: Path, recipe: Recipe, splits: Splits, *, resumed: bool) -> None:
-    """Take a run folder for this training."""
-    stack.enter_context(runs.locked(run))
-    if resumed:
-        runs.refuse_links(run)
-        return
+def _taken(stack: ExitStack, run: Path, stopper: Stopper, begin: Callable[[Path], None]) -> Path:
+    """Take a run folder for this training, on process 0."""
+
+    def take() -> None:
+        stack.enter_context(runs.locked(run))
+        begin(run)
+
+    group.by_main(take)
+    stopper.place, stopper.resumable = str(run), True
+    return run
+
+
+def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
+    """Write down what a new run begins with."""
     write_json(run / BEGUN, {"data_fingerprint": splits.fingerprint})
     write_whole(run / "recipe.yaml", dump_recipe(recipe))
 
@@ -224,7 +242,10 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         stopper=job.stopper,
     )
     trackers = job.recipe.training.report_to
-    with reporting(trackers, job.run / "tensorboard" / stage.label, job.listener.notice) as logs:
+    last = group.by_main(lambda: _last(job, folder))
+    begun = int(last.name.rpartition("-")[2]) if last is not None else 0
+    tensorboard = job.run / "tensorboard" / stage.label
+    with reporting(trackers, tensorboard, job.listener.notice, after=begun) as logs:
         trainer = DactTrainer(
             job.model,
             stage,
@@ -237,7 +258,6 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
         callback.attach(trainer, lambda: trainer.depth(rule))
-        last = group.by_main(lambda: _last(job, folder))
         job.stopper.stepping = True
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
         job.stopper.stepping = False

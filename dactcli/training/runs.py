@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dactcli.errors import ArtefactError, ResourceError
-from dactcli.storage import SUMMARY, write_json
+from dactcli.storage import SUMMARY, check_folder, write_json
 
 LOCK = ".lock"
 
@@ -28,12 +27,10 @@ def check_writable(folder: Path) -> None:
         ResourceError: It cannot be made or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
+        check_folder(folder, option="output.dir")
+    except ResourceError as error:
         raise ResourceError(
-            f"the output folder cannot be written: {error.strerror}",
+            f"the output folder {error.fault}",
             place=str(folder),
             remedy="choose another one with --set output.dir=FOLDER",
         ) from None

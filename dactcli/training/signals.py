@@ -25,11 +25,14 @@ class Stopper(AbstractContextManager["Stopper"]):
     Args:
         place: The run, for the error.
         notice: Told of the first signal.
+
+    Attributes:
+        resumable: Whether the run has begun, so that it can be resumed.
     """
 
     def __init__(self, place: str, notice: Callable[[str], None]) -> None:
         self.place, self.notice = place, notice
-        self.stepping = False
+        self.stepping = self.resumable = False
         self.received: int | None = None
         self.before: dict[int, Any] = {}
 
@@ -67,5 +70,5 @@ class Stopper(AbstractContextManager["Stopper"]):
             number,
             f"{how} {signal.Signals(number).name}",
             place=self.place,
-            remedy="the same command with --resume goes on from the last checkpoint",
+            remedy="the same command with --resume goes on from the last checkpoint" if self.resumable else None,
         )

@@ -38,21 +38,27 @@ def _check(name: str) -> None:
 
     if name not in INTEGRATION_TO_CALLBACK:
         raise RecipeError(f"{name!r} is unknown", place=PLACE, remedy=did_you_mean(name, INTEGRATION_TO_CALLBACK))
+    kind = INTEGRATION_TO_CALLBACK[name]
+    # a callback that was made in part only may fail again when it is thrown away, beyond the reach of `except`
+    probe = type(kind.__name__, (kind,), {"__del__": lambda self: None})
     try:
-        INTEGRATION_TO_CALLBACK[name]()  # it says what is missing, and begins nothing yet
+        probe()  # it says what is missing, and begins nothing yet
     except Exception as error:  # whatever a tracker's package may raise, the user needs a sentence
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise RecipeError(reason, place=PLACE, remedy=f"or leave {name} out of it") from None
 
 
 @contextmanager
-def reporting(names: Sequence[str], folder: Path, notice: Callable[[str], None]) -> Iterator[list[TrainerCallback]]:
+def reporting(
+    names: Sequence[str], folder: Path, notice: Callable[[str], None], *, after: int = 0
+) -> Iterator[list[TrainerCallback]]:
     """The callbacks that report a stage: on process 0 alone.
 
     Args:
         names: Trackers that `check_trackers` let through.
         folder: Where TensorBoard's log goes.
         notice: Told when that log ends early.
+        after: The step that the stage goes on from; what an earlier process logged beyond it does not count.
 
     Yields:
         One callback for each name.
@@ -63,7 +69,7 @@ def reporting(names: Sequence[str], folder: Path, notice: Callable[[str], None])
 
     with ExitStack() as stack:
         yield [
-            stack.enter_context(TensorBoardLog.open(folder, notice))
+            stack.enter_context(TensorBoardLog.open(folder, notice, after=after))
             if name == TENSORBOARD
             else INTEGRATION_TO_CALLBACK[name]()
             for name in (names if group.is_main() else ())

@@ -344,8 +344,17 @@ def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Pa
     assert result.exit_code == 0
     (written,) = (tmp_path / "trace").glob("*.pt.trace.json")
     assert f"tensorboard --logdir {tmp_path / 'trace'}" in result.stderr
-    names = {event.get("name") for event in json.loads(written.read_text())["traceEvents"]}
-    assert {"dact.stock", "dact.full", "dact.adaptive", "aten::linear"} <= names
+    events = [event for event in json.loads(written.read_text())["traceEvents"] if event.get("ph") == "X"]
+    names = [event["name"] for event in events]
+    assert {"dact.stock", "dact.full", "dact.adaptive", "aten::linear"} <= set(names)
+    assert {f"ProfilerStep#{step}" for step in range(6)} <= set(names)  # two batches of each way
+    for way in ("stock", "full"):
+        spans = [(event["ts"], event["ts"] + event["dur"]) for event in events if event["name"] == f"dact.{way}"]
+        assert len(spans) == 2
+        for begin, end in spans:
+            inside = [event for event in events if begin <= event["ts"] <= end]
+            layers = sorted((event["ts"], event["name"]) for event in inside if event["name"].startswith("dact.layer."))
+            assert [name for _, name in layers] == [f"dact.layer.{number}" for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import dact
+from support import TINY, dact
 
 from dactcli.data.agreement import generate
 
@@ -91,7 +91,7 @@ def test_exported_views(tiny_run: Path, tmp_path: Path) -> None:
     assert "the key is &lt;b&gt;old&lt;/b&gt; ." in page.read_text()
     assert "<b>old" not in page.read_text()
     assert picture.read_text().startswith("<svg")
-    refused = dact("inspect", "a", "--run", tiny_run, "--svg", tmp_path / "no" / "view.svg")
+    refused = dact("inspect", "a", "--run", tiny_run, "--svg", page / "view.svg")
     assert refused.exit_code == 5
     assert "cannot be written" in refused.stderr
 
@@ -118,3 +118,34 @@ def test_a_calibrated_rule_says_what_is_promised(tiny_run: Path, tmp_path: Path)
     whole = " ".join(dact("inspect", *texts, "--run", run).stdout.replace("│", " ").split())
     assert "calibrated: confidence:" in whole
     assert "promises nothing about the answers" in whole
+
+
+@pytest.mark.parametrize("text", ["-5 stars, bad", "-bad", "-- great", "--- no", "-1", "-é", "--great film", "-5"])
+def test_a_text_may_begin_with_a_dash(tiny_run: Path, text: str) -> None:
+    done = dact("inspect", "first .", text, "--run", tiny_run, "last .", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert [entry["text"] for entry in json.loads(done.stdout)] == ["first .", text, "last ."]
+
+
+def test_what_may_be_a_misspelt_option_is_no_text(tiny_run: Path) -> None:
+    near = dact("inspect", "a", "--vrify", "--run", tiny_run)
+    assert (near.exit_code, "there is no option --vrify; did you mean --verify?" in near.stderr) == (2, True)
+    short = dact("inspect", "-x", "--run", tiny_run)
+    assert (short.exit_code, "write -- before an argument that begins with a dash" in short.stderr) == (2, True)
+    behind = dact("inspect", "--run", tiny_run, "--json", "--", "-x", "--verify", "--")
+    assert [entry["text"] for entry in json.loads(behind.stdout)] == ["-x", "--verify", "--"]
+    valued = dact("inspect", "a", "--pair", "-5 stars", "--run", tiny_run)
+    assert "--pair: this model judges single texts" in valued.stderr
+    assert "there is no text to inspect" in dact("inspect", "--run", tiny_run).stderr
+
+
+def test_an_option_takes_a_value_that_begins_with_a_dash(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(TINY)
+    changed = dact("finetune", recipe, "--dry-run", "--set", "task.labels=['-x', -y]", "--json")
+    assert json.loads(changed.stdout)["recipe"]["task"]["labels"] == ["-x", "-y"]
+    odd = dact("finetune", recipe, "--dry-run", "--set", "-x")
+    assert (odd.exit_code, "-x" in odd.stderr) == (2, True)
+    files = dact("runs", "-5")
+    assert (files.exit_code, "write -- before an argument that begins with a dash" in files.stderr) == (2, True)
+    assert dact("runs", "--", "-5").exit_code == 0

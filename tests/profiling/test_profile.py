@@ -256,5 +256,5 @@ def test_wide_cases_are_named() -> None:
     assert wide_notices(ProfileResult({}, [quiet], [quiet])) == []
     assert [note.split(":")[0] for note in wide_notices(ProfileResult({}, [noisy], [noisy]))] == [
         "batch 1",
-        "the whole data set",
+        "throughput",
     ]

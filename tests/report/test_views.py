@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -15,10 +15,13 @@ import pytest
 from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
+from dactcli.errors import DactError
 from dactcli.recipe.schema import SPLITS
-from dactcli.report.blocks import bar, histogram, sparkline
+from dactcli.report import console
+from dactcli.report.blocks import bar, histogram, short_rule, sparkline
 from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
+from dactcli.report.console import Screen, show
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import reason, render_traces
 from dactcli.report.listings import render_plan, render_publication, render_recipes, render_runs
@@ -240,16 +243,19 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
 }
 
 
+RENDERERS = [name for name in globals() if name.startswith("render_")]
+
+
 def drawn(view: RenderableType, width: int, style: str) -> str:
-    """As console.results() writes it, on a UTF-8 terminal or, in ASCII, on one in the C locale."""
+    """As console.show() writes it, on a UTF-8 terminal or, in ASCII, on one in the C locale."""
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii" if style == "ascii" else "utf-8", errors="dact-plain")
     colours: Any = "standard" if style == "colour" else None
-    console = Console(
-        file=file, width=width, color_system=colours, force_terminal=style == "colour", no_color=False,
-        highlight=False, legacy_windows=False,
+    made = Screen(
+        file=file, width=width, color_system=colours, force_terminal=style != "pipe", no_color=False,
+        legacy_windows=False, _environ={"TERM": "xterm"},
     )  # fmt: skip
-    console.print(view)
+    show(view, made)
     file.flush()
     return "\n".join(line.rstrip() for line in raw.getvalue().decode().splitlines())
 
@@ -262,6 +268,128 @@ def test_views(name: str, width: int, style: str, snapshot: SnapshotAssertion) -
     assert text == snapshot
     if style != "colour":
         assert max(map(len, text.splitlines())) <= width
+
+
+HOSTILE = "\x1b[31m\r\x07\x0b\x9b1m\u202e\u2066[red]x[/red]:smile:\n\x85\ud800"
+SHOWN = r"\x1b[31m\r\x07\x0b\x9b1m\u202e\u2066[red]x[/red]:smile:\n\x85\ud800"
+STRUCTURE = {
+    "rule",
+    "kind",
+    "device",
+    "family",
+    "full_depth",
+    "by_class_of",
+}  # what code compares, and no data can name
+
+
+def poisoned(value: Any) -> Any:
+    """Every text in a result, made hostile."""
+    if isinstance(value, str):
+        return value + HOSTILE
+    if isinstance(value, dict):
+        return {key: part if key in STRUCTURE else poisoned(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [poisoned(part) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{f.name: poisoned(getattr(value, f.name)) for f in fields(value) if f.name not in STRUCTURE}
+        )
+    return value
+
+
+@pytest.mark.parametrize("width", [20, 5000])
+@pytest.mark.parametrize("name", [name for name in VIEWS if name not in ("finetune, running", "finetune, plain")])
+def test_hostile_texts_are_shown_in_every_view_and_obeyed_in_none(
+    name: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for render in RENDERERS:
+        original = globals()[render]
+        monkeypatch.setitem(
+            globals(), render, lambda *a, original=original, **k: original(*map(poisoned, a), **poisoned(k))
+        )
+    file = io.StringIO()
+    made = Screen(file=file, width=width, color_system=None, force_terminal=True, _environ={"TERM": "xterm"})
+    show(VIEWS[name](), made)
+    text = file.getvalue()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066\ud800]", text)
+    assert "\U0001f604" not in text
+    if width > 20:
+        assert SHOWN in text
+
+
+def test_labels_that_are_hostile_stand_in_a_plan_as_they_are() -> None:
+    hostile = PlanResult(
+        {"train": SplitFacts(2, 1, 1, 1, 0, {HOSTILE: 0.5, "pos ": 0.5})}, "b", 1, 1, [], 1, 1, 1, 1, 1, "cpu", []
+    )
+    assert f"{SHOWN} 50%, pos  50%" in drawn(render_plan(hostile), 500, "plain")
+
+
+def test_screens_and_bars_obey_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notices, stages and descriptions, on a terminal and on none."""
+    for terminal in (True, False):
+        file = io.StringIO()
+        made = Screen(file=file, width=400, force_terminal=terminal, color_system=None, _environ={"TERM": "xterm"})
+        monkeypatch.setattr(console, "messages", lambda made=made: made)
+        with RichScreen(made) if terminal else PlainScreen(made) as shown:
+            shown.notice(HOSTILE)
+            shown.stage_started(HOSTILE, 1, 1, 4)
+            shown.evaluated(poisoned(EVALUATION))
+        console.print_notice(HOSTILE)
+        console.print_error(DactError(HOSTILE, place=HOSTILE, remedy=HOSTILE))
+        with console.counting(HOSTILE) as count, console.waiting(HOSTILE):
+            count(1, 2)
+        with console.flowing(HOSTILE, 0) as flow:
+            flow(1, 1, 2)
+        text = re.sub(r"\x1b\[(\?25[lh]|\d*[AK]|2K)|\r", "", file.getvalue())  # how bars move the cursor
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066\ud800]", text), ascii(text)
+        assert text.count(SHOWN) >= 6
+        assert "\U0001f604" not in text
+
+
+@pytest.mark.parametrize("width", [1, 20, 40, 60])
+def test_a_narrow_terminal_cuts_names_and_no_figures(width: int) -> None:
+    runs = [
+        RunFacts("runs/" + "long-name-" * 12, "a-task", True, False, "accuracy", 0.8741, "exact", 2.94, 6, 0.0, 1298.4)
+    ]
+    for view, figures in (
+        (render_runs(runs), ["0.8741", "2.94", "1,298.4"]),
+        (VIEWS["eval"](), ["0.9412", "2.10", "52%", "100.00%"]),
+        (VIEWS["finetune, finished"](), ["0.9412", "2.10", "52%", "100.00%"]),
+        (VIEWS["validate"](), ["6,228", "24", "48", "71", "52%"]),
+        (VIEWS["profile"](), ["(0.57-0.60)", "0.000", "1,234"][:1]),
+        (VIEWS["compare"](), ["0.9620", "0.8100", "0.0110"]),
+        (VIEWS["sweep"](), ["0.9000", "3.20"]),
+        (VIEWS["inspect, several"](), ["0.400", "0.060", "99.0%"]),
+    ):
+        text = drawn(view, width, "plain")
+        assert [figure for figure in figures if figure not in text] == []
+        assert "…" not in text
+
+
+def test_a_pipe_folds_no_name() -> None:
+    name = "runs/" + "long-name-" * 30
+    runs = [RunFacts(name, "t", True, False, "accuracy", 0.8741, "exact", 2.94, 6, 0.0, 98.4)]
+    assert f"\n{name} t " in drawn(render_runs(runs), 40, "pipe")
+
+
+@pytest.mark.parametrize(
+    ("rule", "short"),
+    [
+        ("exact", "exact"),
+        ("confidence:0.9123456789012345", "confidence:0.9123"),
+        ("confidence:0.99996789012345", "confidence:0.99997"),
+        ("confidence:1.0", "confidence:1"),
+        ("entropy:1.23456789e-09", "entropy:1.235e-09"),
+        ("patience:3", "patience:3"),
+        ("layer:12", "layer:12"),
+        ("tolerance:0.05", "tolerance:0.05"),
+        ("max_prob:0.9999999999999999", "max_prob:0.9999999999999999"),
+    ],
+)
+def test_a_threshold_has_four_digits_in_a_view(rule: str, short: str) -> None:
+    assert short_rule(rule) == short
+    evaluation = replace(EVALUATION, rules={"full": FULL, rule: EXACT}, depth_by_difficulty={})
+    assert f"\n{short} " in drawn(render_evaluation(evaluation), 120, "plain")
 
 
 def test_no_view_is_left_out() -> None:

@@ -1,0 +1,68 @@
+"""Classes that look wrong are told before a training, and by `dact validate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import Silence, dact, train
+
+RECIPE = """
+data: {source: files, train: train.jsonl, validation: validation.jsonl, text: text, max_length: 6}
+model:
+  encoder: {hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 32, dropout: 0.0}
+training: {max_steps: 1, batch_size: 8, mask_tokens: 0, report_to: []}
+task: {name: own, labels: [Pos, "pos ", rare, gone, never]}
+output: {name: classes}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    def write(name: str, labels: list[str]) -> None:
+        rows = [{"text": f"word{n % 7} door key", "label": label} for n, label in enumerate(labels)]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    write("train.jsonl", ["Pos", "pos "] * 8 + ["rare"])
+    write("validation.jsonl", ["Pos", "pos ", "gone"])
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path / "recipe.yaml"
+
+
+EXPECTED = [
+    "train: one example only of class 'rare'",
+    "train: no example of classes 'gone', 'never'; there are some in validation",
+    "classes 'Pos', 'pos ' differ only by case or blanks, and are learned as different classes",
+]
+
+
+def test_validate_and_finetune_say_what_looks_wrong(recipe: Path) -> None:
+    checked = dact("validate", recipe)
+    assert checked.exit_code == 0, checked.stderr
+    listener = Silence()
+    train(recipe.parent, RECIPE, listener=listener)
+    notices = [value for what, value in listener.heard if what == "notice"]
+    for sentence in EXPECTED:
+        assert f"note: {sentence}\n" in checked.stderr
+        assert sentence in notices
+
+
+def test_classes_that_are_well_are_not_talked_about(recipe: Path) -> None:
+    checked = dact(
+        "validate", recipe, "--set", "task={name: agreement}", "--set", "data={source: builtin, examples: 64}"
+    )
+    assert checked.exit_code == 0, checked.stderr
+    assert "class" not in checked.stderr
+
+
+def test_lengths_are_those_before_cutting(recipe: Path) -> None:
+    long = [{"text": "door " * n, "label": "ab"[n % 2]} for n in range(1, 41)]
+    (recipe.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
+    (recipe.parent / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long[:3]))
+    recipe.write_text(RECIPE.replace('labels: [Pos, "pos ", rare, gone, never]', "labels: [a, b]"))
+    document = json.loads(dact("validate", recipe, "--json").stdout)
+    train_split = document["splits"]["train"]
+    assert (train_split["tokens_p50"], train_split["tokens_p95"], train_split["tokens_max"]) == (23, 41, 42)
+    assert train_split["cut"] == 36
+    assert document["splits"]["validation"]["tokens_max"] == 5
