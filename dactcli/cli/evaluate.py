@@ -42,7 +42,7 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A csv, tsv, jsonl or parquet file instead of a split.", metavar="FILE", rich_help_panel=WHAT
+            help="A csv, tsv, jsonl, json or parquet file instead of a split.", metavar="FILE", rich_help_panel=WHAT
         ),
     ] = None,
     rules: Annotated[

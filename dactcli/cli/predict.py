@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """Examples: dact predict reviews.csv --output answers.jsonl --text review
 
-dact predict 'logs/*.jsonl.gz' s3://bucket/more.parquet --output answers.parquet
+dact predict 'review*.csv' --text review --output answers.parquet
 
 cat sentences.txt | dact predict - --rule exact"""
 
@@ -217,7 +217,7 @@ def _columns(run: Run, rows: Rows, text: str | None, pair: str | None, *, skips:
             raise UsageError(
                 "this model judges pairs of texts, and plain lines hold one each",
                 place=plain.name,
-                remedy="give csv, tsv, jsonl or parquet",
+                remedy="give csv, tsv, jsonl, json or parquet",
             )
     return Columns(text or (recipe.text if recipe else "sentence"), second, skips)
 

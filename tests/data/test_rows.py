@@ -268,7 +268,7 @@ def test_a_recipe_takes_globs_and_addresses() -> None:
     for number in range(2):
         Path(f"data/part-{number}.jsonl.gz").write_bytes(gzip.compress(b'{"sentence": "b%d", "label": 0}' % number))
     Path("data/r.yaml").write_text(
-        "data: {source: files, train: [a.csv, 'part-*.jsonl.gz'], test: 's3://bucket/x.csv'}\nmodel: {encoder: tiny}\n"
+        "data: {source: files, train: [a.csv, 'part-*.jsonl.gz'], validation: a.csv, test: 's3://bucket/x.csv'}\nmodel: {encoder: tiny}\n"
     )
     recipe = complete(load_recipe(Path("data/r.yaml")))
     assert recipe.data.test == "s3://bucket/x.csv"
