@@ -4,7 +4,7 @@
 
     run = fit("recipes/quickstart.yaml").run
     for answer in predict(["the key to the cabinets is rusty ."], run=run):
-        print(answer.label_name, answer.exit_layer)
+        print(answer.label, answer.exit_layer)
 
 `run` is a run folder or saved model, None for `runs/latest` under the current folder, or a run that `open_run` loaded,
 so that several calls load it once. Texts, rules and splits are as the command line takes them.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from dactcli.data.tasks import complete
 from dactcli.evaluation import examples
@@ -27,7 +28,7 @@ from dactcli.inspection.trace import trace
 from dactcli.model.checkpoint import Run, load_run
 from dactcli.model.device import find_device
 from dactcli.model.rules import Rule
-from dactcli.prediction.predict import predict_texts
+from dactcli.prediction.predict import check, predict_texts
 from dactcli.profiling.environment import environment
 from dactcli.profiling.profile import Effort, profile_latency, profile_throughput, sample
 from dactcli.profiling.ways import Subject, stock_classifier
@@ -199,6 +200,7 @@ def predict(
     pairs: Sequence[str] | None = None,
     run: AnyRun = None,
     rule: str | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
     device: str = "auto",
     notice: Notice = ignore,
 ) -> list[Prediction]:
@@ -209,14 +211,19 @@ def predict(
         pairs: Their second halves, for models of pairs.
         run: Which run.
         rule: When to stop; the calibrated rule or the model's own when None.
+        on_error: What happens where an answer is not finite: `stop` raises, `skip` leaves `label` None and says why in
+            `error`.
         device: auto, cpu, cuda or mps.
         notice: Told when a calibration is void.
 
     Raises:
-        DactError: The run or the rule does not serve.
+        DactError: The run or the rule does not serve, or an answer is not finite.
     """
     opened = open_run(run, device=device)
-    return predict_texts(opened.model, opened.tokenizer, texts, pairs, rule=_rule(opened, rule, notice))
+    answers = predict_texts(opened.model, opened.tokenizer, texts, pairs, rule=_rule(opened, rule, notice))
+    if on_error == "stop":
+        check(answers, lambda position: f"text {position + 1}")
+    return answers
 
 
 def profile(

@@ -56,8 +56,8 @@ class RuleResult:
     """What one halting rule makes of a split.
 
     Attributes:
-        metric: The task's metric, None for unlabelled data.
-        metrics: All metrics by name.
+        metric: The task's metric, None for unlabelled data and where it is undefined.
+        metrics: All metrics by name, None where one is undefined; empty for unlabelled data.
         layers_mean: Mean layers run.
         layers_share: The same, divided by N.
         depths: How many examples stopped after layer 1..N.
@@ -68,7 +68,7 @@ class RuleResult:
     """
 
     metric: float | None
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     layers_mean: float
     layers_share: float
     depths: list[int]
@@ -106,7 +106,7 @@ class EvalResult:
             the mean label, for regression) and `last_layer` (y_N alone).
         full_depth: What full depth answers with: the `mixture` a_N of a DACT model, else the `last_layer`.
         by_class_of: What `by_class` groups by: the `label`, or the `full_depth` class where there are no labels.
-        notices: What the reader of the figures should know.
+        notices: What the reader of the figures should know, such as why a metric is undefined.
     """
 
     run: str
@@ -115,7 +115,7 @@ class EvalResult:
     metric: str
     layers: int
     rules: dict[str, RuleResult]
-    depth_by_difficulty: dict[str, dict[str, float]] = field(default_factory=dict)
+    depth_by_difficulty: dict[str, dict[str, float | None]] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     full_depth: str = "mixture"
     by_class_of: str = "label"
@@ -397,19 +397,27 @@ class PlanResult:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer to one text.
+    """The answer to one text, or the reason why there is none.
 
     Attributes:
-        label: Predicted class, or the predicted value.
-        label_name: Its name, None for regression.
-        probabilities: By class; empty for regression.
-        exit_layer: How many layers it took.
+        label: The predicted class as the data write it (its name, or its number where all names are whole numbers), or
+            the predicted value of a regression. None without an answer.
+        label_id: Index of the class; None for regression.
+        probabilities: By class; empty for regression, None without an answer.
+        exit_layer: How many layers it took; None without an answer.
+        error: Why there is no answer; None where there is one.
     """
 
-    label: int | float
-    label_name: str | None
-    probabilities: list[float]
-    exit_layer: int
+    label: str | int | float | None
+    label_id: int | None
+    probabilities: list[float] | None
+    exit_layer: int | None
+    error: str | None = None
+
+    @classmethod
+    def failed(cls, error: str) -> Prediction:
+        """The row of a text that has no answer."""
+        return cls(None, None, None, None, error)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,21 @@ of sizes and SHA-256, from which it is known later whether all of it is still as
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dactcli.errors import ArtefactError, ResourceError, UsageError
 
-FORMAT = 1
+FORMAT = 2  # 2: in answers `label` is the data's own value, and the class index is `label_id`
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"  # of a finished run
 
@@ -137,7 +141,73 @@ def write_json(path: Path, document: Any) -> None:
         path: Where to.
         document: Plain values.
     """
-    write_whole(path, json.dumps(versioned(document), indent=2) + "\n")
+    write_whole(path, to_json(versioned(document), indent=2) + "\n")
+
+
+def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True, sort_keys: bool = False) -> str:
+    """JSON that every parser takes: the one function by which all of ours is written.
+
+    NaN and infinity become null. Dates, times and durations become ISO 8601, decimals the string of their digits,
+    bytes base64, and what else JSON has no form for its string.
+
+    Args:
+        value: What is to be written.
+        indent: Spaces by level; None for one line.
+        ascii_only: Whether other characters are written as escapes. Without, half of a surrogate pair is still one.
+        sort_keys: Whether keys are written in order.
+    """
+    encode = _encoder(indent, ascii_only, sort_keys).encode
+    try:
+        text = encode(value)
+    except ValueError:  # NaN or infinity somewhere
+        text = encode(_finite(value))
+    return text if ascii_only or _encodes(text) else to_json(value, indent=indent, sort_keys=sort_keys)
+
+
+@cache
+def _encoder(indent: int | None, ascii_only: bool, sort_keys: bool) -> json.JSONEncoder:
+    return json.JSONEncoder(
+        indent=indent, ensure_ascii=ascii_only, allow_nan=False, sort_keys=sort_keys, default=_plain
+    )
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _finite(value: Any) -> Any:
+    """A value in which NaN and infinity are None, all of it plain."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value if value is None or isinstance(value, str | int) else _finite(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """What stands in JSON for a value that it has no form for."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(bytes(value)).decode()
+    if isinstance(value, timedelta) and not hasattr(value, "isoformat"):
+        return _duration(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "item"):  # a scalar of NumPy
+        return value.item()
+    return list(value) if isinstance(value, set | frozenset) else str(value)
+
+
+def _duration(value: timedelta) -> str:
+    """ISO 8601, in days and seconds: `P1DT30.5S`."""
+    sign, whole = ("-", -value) if value < timedelta() else ("", value)
+    fraction = f".{whole.microseconds:06d}".rstrip("0") if whole.microseconds else ""
+    return f"{sign}P{whole.days}DT{whole.seconds}{fraction}S"
 
 
 def versioned(document: Any) -> Any:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+
+from dactcli.model.encoders.base import Encoder, EncoderState
+from dactcli.model.heads import UnitOutput
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
 NO_POSITIONS = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"]}
@@ -88,6 +92,52 @@ def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = 
     return {"input_ids": ids, "attention_mask": mask}
 
 
+class Scripted:
+    """Stands for a model in the engine: its layers say what they are told, row by row.
+
+    A row's hidden state is its number, which `input_ids` [B, 1] gives.
+
+    Args:
+        logits: Of y_n [E, N, C].
+        halting_logits: s_n [E, N].
+    """
+
+    reads_first_token = False
+    mixes = True
+
+    def __init__(self, logits: torch.Tensor, halting_logits: torch.Tensor) -> None:
+        self.logits, self.halting_logits = logits, halting_logits
+        self.classes = logits.shape[-1]
+        self.units = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
+        self.adapter = _Numbers(torch.nn.Identity())
+        self.asked = 0
+
+    def said(self, layer: int, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> UnitOutput:
+        self.asked += 1
+        rows = hidden[:, 0, 0].long()
+        return UnitOutput(self.logits[rows, layer - 1], self.halting_logits[rows, layer - 1])
+
+    def layer_answer(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.softmax(-1)
+
+
+class _Numbers(Encoder):
+    """Hidden states that hold a row's number and stay as they are."""
+
+    layers = ()
+
+    def embeddings(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, token_type_ids: torch.Tensor | None
+    ) -> torch.Tensor:
+        return input_ids.double().unsqueeze(-1)
+
+    def run(self, layer: int, state: EncoderState) -> EncoderState:
+        return state
+
+    def context(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        return {}
+
+
 TINY = """
 task: {name: agreement}
 data: {source: builtin, max_length: 48, examples: 320}
@@ -162,6 +212,44 @@ def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
         after.append(state.answer)
         left.append(state.remaining)
     return torch.stack(after, 1), torch.stack(left, 1)
+
+
+def adversaries(layers: int, classes: int, rows: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows that a rule may only just let stop at some layer, after which everything speaks for another class.
+
+    Returns:
+        Logits of y_n [B, N, C], y_n [B, N, C] and h_n [B, N], all float32. Up to the layer, answers are near a tie or
+        near the edge of `exact`; p is tiny, exactly 0 or 1, or anything between.
+    """
+    draw = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=draw)
+
+    start = torch.randint(0, layers, (rows, 1), generator=draw) * (rand(rows, 1) < 0.5)  # half of them at layer 1
+    after = torch.arange(layers) > start  # [B, N]
+    logits = torch.randn(rows, layers, classes, generator=draw) * 10 ** (3 * rand(rows, 1, 1) - 1)
+    h = torch.sigmoid(torch.randn(rows, layers, generator=draw) * 3)
+    # p at the start: tiny, by powers of ten, or 0 or 1; then what `exact` allows for the lead that there is
+    p = 10 ** (-9 * rand(rows))
+    lead = 10 ** (-8 + 8 * rand(rows)) + (1 - p.double()) ** (1 - layers) - 1
+    kind = torch.randint(0, 8, (rows,), generator=draw)
+    p = torch.where(kind == 0, torch.zeros(()), torch.where(kind == 1, torch.ones(()), p))
+    lead = torch.where(kind == 2, layers * 2.0**-20 * (2 * rand(rows) - 0.2), lead).clamp(0, 1)
+    lead = torch.where(kind == 3, torch.zeros(()), lead)  # a tie
+    at = torch.arange(layers) == start  # [B, N]
+    h = torch.where(at, p.unsqueeze(-1), torch.where(after, 1 - 2.0**-24 * (rand(rows, layers) < 0.2), h))
+    # the answer at the start: the top class leads the last one by `lead`, the others have nothing or little
+    near = torch.full((rows, classes), -60.0)
+    near[:, 0], near[:, -1] = ((1 + lead) / 2).log(), ((1 - lead) / 2).clamp_min(1e-30).log()
+    logits = torch.where(at.unsqueeze(-1) & (kind < 6)[:, None, None], near.float().unsqueeze(1), logits)
+    y = logits.softmax(-1)
+    a, _ = recursion(y, h)
+    second = a[torch.arange(rows), start[:, 0]].topk(2).indices[:, 1]
+    worst = torch.nn.functional.one_hot(second, classes).float().unsqueeze(1)
+    later = after.unsqueeze(-1)
+    logits = torch.where(later, worst * 200, logits)
+    return logits, torch.where(later, worst, y), h
 
 
 def dact(*arguments: object, text: str | None = None) -> Any:

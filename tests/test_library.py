@@ -24,7 +24,7 @@ def test_from_a_recipe_to_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     result = dactcli.fit("tiny.yaml", overrides=["training.seed=3"])
     assert result.run == "runs/tiny-1"
     answers = dactcli.predict(TEXTS)
-    assert [answer.label_name in ("acceptable", "unacceptable") for answer in answers] == [True, True]
+    assert [answer.label in ("acceptable", "unacceptable") for answer in answers] == [True, True]
 
 
 def test_functions_say_what_commands_say(tiny_run: Path) -> None:

@@ -113,9 +113,11 @@ def _check_arguments(texts: list[str] | None, pair: str | None, file: Path | Non
 def _standard_input() -> list[str]:
     import sys
 
-    from dactcli.data.stream import TEXT, RowStream
+    from dactcli.data.formats import TEXT
+    from dactcli.data.inputs import find_inputs
+    from dactcli.data.rows import Rows
 
-    return [row[TEXT] for _, row in RowStream("-", "txt", sys.stdin.buffer)]
+    return [text for chunk in Rows(find_inputs(["-"]), sys.stdin.buffer) for text in chunk.values(TEXT)]
 
 
 def _texts(

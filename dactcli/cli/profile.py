@@ -236,7 +236,7 @@ def _trained(
     chosen = model.rule(rule or options.default_rule(opened))
     name = metric_name(opened)
 
-    def score(answer: Any, labels: Any) -> float:
+    def score(answer: Any, labels: Any) -> float | None:
         return answer_metrics(answer, labels, model.answer_range)[name]
 
     return _subject(model, where, dtype, chosen, forced), encoded, (name, score), available

@@ -75,6 +75,9 @@ def encode(
 ) -> Encoded:
     """Tokenise texts, cutting those that are too long.
 
+    A text without any token (an empty one, by a tokenizer that adds no special tokens) becomes one padding token that
+    counts as a real one, so that it has an answer, and the same answer alone and beside others.
+
     Args:
         tokenizer: The model's tokenizer.
         texts: First halves.
@@ -106,7 +109,8 @@ def _tokens(
     whole = [whole_characters(text) for text in texts]
     others = [whole_characters(pair) for pair in pairs] if pairs is not None else None
     rows = tokenizer(whole, others, truncation=True, max_length=longest, verbose=False)
-    return {name: list(rows[name]) for name in ("input_ids", "token_type_ids") if name in rows}
+    nothing = {"input_ids": [padding_id(tokenizer)], "token_type_ids": [0]}
+    return {name: [row or alone for row in rows[name]] for name, alone in nothing.items() if name in rows}
 
 
 def whole_characters(text: str) -> str:
@@ -144,6 +148,11 @@ class Padding(Protocol):
     pad_token_id: Any
 
 
+def padding_id(padding: Padding) -> int:
+    """The id of the padding token; 0 where there is none."""
+    return int(padding.pad_token_id or 0)
+
+
 def pad(padding: Padding, inputs: dict[str, list[list[int]]], device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Pad examples on the right to the longest of them.
 
@@ -157,7 +166,7 @@ def pad(padding: Padding, inputs: dict[str, list[list[int]]], device: torch.devi
     """
     rows = inputs["input_ids"]
     longest = max(map(len, rows))
-    fill = {"input_ids": padding.pad_token_id or 0, "token_type_ids": 0}
+    fill = {"input_ids": padding_id(padding), "token_type_ids": 0}
     batch = {
         name: torch.tensor([row + [fill[name]] * (longest - len(row)) for row in values])
         for name, values in inputs.items()

@@ -1,7 +1,7 @@
 """From a completed recipe to checked splits, whatever the source: builtin, hub or files.
 
 What can be wrong with texts and labels is found here, before a model is loaded, and named by its line. Every
-source becomes `files.Table`s, and one reader turns tables into the columns of a split.
+source becomes `rows.Table`s, and one reader turns tables into the columns of a split.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from dactcli.data import agreement
-from dactcli.data.files import Table, describe, read_hub, read_table
+from dactcli.data.formats import describe
+from dactcli.data.hub import read_hub
 from dactcli.data.overlap import overlaps
+from dactcli.data.rows import Table, missing_column, read_tables
 from dactcli.data.tasks import HIDDEN, Scale, class_names, is_regression, label_key
-from dactcli.errors import DataError, did_you_mean
+from dactcli.errors import DataError
 from dactcli.recipe.schema import SPLITS, DataSection, Recipe
 
 if TYPE_CHECKING:
@@ -92,10 +94,10 @@ def read_file(
     labels: Sequence[str] = (),
     range: tuple[float, float] | None = None,
 ) -> Dataset:
-    """Read one file, labelled or not, with the columns and checks of `load_splits`.
+    """Read one file, or those of a glob, labelled or not, with the columns and checks of `load_splits`.
 
     Args:
-        path: A csv, tsv, jsonl or parquet file.
+        path: A csv, tsv, jsonl, json or parquet file, a glob or an address.
         text: Column of the text.
         text_pair: Column of the second text, for tasks of pairs.
         label: Column of the label, if it is there.
@@ -109,7 +111,7 @@ def read_file(
         DataError: As for `load_splits`.
     """
     reader = _Reader(text, text_pair, label, Scale(list(labels), range))
-    return _dataset(reader.read([read_table(path)]))
+    return _dataset(reader.read(read_tables([path])))
 
 
 def draw_fractions(strata: Sequence[Hashable], fractions: Mapping[str, float]) -> dict[str, list[int]]:
@@ -221,10 +223,7 @@ class _Reader:
 def _require(table: Table, names: Mapping[str, str]) -> None:
     for role, name in names.items():
         if name not in table.columns:
-            near = did_you_mean(name, table.columns)
-            remedy = near if near.endswith("?") else f"data.{role} of the recipe names it"
-            fault = f"there is no column {name} among: {', '.join(table.columns)}"
-            raise DataError(fault, place=table.head, remedy=remedy)
+            raise missing_column(name, table.columns, table.head, f"data.{role} of the recipe names it")
 
 
 def _texts(table: Table, name: str) -> list[str]:
@@ -267,7 +266,7 @@ def _read_tables(recipe: Recipe, wanted: list[str]) -> dict[str, list[Table]]:
         return _generate(data.examples, list(parts))
     if data.source == "hub":
         return read_hub(data.name or "", data.config, parts, task.labels, data.label, revision=data.revision)
-    return {split: [read_table(path) for path in paths] for split, paths in parts.items()}
+    return {split: read_tables(paths) for split, paths in parts.items()}
 
 
 def _generate(examples: int | None, splits: list[str]) -> dict[str, list[Table]]:

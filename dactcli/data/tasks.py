@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from dactcli.data import agreement
-from dactcli.data.files import describe
+from dactcli.data.formats import describe
 from dactcli.errors import DataError, RecipeError, did_you_mean, listed
 from dactcli.recipe.schema import (
     REGRESSION_METRICS,
@@ -231,7 +231,7 @@ def _complete_hub(data: DataSection, known: Task | None) -> DataSection:
 
 def _complete_files(data: DataSection, known: Task | None) -> DataSection:
     if not data.train:
-        remedy = "name a csv, tsv, jsonl or parquet file, or a list of them"
+        remedy = "name a csv, tsv, jsonl, json or parquet file, or a list of them"
         raise RecipeError("is missing", place="data.train", remedy=remedy)
     return data
 
@@ -312,6 +312,16 @@ def label_key(value: Any) -> str | None:
     text = str(value).lower() if isinstance(value, bool) else str(value).strip()
     whole = _INTEGER.fullmatch(text)
     return str(int(whole[1])) if whole else text or None
+
+
+def label_values(names: Sequence[str]) -> list[str | int]:
+    """Classes as the data write them: their names, or numbers where all names are whole numbers.
+
+    Args:
+        names: Class names in order.
+    """
+    whole = all(_INTEGER.fullmatch(name) and str(int(name)) == name for name in names)
+    return [int(name) for name in names] if whole else list(names)
 
 
 def class_names(places: Mapping[str, str]) -> list[str]:

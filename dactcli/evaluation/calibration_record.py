@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.identity import ModelIdentity, identify
 from dactcli.results import Calibration, ClassCount
-from dactcli.storage import check_format, write_json, write_whole
+from dactcli.storage import check_format, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
     from dactcli.evaluation.calibration import RiskRequest
@@ -123,7 +123,7 @@ def set_rule(run: Run, rule: str) -> None:
     path = run.folder / "config.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     if document.get("rule") != rule:
-        write_whole(path, json.dumps({**document, "rule": rule}, indent=2, sort_keys=True) + "\n")
+        write_whole(path, to_json({**document, "rule": rule}, indent=2, sort_keys=True) + "\n")
     run.model.config.rule = rule
 
 

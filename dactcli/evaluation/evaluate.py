@@ -17,7 +17,7 @@ from dactcli.evaluation.measures import (
     not_above_constant,
     one_layer_alone,
 )
-from dactcli.evaluation.metrics import classification_metrics, regression_metrics
+from dactcli.evaluation.metrics import classification_metrics, correlation, regression_metrics, undefined_notes
 from dactcli.evaluation.outputs import LayerOutputs, collect
 from dactcli.model.decide import Decision
 from dactcli.model.rules import Full, Rule
@@ -153,7 +153,10 @@ def judge(
         references=_references(outputs, full.answer, task),
         full_depth="mixture" if mixes else "last_layer",
         by_class_of="full_depth" if labels is None else "label",
-        notices=_notices(outputs, full.answer, task, mixes=mixes),
+        notices=[
+            *_notices(outputs, full.answer, task, mixes=mixes),
+            *undefined_notes({name: one.metrics for name, one in judged.items()}),
+        ],
     )
 
 
@@ -189,8 +192,8 @@ def _notices(outputs: LayerOutputs, full: Tensor, task: Task, *, mixes: bool) ->
 
 def answer_metrics(
     answer: Tensor, labels: Sequence[Any] | None, answer_range: tuple[float, float] | None
-) -> dict[str, float]:
-    """All metrics of the answers, by name.
+) -> dict[str, float | None]:
+    """All metrics of the answers, by name; None where one is undefined.
 
     Args:
         answer: Probabilities [E, C], or values [E, 1].
@@ -204,17 +207,14 @@ def answer_metrics(
     return classification_metrics(answer.argmax(-1).tolist(), labels, classes=answer.shape[-1])
 
 
-def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, float]:
-    """Mean exit layer for each difficulty, and Spearman's correlation of the two."""
-    from scipy.stats import spearmanr
-
+def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, float | None]:
+    """Mean exit layer for each difficulty, and Spearman's correlation of the two; None where either is constant."""
     depths = decision.exit_layer.tolist()
     groups: dict[int, list[int]] = {}
     for depth, level in zip(depths, difficulty, strict=True):
         groups.setdefault(level, []).append(depth)
-    table = {str(level): sum(group) / len(group) for level, group in sorted(groups.items())}
-    varied = len(groups) > 1 and len(set(depths)) > 1
-    table["spearman"] = float(spearmanr(depths, difficulty).statistic) if varied else 0.0
+    table: dict[str, float | None] = {str(level): sum(group) / len(group) for level, group in sorted(groups.items())}
+    table["spearman"] = correlation(depths, difficulty, ranks=True)
     return table
 
 

@@ -8,7 +8,8 @@ examples, C classes, S samples, W ways to predict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,11 +75,13 @@ def accuracy(counts: Tally) -> Array:
 
 
 def f1(counts: Tally) -> Array:
-    """F1 of class 1 for two classes, the macro average for more [S, W]."""
+    """F1 of class 1 for two classes, for more the mean over those that are there [S, W]; 0 where undefined."""
     both = counts.true + counts.predicted
     scores: Array = np.divide(2 * counts.hits, both, out=np.zeros_like(both), where=both > 0)
-    chosen: Array = scores[..., 1] if scores.shape[-1] == 2 else scores.mean(-1)
-    return chosen
+    if scores.shape[-1] == 2:
+        return scores[..., 1]
+    average: Array = scores.sum(-1) / np.maximum((both > 0).sum(-1), 1)
+    return average
 
 
 def matthews_correlation(counts: Tally) -> Array:
@@ -97,7 +100,16 @@ CLASSIFICATION: dict[str, Callable[[Tally], Array]] = {
 }
 
 
-def classification_metrics(predicted: Sequence[int], labels: Sequence[int], *, classes: int) -> dict[str, float]:
+# why a metric may have no value
+UNDEFINED = {
+    "f1": "no example is of class 1 or was predicted as class 1",
+    "matthews_correlation": "all labels are of one class",
+    "pearson": "all labels or all answers are equal",
+    "spearman": "all labels or all answers are equal",
+}
+
+
+def classification_metrics(predicted: Sequence[int], labels: Sequence[int], *, classes: int) -> dict[str, float | None]:
     """All metrics of one set of predictions.
 
     Args:
@@ -106,14 +118,21 @@ def classification_metrics(predicted: Sequence[int], labels: Sequence[int], *, c
         classes: C.
 
     Returns:
-        The metrics by name; each 0..1 but for the Matthews correlation, -1..1.
+        The metrics by name; each 0..1 but for the Matthews correlation, -1..1. None where a metric is undefined: the
+        Matthews correlation of labels that are all of one class, and F1 where class 1 of two is nowhere.
     """
     ones = np.ones((1, len(labels)))
     counts = tally(np.asarray([predicted]), np.asarray(labels), ones, classes=classes)
-    return {name: float(metric(counts)[0, 0]) for name, metric in CLASSIFICATION.items()}
+    found: dict[str, float | None] = {name: float(metric(counts)[0, 0]) for name, metric in CLASSIFICATION.items()}
+    true, guessed = counts.true[0, 0], counts.predicted[0, 0]
+    if np.count_nonzero(true) < 2:
+        found["matthews_correlation"] = None
+    if classes == 2 and true[1] + guessed[1] == 0:
+        found["f1"] = None
+    return found
 
 
-def regression_metrics(predicted: Sequence[float], labels: Sequence[float]) -> dict[str, float]:
+def regression_metrics(predicted: Sequence[float], labels: Sequence[float]) -> dict[str, float | None]:
     """Pearson and Spearman correlation, and the mean squared error.
 
     Args:
@@ -121,14 +140,45 @@ def regression_metrics(predicted: Sequence[float], labels: Sequence[float]) -> d
         labels: Its true value.
 
     Returns:
-        The metrics by name; a correlation with a constant is 0.
+        The metrics by name; a correlation with a constant is undefined, which is None.
+    """
+    x, y = np.asarray(predicted, dtype=float), np.asarray(labels, dtype=float)
+    return {
+        "pearson": correlation(x, y, ranks=False),
+        "spearman": correlation(x, y, ranks=True),
+        "mean_squared_error": float(np.mean((x - y) ** 2)),
+    }
+
+
+def correlation(x: Sequence[float] | Array, y: Sequence[float] | Array, *, ranks: bool) -> float | None:
+    """Pearson's correlation, or Spearman's, which is that of the ranks.
+
+    Args:
+        x: Values [E].
+        y: Values [E].
+        ranks: Whether it is Spearman's.
+
+    Returns:
+        -1..1; None where it is undefined, because one side is constant or there is one value only.
     """
     from scipy.stats import pearsonr, spearmanr
 
-    x, y = np.asarray(predicted, dtype=float), np.asarray(labels, dtype=float)
-    constant = len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0
-    return {
-        "pearson": 0.0 if constant else float(pearsonr(x, y).statistic),
-        "spearman": 0.0 if constant else float(spearmanr(x, y).statistic),
-        "mean_squared_error": float(np.mean((x - y) ** 2)),
-    }
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    found = float((spearmanr if ranks else pearsonr)(x, y).statistic)
+    return found if math.isfinite(found) else None
+
+
+def undefined_notes(metrics: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """One sentence for every metric that has no value under some rule.
+
+    Args:
+        metrics: Metrics by name, by rule.
+    """
+    notes = []
+    for name, why in UNDEFINED.items():
+        rules = [rule for rule, found in metrics.items() if name in found and found[name] is None]
+        if rules:
+            under = "" if len(rules) == len(metrics) else f" under {', '.join(rules)}"
+            notes.append(f"{name.replace('_', ' ')} is undefined{under}: {why}")
+    return notes

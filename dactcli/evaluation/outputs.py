@@ -21,6 +21,7 @@ from torch import Tensor
 from dactcli import group
 from dactcli.data.batches import Encoded, shared_by_length
 from dactcli.model.decide import Decision, decide, score_layers
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.identity import identify
 from dactcli.model.rules import Rule
 
@@ -89,6 +90,9 @@ def collect(
 
     Returns:
         The outputs, in the order of the examples.
+
+    Raises:
+        ArtefactError: Answers to some examples are not finite, as where activations overflow.
     """
     was_training, lengths = model.training, encoded.lengths
     model.eval()
@@ -109,7 +113,10 @@ def collect(
                 progress(done, own)
     finally:
         model.train(was_training)
-    return LayerOutputs(group.add(y), group.add(h), group.add(certainty) if certainty is not None else None)
+    outputs = LayerOutputs(group.add(y), group.add(h), group.add(certainty) if certainty is not None else None)
+    if rows := unfinite_rows(*outputs.tensors().values()):
+        raise unfinite_error([f"example {row + 1:,}" for row in rows])
+    return outputs
 
 
 def cached_outputs(
@@ -150,6 +157,7 @@ def _kept(run: Run, encoded: Encoded, name: str) -> LayerOutputs | None:
     except (SafetensorError, OSError):
         return None
     fits = {name: tuple(value.shape) for name, value in kept.items()} == wanted
+    fits = fits and not unfinite_rows(*kept.values())
     return LayerOutputs(**kept) if fits else None
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, encode
 from dactcli.errors import UsageError
 from dactcli.model.engine import EngineOutput, run_adaptive
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.halting import halting_weights
 from dactcli.model.rules import Full, Rule
 from dactcli.results import ExitTrace
@@ -52,6 +54,7 @@ def trace(
 
     Raises:
         UsageError: There is no text.
+        ArtefactError: Answers to some texts are not finite, as where activations overflow.
     """
     if not texts:
         raise UsageError("there is no text to inspect", remedy='write dact inspect "some sentence", or use --file')
@@ -59,10 +62,16 @@ def trace(
     encoded = encode(tokenizer, texts, pairs, max_length=longest)
     truncated = set(encoded.truncated)
     traces: list[ExitTrace | None] = [None] * len(texts)
+    unfinite: list[int] = []
     for positions, batch in by_length(tokenizer, encoded, BATCH_SIZE, model.device):
         out = run_adaptive(model, rule, **batch, trace=True)
-        full = run_adaptive(model, Full(), **batch, trace=False).answer.tolist() if verify else None
+        whole = run_adaptive(model, Full(), **batch, trace=False).answer if verify else out.answer
+        full = whole.tolist() if verify else None
+        bad = _unfinite(out, whole)
+        unfinite += [positions[row] for row in bad]
         for row, position in enumerate(positions):
+            if row in bad:
+                continue
             notices = []
             if not texts[position].strip():
                 notices.append("the text is empty: the answer is what the model says of nothing")
@@ -79,7 +88,18 @@ def trace(
                 full_answer=full[row] if full is not None else None,
                 **_expected(model, labels[position] if labels is not None else None),
             )
+    if unfinite:
+        raise unfinite_error([f"text {position + 1:,}" for position in sorted(unfinite)])
     return [found for found in traces if found is not None]
+
+
+def _unfinite(out: EngineOutput, full: Tensor) -> list[int]:
+    """Rows in which the answer, or what a layer that ran said, is not finite; layers that did not run are NaN."""
+    if out.trace is None:
+        raise ValueError("the engine was run without trace=True")
+    ran = torch.arange(1, out.trace.halting.shape[1] + 1, device=full.device) <= out.exit_layer.unsqueeze(1)  # [B, N]
+    said = (out.trace.layer_answers, out.trace.answers, out.trace.halting.unsqueeze(-1))
+    return unfinite_rows(out.answer, full, *(part.masked_fill(~ran.unsqueeze(-1), 0.0) for part in said))
 
 
 def _expected(model: DactForSequenceClassification, label: Any) -> dict[str, Any]:

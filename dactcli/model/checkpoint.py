@@ -23,6 +23,7 @@ from dactcli.model.encoders import Encoder, family
 from dactcli.model.heads import HaltingInputs, Pooling
 from dactcli.model.loss import AnswerLoss, Objective
 from dactcli.model.rules import make_rule
+from dactcli.model.tokenizers import check_fit, check_length, load_tokenizer, save_tokenizer
 from dactcli.storage import FORMAT, check_format, sha256
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def load_run(path: Path | None) -> Run:
     _screen(folder)
     model = _checked(folder, DactForSequenceClassification)
     tokenizer = load_tokenizer(folder)
+    check_fit(tokenizer, model.config.encoder_config, str(folder))
+    check_length(tokenizer, model.config.encoder_config, folder)
     return Run(folder, model.eval(), tokenizer, _recipe(folder))
 
 
@@ -125,7 +128,7 @@ def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
     """
     from transformers import AutoModel
 
-    config, kind = _pretrained_config(name)
+    config, kind = pretrained_config(name)
     if layers is not None:
         if layers > config.num_hidden_layers:
             raise ArtefactError(
@@ -150,7 +153,7 @@ def load_classifier(name: str) -> PreTrainedModel:
     """
     from transformers import AutoModelForSequenceClassification
 
-    config, _ = _pretrained_config(name)
+    config, _ = pretrained_config(name)
     if not any(kind.endswith("ForSequenceClassification") for kind in config.architectures or ()):
         raise ArtefactError(
             f"is no sequence classifier: its config.json names {', '.join(config.architectures or ['nothing'])}",
@@ -161,8 +164,15 @@ def load_classifier(name: str) -> PreTrainedModel:
     return model
 
 
-def _pretrained_config(name: str) -> tuple[Any, type[Encoder]]:
-    """The screened configuration of an encoder or classifier, and its family's adapter."""
+def pretrained_config(name: str) -> tuple[Any, type[Encoder]]:
+    """The screened configuration of an encoder or classifier, and its family's adapter.
+
+    Args:
+        name: Folder or hub name.
+
+    Raises:
+        ArtefactError: It is not there, of an unsupported family, or damaged.
+    """
     from transformers import AutoConfig
 
     folder = Path(name)
@@ -189,25 +199,6 @@ def _placed(place: str) -> Iterator[None]:
         raise ArtefactError(error.fault, place=error.place or place, remedy=error.remedy) from None
 
 
-def load_tokenizer(name: str | Path) -> Tokenizer:
-    """The tokenizer of a folder or hub name.
-
-    Raises:
-        ArtefactError: It is missing or damaged.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=False, use_fast=True)
-    except Exception as error:  # every tokenizer backend raises its own kinds
-        raise ArtefactError(
-            f"the tokenizer cannot be loaded: {_first_line(error)}",
-            place=str(name),
-            remedy="check tokenizer.json and tokenizer_config.json",
-        ) from None
-    return tokenizer
-
-
 def save_model(model: DactForSequenceClassification, tokenizer: Tokenizer, folder: Path) -> None:
     """Write weights (safetensors), configuration and tokenizer.
 
@@ -223,7 +214,7 @@ def save_model(model: DactForSequenceClassification, tokenizer: Tokenizer, folde
     try:
         with without_bars():
             model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
     except (OSError, RuntimeError, SafetensorError) as error:  # the kinds of Python, torch and safetensors
         raise unsaved(folder, error) from None
 

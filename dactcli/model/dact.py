@@ -5,126 +5,50 @@ B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.model.calls import Untrained, check_mask, no_attentions, one_of, refuse_early, stand_in
+from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
-from dactcli.model.engine import run_adaptive
-from dactcli.model.halting import Ponder, ponder_cost, start_bias
-from dactcli.model.heads import HaltingInputs, Pooling, UnitOutput, Units
+from dactcli.model.encoders.base import at_least_one
+from dactcli.model.engine import EngineOutput, run_adaptive
+from dactcli.model.finite import unfinite_error, unfinite_rows
+from dactcli.model.halting import ponder_cost, start_bias
+from dactcli.model.heads import UnitOutput, Units
 from dactcli.model.kept import KeptClassifier
-from dactcli.model.loss import AnswerLoss, LayerLoss, LossSettings, Objective, certainty_loss, dact_loss, full_answer
+from dactcli.model.labels import Targets, read_labels
+from dactcli.model.loss import LossSettings, answer_miss, certainty_loss, dact_loss, full_answer
 from dactcli.model.rules import Full, Rule, make_rule
 
+__all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput", "from_encoder"]
 
-class DactConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Configuration of a DACT model.
-
-    Args:
-        encoder_config: The encoder's configuration, or its `to_dict()`.
-        pooling: `mean` over the real tokens, the `first` token, or learned `attention` with the maximum.
-        share_units: One unit for all layers.
-        halting_bias: Start of the halting bias; `auto` makes p_N = 0.5.
-        halting_inputs: What the halting unit sees: the layer's `features`, its `answer`, or `features+answer`.
-        certainty: Whether a head predicts whether each layer is right, for the rule `learned`.
-        keep_classifier: Whether y_N comes from the classifier that the encoder was fine-tuned with (`model.kept`).
-        rule: What `forward` halts by outside training; None runs every layer.
-        answer_range: Lowest and highest answer of a regression; None for classes.
-        objective: What it is trained for: `dact`, `layers` or `last`; rules that it cannot serve are refused.
-        tau: Price of a layer in the loss.
-        ponder: `sum_h` or `sum_p`.
-        answer_loss: What the DACT loss charges a_N for: `nll`, or the expected `error`.
-        layer_loss: `equal`, `depth` or `none`.
-        layer_loss_weight: Factor of the layer losses.
-        detach: Whether the DACT loss leaves the layers' answers alone.
-        distill: Factor of the distillation from the last layer.
-        class_weights: Factor of an example's NLL by its class [C]; None for 1.
-        **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
-    """
-
-    model_type = "dact"
-    sub_configs = {"encoder_config": AutoConfig}  # noqa: RUF012  (transformers' own protocol)
-
-    def __init__(
-        self,
-        encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
-        *,
-        pooling: Pooling = "mean",
-        share_units: bool = False,
-        halting_bias: float | Literal["auto"] = "auto",
-        halting_inputs: HaltingInputs = "features",
-        certainty: bool = False,
-        keep_classifier: bool = False,
-        rule: str | None = None,
-        answer_range: list[float] | tuple[float, float] | None = None,
-        objective: Objective = "dact",
-        tau: float = 0.05,
-        ponder: Ponder = "sum_h",
-        answer_loss: AnswerLoss = "nll",
-        layer_loss: LayerLoss = "equal",
-        layer_loss_weight: float = 1.0,
-        detach: bool = True,
-        distill: float = 0.0,
-        class_weights: Sequence[float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if encoder_config is None:
-            encoder_config = {"model_type": "bert"}
-        if isinstance(encoder_config, dict):
-            values = {key: value for key, value in encoder_config.items() if key != "model_type"}
-            encoder_config = AutoConfig.for_model(encoder_config["model_type"], **values)
-        encoder: PreTrainedConfig = encoder_config
-        self.encoder_config = encoder
-        # transformers hands a configuration's attention on to its parts; without one it would undo the encoder's own
-        kwargs.setdefault("attn_implementation", encoder._attn_implementation)
-        self.pooling, self.share_units = pooling, share_units
-        self.halting_bias, self.halting_inputs, self.certainty = halting_bias, halting_inputs, certainty
-        self.keep_classifier = keep_classifier
-        self.rule = rule
-        self.answer_range = list(answer_range) if answer_range is not None else None
-        if answer_range is not None:
-            kwargs["problem_type"] = "regression"  # or a pipeline takes the value for a logit
-        self.objective = objective
-        self.tau, self.ponder, self.answer_loss = tau, ponder, answer_loss
-        self.layer_loss, self.layer_loss_weight = layer_loss, layer_loss_weight
-        self.detach, self.distill = detach, distill
-        self.class_weights = list(class_weights) if class_weights is not None else None
-        super().__init__(**kwargs)
-
-    @property
-    def layers(self) -> int:
-        """N."""
-        return int(self.encoder_config.num_hidden_layers)
+logger = logging.get_logger(__name__)
 
 
-@dataclass
-class DactOutput(ModelOutput):  # type: ignore[misc]
-    """What `forward` gives. With an early rule the per-layer fields are left out, at full depth `exit_layer` is.
+class LayerStates(NamedTuple):
+    """What a pass through all layers leaves.
 
     Attributes:
-        loss: Scalar, with labels.
-        logits: log a_N, or the log of the answer at the halt [B, C]; the value itself for regression [B, 1].
-        layer_logits: Logits of y_n [B, N, C].
-        halting: h_n [B, N].
-        remaining: p_n [B, N].
-        ponder_cost: rho [B].
-        exit_layer: [B].
+        pooled: z_n, stacked [N, B, ...].
+        kept: What a kept classifier says [B, C].
+        hidden: What layer 1 takes and what each layer gives, N + 1 times [B, T, H]; empty unless asked for.
     """
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    layer_logits: Tensor | None = None
-    halting: Tensor | None = None
-    remaining: Tensor | None = None
-    ponder_cost: Tensor | None = None
-    exit_layer: Tensor | None = None
+    pooled: Tensor
+    kept: Tensor | None
+    hidden: tuple[Tensor, ...]
+
+    def none(self) -> LayerStates:
+        """The same without any row."""
+        kept = None if self.kept is None else self.kept[:0]
+        return LayerStates(self.pooled[:, :0], kept, tuple(values[:0] for values in self.hidden))
 
 
 class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
@@ -141,6 +65,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     main_input_name = "input_ids"
     _supports_sdpa = True
     _supports_attention_backend = True
+    supports_gradient_checkpointing = True
 
     def __init__(
         self, config: DactConfig, encoder: PreTrainedModel | None = None, kept: KeptClassifier | None = None
@@ -149,10 +74,12 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         kind = family(config.encoder_config.model_type)
         if config.layers < 1:
             raise ArtefactError("the encoder has no layers", remedy="give it at least one")
+        check_task(config)
         if encoder is None:
             encoder = AutoModel.from_config(config.encoder_config, trust_remote_code=False, **kind.build)
         self.encoder = encoder
         self.classes: int = config.num_labels
+        self.num_labels: int = config.num_labels  # as transformers' classifiers call it
         if config.keep_classifier and kept is None:
             kept = KeptClassifier.blank(config.encoder_config, config.num_labels)
         self.kept = kept
@@ -253,31 +180,42 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         """Whether column 0 counts, padding or not: the units pool it, or the classifier that was kept may."""
         return self.units.pooling == "first" or self.kept is not None
 
-    def pooled(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Every layer's pooled hidden states z_n, stacked [N, B, ...], and what a kept classifier says [B, C].
-
-        All layers run.
-        """
+    def layer_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        position_ids: Tensor | None = None,
+        hidden: bool = False,
+    ) -> LayerStates:
+        """Run all layers; `hidden` keeps their hidden states too. Arguments as for `forward`."""
+        if not len(input_ids):  # transformers' layers take no empty batch
+            return self.layer_states(stand_in(input_ids), hidden=hidden).none()
         adapter = self.adapter
-        state = adapter.embed(input_ids, attention_mask, token_type_ids)
-        states = []
+        if attention_mask is not None:
+            attention_mask = at_least_one(attention_mask)
+        state = adapter.embed(input_ids, attention_mask, token_type_ids, position_ids)
+        states, seen = [], [state.hidden] if hidden else []
         for layer in range(1, self.units.layers + 1):
             state = adapter.run(layer, state)
             states.append(self.units.pool(layer, adapter.output(state), state.attention_mask))
+            if hidden:
+                seen.append(state.hidden if layer < self.units.layers else adapter.output(state))
         kept = None if self.kept is None else self.kept(adapter.output(state), state.attention_mask)
-        return torch.stack(states), kept
+        return LayerStates(torch.stack(states), kept, tuple(seen))
 
     def every(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> UnitOutput:
         """What the units of all layers say, with a leading axis of layers [N, B, ...]."""
-        pooled, kept = self.pooled(input_ids, attention_mask, token_type_ids)
-        said = self.units.every(pooled)
-        if kept is None:
+        return self._all_said(self.layer_states(input_ids, attention_mask, token_type_ids))
+
+    def _all_said(self, states: LayerStates) -> UnitOutput:
+        said = self.units.every(states.pooled)
+        if states.kept is None:
             return said
-        return said._replace(logits=torch.cat([said.logits[:-1], kept.unsqueeze(0)]))
+        return said._replace(logits=torch.cat([said.logits[:-1], states.kept.unsqueeze(0)]))
 
     def said(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> UnitOutput:
         """What the unit after one layer says.
@@ -307,73 +245,181 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        *,
         labels: Tensor | None = None,
         rule: str | Rule | None = None,
-    ) -> DactOutput:
+        inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> DactOutput | tuple[Any, ...]:
         """Run a batch.
 
         Args:
             input_ids: [B, T].
             attention_mask: 1 for real tokens [B, T].
             token_type_ids: [B, T].
-            labels: Classes or values [B]; gives the loss, at full depth only.
+            labels: Classes [B] or [B, 1] (-100 for rows that do not count), probabilities of the classes [B, C], or
+                values [B] or [B, 1]; gives the loss.
             rule: Halting rule; None takes the configuration's outside training.
+            inputs_embeds: Word embeddings in place of `input_ids` [B, T, E].
+            position_ids: [B, T] or [1, T], at full depth only.
+            output_hidden_states: Whether to give the hidden states, at full depth only; None for the configuration's.
+            output_attentions: Refused: attention weights are not kept.
+            return_dict: False for the tuple of a plain classifier: loss (with labels), logits, hidden states (on
+                request). None for the configuration's.
 
         Returns:
             See `DactOutput`.
 
         Raises:
-            UsageError: The rule is unknown or this model cannot serve it, or labels come with an early rule that
-                was asked for explicitly.
+            UsageError: The rule is unknown or this model cannot serve it, or the call asks for what the rule, or the
+                model, cannot give.
+            ArtefactError: Outside training, an answer is not finite, as where activations overflow.
         """
-        chosen = self._chosen_rule(rule, labels)
-        if not isinstance(chosen, Full):
-            out = run_adaptive(self, chosen, input_ids, attention_mask, token_type_ids)
-            return DactOutput(logits=out.answer if self.regression else _log(out.answer), exit_layer=out.exit_layer)
+        if input_ids is not None and input_ids.dim() == 2 and len(input_ids) and not input_ids.shape[1]:
+            # empty texts alone, by a tokenizer that adds no special tokens: one padding token, as `encode` has it
+            padding = self.encoder.config.pad_token_id or 0
+            input_ids = input_ids.new_full((len(input_ids), 1), padding, dtype=torch.long)
+            attention_mask = token_type_ids = None
+        tokens = one_of(input_ids, inputs_embeds)
+        check_mask(attention_mask)
+        if self.config.output_attentions if output_attentions is None else output_attentions:
+            raise no_attentions()
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        chosen, targets = self._chosen_rule(rule), self._targets(labels, len(tokens))
+        if isinstance(chosen, Full):
+            states = self.layer_states(
+                tokens, attention_mask, token_type_ids, position_ids=position_ids, hidden=bool(hidden)
+            )
+            out = self._full_depth(states, targets)
+        else:
+            refuse_early(chosen, hidden_states=hidden, position_ids=position_ids)
+            out = self._early(chosen, targets, tokens, attention_mask, token_type_ids)
+        if self.config.return_dict if return_dict is None else return_dict:
+            return out
+        return tuple(value for value in (out.loss, out.logits, out.hidden_states) if value is not None)
+
+    def _targets(self, labels: Tensor | None, batch: int) -> Targets | None:
+        """The labels, checked; in training, a word on what an unusual call leaves untrained."""
+        learns = self.training and torch.is_grad_enabled()
+        if labels is None:
+            if learns and self.loss_settings.objective != "last":
+                logger.warning_once(
+                    "A training step without labels: a loss that is made from the logits (label smoothing, a loss of "
+                    "your own) trains the full-depth answer alone, without the layers' own losses and the price of a "
+                    "layer. Give the model labels to train those too."
+                )
+            return None
+        if learns and not any(parameter.requires_grad for parameter in self.units.parameters()):
+            logger.warning_once(
+                "The units after the layers are frozen and keep the weights that they have. To train them too with "
+                "PEFT, name them: modules_to_save=['units']."
+            )
+        return read_labels(labels, batch=batch, classes=self.classes, regression=self.regression)
+
+    def _chosen_rule(self, rule: str | Rule | None) -> Rule:
+        if rule is None:
+            return Full() if self.training else self.rule(self.config.rule, place="config.rule")
+        chosen = rule if isinstance(rule, Rule) else self.rule(rule, place="rule")
+        if self.training and not isinstance(chosen, Full):
+            raise UsageError(f"rule {chosen} stops early, which training never does", remedy="call model.eval() first")
+        return chosen
+
+    def _early(
+        self,
+        rule: Rule,
+        targets: Targets | None,
+        tokens: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+    ) -> DactOutput:
+        """Each row no deeper than the rule asks; the loss is that of the answers that the rows left with."""
+        if not len(tokens):
+            empty = torch.zeros(0, self.classes, device=tokens.device)
+            found = EngineOutput(empty.new_zeros(0, dtype=torch.long), empty, None)
+        else:
+            found = run_adaptive(self, rule, tokens, attention_mask, token_type_ids)
+        answer = self._checked(found.answer)
+        logits = answer if self.regression else _log(answer)
+        loss = None
+        if targets is not None:
+            counted = logits if targets.rows is None else logits[targets.rows]
+            loss = answer_miss(counted, targets.values, self.loss_settings)
+            if torch.is_grad_enabled():
+                loss = cast("Tensor", Untrained.apply(loss.requires_grad_()))  # type: ignore[no-untyped-call]
+        return DactOutput(loss=loss, logits=logits, exit_layer=found.exit_layer)
+
+    def _full_depth(self, states: LayerStates, targets: Targets | None) -> DactOutput:
+        """Every layer's answer, and the training loss."""
         if self.loss_settings.objective == "last":
-            return self._last_layer(self.pooled(input_ids, attention_mask, token_type_ids)[0][-1], labels)
-        said = self.every(input_ids, attention_mask, token_type_ids)
+            return self._last_layer(states, targets)
+        said = self._all_said(states)
         logits, halting_logits = said.logits.transpose(0, 1), said.halting_logits.T
         outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
-        loss = None
-        if labels is not None:
-            loss, answer = dact_loss(outputs, halting_logits, labels, self.loss_settings)
-            if said.certainty_logits is not None:
-                loss = loss + certainty_loss(said.certainty_logits.T, outputs, labels)
-        else:
-            answer = full_answer(outputs, halting_logits) if self.mixes else outputs[:, -1]
+        loss, answer = self._loss(outputs, halting_logits, said.certainty_logits, targets)
         halting = torch.sigmoid(halting_logits)
         return DactOutput(
             loss=loss,
-            logits=answer,
+            logits=self._checked(answer),
+            hidden_states=states.hidden or None,
             layer_logits=logits,
             halting=halting,
             remaining=halting.cumprod(-1),
             ponder_cost=ponder_cost(halting_logits, self.loss_settings.ponder),
         )
 
-    def _chosen_rule(self, rule: str | Rule | None, labels: Tensor | None) -> Rule:
-        if rule is not None:
-            chosen = rule if isinstance(rule, Rule) else self.rule(rule, place="rule")
-            if labels is not None and not isinstance(chosen, Full):
-                raise UsageError(f"rule {rule} gives no loss", remedy="leave out labels, or run at full depth")
-            return chosen
-        if self.training or labels is not None:
-            return Full()
-        return self.rule(self.config.rule, place="config.rule")
+    def _loss(
+        self, outputs: Tensor, halting_logits: Tensor, certainty_logits: Tensor | None, targets: Targets | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """The loss over the rows that count, if there are labels, and the answer of all rows."""
+        answer = None
+        if targets is None or targets.rows is not None:
+            answer = full_answer(outputs, halting_logits) if self.mixes else outputs[:, -1]
+        if targets is None:
+            return None, cast("Tensor", answer)
+        certainty = None if certainty_logits is None else certainty_logits.T
+        if targets.rows is not None:
+            outputs, halting_logits = outputs[targets.rows], halting_logits[targets.rows]
+            certainty = None if certainty is None else certainty[targets.rows]
+        loss, counted = dact_loss(outputs, halting_logits, targets.values, self.loss_settings)
+        if certainty is not None:
+            loss = loss + (certainty_loss(certainty, outputs, targets.values) if len(outputs) else certainty.sum())
+        return loss, counted if answer is None else answer
 
-    def _last_layer(self, pooled: Tensor, labels: Tensor | None) -> DactOutput:
-        """Plain fine-tuning: the last layer's unit alone, from z_N [B, H]."""
-        logits = self.units.one(self.units.layers, pooled).logits
+    def _last_layer(self, states: LayerStates, targets: Targets | None) -> DactOutput:
+        """Plain fine-tuning: the last layer's unit alone."""
+        logits = self.units.one(self.units.layers, states.pooled[-1]).logits
         outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
         loss = None
-        if labels is not None:
-            blank = logits.new_zeros(len(logits), 1)
-            loss = dact_loss(outputs.unsqueeze(1), blank, labels, self.loss_settings).loss
-        return DactOutput(loss=loss, logits=outputs)
+        if targets is not None:
+            counted = outputs if targets.rows is None else outputs[targets.rows]
+            blank = logits.new_zeros(len(counted), 1)
+            loss = dact_loss(counted.unsqueeze(1), blank, targets.values, self.loss_settings).loss
+        return DactOutput(loss=loss, logits=self._checked(outputs), hidden_states=states.hidden or None)
+
+    def _checked(self, answer: Tensor) -> Tensor:
+        """The answer [B, C], outside training only if it is finite; a training names the examples itself."""
+        if not self.training and not torch.compiler.is_compiling() and (rows := unfinite_rows(answer)):
+            raise unfinite_error([f"row {row + 1} of the batch" for row in rows])
+        return answer
+
+    def _set_gradient_checkpointing(self, enable: bool = True, **options: Any) -> None:
+        """As transformers' own, for encoders whose layers can be computed again.
+
+        Raises:
+            UsageError: This encoder's cannot.
+        """
+        if enable and not isinstance(self.adapter.layers[0], GradientCheckpointingLayer):
+            raise UsageError(
+                f"encoders of type {self.config.encoder_config.model_type!r} cannot compute layers again",
+                remedy="train without gradient checkpointing; smaller batches with gradient accumulation save memory",
+            )
+        super()._set_gradient_checkpointing(enable, **options)
 
 
 def _log(probabilities: Tensor) -> Tensor:

@@ -63,13 +63,13 @@ def exit_layers(scores: Tensor, cuts: Tensor) -> Tensor:
     """Where each row stops at each of several cuts: the first layer whose score reaches it.
 
     Args:
-        scores: As in `Scored` [B, N].
+        scores: As in `Scored` [B, N]; a score that is no number halts nobody, as in live inference.
         cuts: Scores from which on a row halts [T].
 
     Returns:
         1..N [T, B].
     """
-    best = scores.cummax(-1).values
+    best = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf).cummax(-1).values
     wanted = cuts.to(best).expand(len(best), -1).contiguous()
     return torch.searchsorted(best, wanted, side="left").T + 1
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dactcli.model.encoders import Encoder, EncoderState
-from dactcli.model.encoders.base import spans_of
+from dactcli.model.encoders.base import at_least_one, spans_of
 from dactcli.model.heads import UnitOutput, Units
 from dactcli.model.rules import Full, Rule
 from dactcli.model.state import HaltingState
@@ -89,7 +89,8 @@ class EngineOutput(NamedTuple):
 
     Attributes:
         exit_layer: The layer after which each row stopped [B].
-        answer: Probabilities [B, C], or values [B, 1] for regression.
+        answer: Probabilities [B, C], or values [B, 1] for regression; NaN where activations overflowed, for the
+            caller to find (`dactcli.model.finite`). Such a row stops like any other, at the last layer if not before.
         trace: Layer by layer, when asked for.
     """
 
@@ -156,6 +157,7 @@ class Engine:
         """
         spans = None
         if attention_mask is not None:
+            attention_mask = at_least_one(attention_mask)
             spans = spans_of(attention_mask, keep_first=self.model.reads_first_token)
             if all(span == (0, input_ids.shape[1], True) for span in spans):
                 attention_mask = None  # nothing is padded

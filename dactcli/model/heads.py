@@ -60,6 +60,11 @@ class UnitOutput(NamedTuple):
     certainty_logits: Tensor | None = None
 
 
+def _at_least_float32(values: Tensor) -> Tensor:
+    """The values in float32 where their type is narrower: fp16 overflows in a sum, and bf16 loses what it adds."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def mean_pool(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """The mean over real tokens.
 
@@ -68,8 +73,9 @@ def mean_pool(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
         attention_mask: 1 for real tokens, 0 for padding [B, T]; None when nothing is padded.
 
     Returns:
-        [B, H].
+        [B, H], at least float32.
     """
+    hidden = _at_least_float32(hidden)
     if attention_mask is None:
         return hidden.mean(1)
     weights = attention_mask.to(hidden.dtype)
@@ -86,14 +92,14 @@ def attention_pool(hidden: Tensor, attention_mask: Tensor | None, query: Tensor)
         query: q_k [K, H]; K divides H.
 
     Returns:
-        [B, 2H].
+        [B, 2H], at least float32.
     """
+    hidden, query = _at_least_float32(hidden), query.to(torch.promote_types(hidden.dtype, torch.float32))
     batch, tokens, width = hidden.shape
     scores = functional.linear(hidden, query)  # [B, T, K]
     values = hidden
     if attention_mask is not None:
         padded = (attention_mask == 0).unsqueeze(-1)
-        # each in its own type: under autocast the scores are narrower than the hidden states
         scores, values = (t.masked_fill(padded, torch.finfo(t.dtype).min) for t in (scores, hidden))
     slices = hidden.view(batch, tokens, len(query), -1)  # [B, T, K, H / K]
     weights = scores.softmax(1).transpose(1, 2).unsqueeze(2)  # [B, K, 1, T]
@@ -191,10 +197,12 @@ class Units(nn.Module):
         Returns:
             z_n [B, H], or [B, 2H] with attention.
         """
-        if self.query_weight is not None:
-            query = self.query_weight[0 if self.shared else layer - 1]
-            return attention_pool(hidden, attention_mask, query.to(hidden.dtype))
-        return hidden[:, 0] if self.pooling == "first" else mean_pool(hidden, attention_mask)
+        if self.pooling == "first":
+            return hidden[:, 0]
+        with self._full_precision(hidden):
+            if self.query_weight is None:
+                return mean_pool(hidden, attention_mask)
+            return attention_pool(hidden, attention_mask, self.query_weight[0 if self.shared else layer - 1])
 
     def one(self, layer: int, pooled: Tensor) -> UnitOutput:
         """The unit after one layer.
@@ -244,9 +252,9 @@ class Units(nn.Module):
             return self._every(pooled.to(self.dense_weight.dtype))
 
     @staticmethod
-    def _full_precision(pooled: Tensor) -> AbstractContextManager[None]:
-        """Keep the units in the type of their weights, whatever type the encoder is cast to in training."""
-        kind = pooled.device.type
+    def _full_precision(values: Tensor) -> AbstractContextManager[None]:
+        """Keep pooling in float32 and the units in the type of their weights, whatever autocast does elsewhere."""
+        kind = values.device.type
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
     def _every(self, pooled: Tensor) -> UnitOutput:

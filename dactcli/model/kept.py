@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -84,7 +86,14 @@ class KeptClassifier(nn.Module):
             attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
 
         Returns:
-            [B, C], float32.
+            [B, C], float32; computed in float32 as well, because some families average over tokens.
         """
-        logits: Tensor = self.classifier(inputs_embeds=hidden, attention_mask=attention_mask).logits
+        weights = {
+            name: value.to(torch.promote_types(value.dtype, torch.float32))
+            for name, value in self.classifier.state_dict(keep_vars=True).items()
+            if value.is_floating_point()
+        }
+        seen = {"inputs_embeds": hidden.to(torch.promote_types(hidden.dtype, torch.float32))}
+        found = functional_call(self.classifier, weights, kwargs={**seen, "attention_mask": attention_mask})
+        logits: Tensor = found.logits
         return logits.float()

@@ -75,12 +75,14 @@ def certainty_loss(certainty_logits: Tensor, outputs: Tensor, labels: Tensor) ->
     Args:
         certainty_logits: [B, N].
         outputs: log y_n [B, N, C].
-        labels: Classes [B].
+        labels: Classes [B], or their probabilities [B, C].
 
     Returns:
         Scalar.
     """
-    right = (outputs.argmax(-1) == labels.unsqueeze(-1)).to(certainty_logits.dtype)
+    guess = outputs.argmax(-1)  # [B, N]
+    right = labels.gather(-1, guess) if labels.dim() == 2 else guess == labels.unsqueeze(-1)
+    right = right.to(certainty_logits.dtype)
     return functional.binary_cross_entropy_with_logits(certainty_logits, right)
 
 
@@ -113,12 +115,15 @@ def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings:
     Args:
         outputs: log y_n [B, N, C] for classes, y_n [B, N, 1] for regression.
         halting_logits: s_n [B, N].
-        labels: Class indices [B], or values [B] for regression.
+        labels: Class indices [B] or probabilities of the classes [B, C]; values [B] for regression.
         settings: Which parts it has.
 
     Returns:
-        The loss and the full-depth answer.
+        The loss and the full-depth answer. Without any row the loss is 0, with gradients that are 0.
     """
+    if not len(outputs):
+        answer = full_answer(outputs, halting_logits) if settings.objective == "dact" else outputs[:, -1]
+        return LossOutput(outputs.sum() + halting_logits.sum(), answer)
     weights = None if settings.class_weights is None else outputs.new_tensor(settings.class_weights)  # [C]
     if settings.objective == "last":
         return LossOutput(_miss(outputs[:, -1], labels, weights).mean(), outputs[:, -1])
@@ -129,12 +134,13 @@ def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings:
         if outputs.shape[-1] == 1:
             loss = _miss(answer, labels, weights).mean()
         else:
-            loss = charge_for(answer.gather(-1, labels.unsqueeze(-1)).squeeze(-1), labels, settings)
+            right = answer if labels.dim() == 2 else answer.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+            loss = charge_for(right, labels, settings)
         loss = loss + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
     if settings.layer_loss != "none":
         layers = outputs.shape[1]
         # every layer's miss in one call: [B * N]
-        misses = _miss(outputs.flatten(0, 1), labels.repeat_interleave(layers), weights).view(-1, layers)
+        misses = _miss(outputs.flatten(0, 1), labels.repeat_interleave(layers, 0), weights).view(-1, layers)
         by_layer = layer_weights(layers, settings.layer_loss, outputs)
         loss = loss + settings.layer_loss_weight * (misses.mean(0) * by_layer).sum()
     if settings.distill and outputs.shape[1] > 1:
@@ -146,24 +152,52 @@ def charge_for(right: Tensor, labels: Tensor, settings: LossSettings) -> Tensor:
     """What the DACT loss charges a_N for, before the price of layers; classes only.
 
     Args:
-        right: log a_N[label] [B].
-        labels: Class indices [B].
+        right: log a_N[label] [B]; with probabilities for labels, log a_N [B, C].
+        labels: Class indices [B], or probabilities of the classes [B, C].
         settings: For `answer_loss` and class weights.
 
     Returns:
         The mean NLL, or the mean probability of the wrong classes; a scalar.
     """
     charges = -torch.expm1(right) if settings.answer_loss == "error" else -right
-    if settings.class_weights is not None:
-        charges = charges * right.new_tensor(settings.class_weights)[labels]
+    weights = None if settings.class_weights is None else right.new_tensor(settings.class_weights)
+    if labels.dim() == 2:
+        return _expected(charges, labels, weights).mean()
+    if weights is not None:
+        charges = charges * weights[labels]
     return charges.mean()
+
+
+def answer_miss(answer: Tensor, labels: Tensor, settings: LossSettings) -> Tensor:
+    """The loss of an answer alone, whatever layer it came from: what an evaluation reports.
+
+    Args:
+        answer: Its logarithm [B, C], or a value [B, 1] for regression.
+        labels: As for `dact_loss`.
+        settings: For class weights.
+
+    Returns:
+        The mean NLL or squared error, 0 without any row; a scalar.
+    """
+    if not len(answer):
+        return answer.sum()
+    weights = None if settings.class_weights is None else answer.new_tensor(settings.class_weights)
+    return _miss(answer, labels, weights).mean()
 
 
 def _miss(outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     """NLL, times the weight of its class, or squared error of each row."""
     if outputs.shape[-1] == 1:
         return (outputs[:, 0] - labels.to(outputs.dtype)) ** 2
+    if labels.dim() == 2:
+        return _expected(-outputs, labels, weights)
     return functional.nll_loss(outputs, labels, weight=weights, reduction="none")
+
+
+def _expected(charges: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """The charge of each row [B] under probabilities of the classes [B, C], each class by its weight [C]."""
+    charges = charges * labels.to(charges.dtype)
+    return (charges if weights is None else charges * weights).sum(-1)
 
 
 def _distillation(outputs: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ to give all of it to the runner-up; the top class keeps at least (1 - q) * top, 
 (1 - q) * second + q; so the class is safe when (1 - q) * (top - second) >= q. `paper` bounds q by p_n * d and
 (1 - q) * second by second, so it never halts earlier. Where `exact` fails strictly, some later h and y do change the
 class: no sound rule that knows only (a_n, p_n, d) halts earlier.
+
+Full depth is computed in float32 as well, and errs in proportion to N. The sound rules therefore ask for a lead of
+`rounding(N)` more; docs/mathematics.md ("When may a layer be the last one?") proves that this is enough.
 """
 
 from __future__ import annotations
@@ -26,8 +29,14 @@ from torch import Tensor
 from dactcli.errors import UsageError, did_you_mean
 from dactcli.model.state import HaltingState
 
-# Rounding guard of the sound rules: with it no adversarial case flipped a class, without it some did.
-GUARD = 1e-6
+# Most that rounding moves one entry of a_N, per layer and in units of the largest value that it may have: eight halves
+# of a float32's last digit. The proof needs at most 6.1 (docs/mathematics.md).
+ROUNDING = 2.0**-21
+
+
+def rounding(layers: int) -> float:
+    """The lead of the top class over another that rounding may eat up in a model of N layers."""
+    return 2 * ROUNDING * layers  # both entries err
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -114,23 +123,23 @@ class Full(Rule):
 
 
 class Paper(Rule):
-    """The papers' bound: top * (1 - p)^d >= second + p * d."""
+    """The papers' bound: top * (1 - p)^d >= second + p * d, with the lead that rounding may eat up."""
 
     name = "paper"
     sound = True
     needs_dact = True
-    cut = GUARD
 
     def score(self, state: HaltingState) -> Tensor:
-        """Left side minus right side."""
+        """Left side minus right side, less the rounding."""
         left = state.layers - state.layer
         p = _wide(state.remaining)
         top, second = _top_two(state.answer)
-        return top * (1 - p) ** left - second - p * left
+        # a millionth more than `exact` asks, so that float64's own rounding never lets this rule halt before it
+        return top * (1 - p) ** left - second - p * left - (1 + 1e-6) * rounding(state.layers)
 
 
 class Exact(Rule):
-    """The tight bound: (1 - p)^d * (1 + top - second) >= 1."""
+    """The tight bound: (1 - p)^d * (1 + top - second) >= 1, with the lead that rounding may eat up."""
 
     name = "exact"
     sound = True
@@ -138,15 +147,15 @@ class Exact(Rule):
 
     @property
     def cut(self) -> float:
-        """1, with the rounding guard."""
-        return 1.0 + GUARD
+        """1, the right side."""
+        return 1.0
 
     def score(self, state: HaltingState) -> Tensor:
-        """The left side."""
+        """The left side, less the rounding."""
         left = state.layers - state.layer
         top, second = _top_two(state.answer)
         kept: Tensor = (1 - _wide(state.remaining)) ** left
-        return kept * (1 + top - second)
+        return kept * (1 + (top - second)) - rounding(state.layers)
 
 
 class Slack(Exact):
@@ -159,7 +168,7 @@ class Slack(Exact):
     @property
     def cut(self) -> float:
         """The cut of `exact`, lowered."""
-        return (1.0 + GUARD) * math.exp(-(self.threshold or 0.0))
+        return math.exp(-(self.threshold or 0.0))
 
 
 class Confidence(Rule):
@@ -259,7 +268,8 @@ class Layer(Rule):
 class Tolerance(Rule):
     """Regression: halt when the largest change still possible is at most the threshold, in units of the label.
 
-    The later layers together weigh at most q = 1 - (1 - p)^d and answer within [low, high].
+    The later layers together weigh at most q = 1 - (1 - p)^d and answer within [low, high]. What rounding may add, in
+    proportion to N and to the largest value of the range, counts as change.
     """
 
     name = "tolerance"
@@ -280,7 +290,8 @@ class Tolerance(Rule):
         """Minus the largest change still possible."""
         taken = 1 - (1 - _wide(state.remaining)) ** (state.layers - state.layer)
         value = _wide(state.answer[:, 0])
-        return -taken * torch.maximum(value - self.low, self.high - value)
+        rounded = ROUNDING * state.layers * max(abs(self.low), abs(self.high))
+        return -taken * torch.maximum(value - self.low, self.high - value) - rounded
 
 
 class ForcedDepths(Rule):
@@ -325,7 +336,9 @@ class AtMost(Rule):
     def score(self, state: HaltingState) -> Tensor:
         """As the rule's own, and enough at the last layer."""
         score = self.inner.score(state)
-        return score if state.layer < self.layers else score.clamp_min(self.cut)
+        if state.layer < self.layers:
+            return score
+        return score.nan_to_num(self.cut, torch.inf, -torch.inf).clamp_min(self.cut)
 
     def answer(self, state: HaltingState) -> Tensor:
         """As the rule's own."""

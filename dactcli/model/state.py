@@ -50,17 +50,18 @@ class HaltingState:
             classes: C.
             layers: N.
             mixes: Whether answers accumulate (DACT) or each layer stands alone.
-            like: A float tensor whose type and device are taken.
+            like: A float tensor whose device is taken, and its type where that is at least float32.
             streaks: Whether a rule asks how long y_n has kept its class.
         """
-        empty = like.new_zeros(batch, classes)
-        device = like.device
+        # the sound rules are proved for float32: a narrower type would round away more than they allow for
+        kind, device = torch.promote_types(like.dtype, torch.float32), like.device
+        empty = torch.zeros(batch, classes, dtype=kind, device=device)
         return cls(
             layers=layers,
             mixes=mixes,
             layer=0,
             rows=torch.arange(batch, device=device),
-            remaining=like.new_ones(batch),
+            remaining=torch.ones(batch, dtype=kind, device=device),
             answer=empty,
             layer_answer=empty,
             streak=torch.zeros(batch, dtype=torch.long, device=device) if streaks else None,

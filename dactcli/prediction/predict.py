@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dactcli.data.batches import by_length, encode, tokens_per_batch
+from dactcli.data.tasks import label_values
 from dactcli.model.engine import run_batches
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.rules import Rule
 from dactcli.results import Prediction
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
     from dactcli.model.dact import DactForSequenceClassification
 
 DIGITS = 7  # of a probability; float32 has no more
+UNFINITE = "the model's answer is not a finite number"
+Batch = tuple[list[int], "dict[str, Tensor]"]
 
 
 def predict_texts(
@@ -25,6 +30,7 @@ def predict_texts(
     pairs: Sequence[str] | None = None,
     *,
     rule: Rule,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
     """Answer texts, each with no more layers than it needs.
 
@@ -34,21 +40,58 @@ def predict_texts(
         texts: The texts.
         pairs: Their second halves, for models of pairs.
         rule: When to stop.
+        progress: Told after each batch how many texts went into the model.
 
     Returns:
-        One prediction per text, in the given order.
+        One prediction per text, in the given order; one whose answer is not finite says so in `error`.
     """
     if not texts:
         return []
     encoded = encode(tokenizer, texts, pairs, max_length=tokenizer.model_max_length)
     budget = tokens_per_batch(model.device)
     batches = by_length(tokenizer, encoded, len(texts), model.device, tokens=budget)
+    if progress is not None:
+        batches = _told(batches, progress)
     out = run_batches(model, rule, batches, len(texts), regroup=budget // 2)
-    exits, answers = out.exit_layer.tolist(), out.answer.float().cpu()
-    if model.regression:
-        return [Prediction(value, None, [], layer) for value, layer in zip(answers[:, 0].tolist(), exits, strict=True)]
-    names = model.config.id2label
+    answers = out.answer.float().cpu()
+    found = _values(answers, out.exit_layer) if model.regression else _classes(model, answers, out.exit_layer)
+    for row in unfinite_rows(answers):
+        found[row] = Prediction.failed(UNFINITE)
+    return found
+
+
+def check(answers: Sequence[Prediction], place: Callable[[int], str]) -> None:
+    """Refuse answers that are none.
+
+    Args:
+        answers: The predictions.
+        place: Where each text stands, by its position.
+
+    Raises:
+        ArtefactError: Some are not finite; names their places.
+    """
+    if failed := [position for position, answer in enumerate(answers) if answer.error is not None]:
+        raise unfinite_error([place(position) for position in failed])
+
+
+def _told(batches: Iterable[Batch], progress: Callable[[int], None]) -> Iterator[Batch]:
+    """The batches, with word of each that went through."""
+    done = 0
+    for positions, batch in batches:
+        yield positions, batch
+        done += len(positions)
+        progress(done)
+
+
+def _values(answers: Tensor, exits: Tensor) -> list[Prediction]:
     return [
-        Prediction(label, names[label], [round(share, DIGITS) for share in shares], layer)
-        for label, shares, layer in zip(answers.argmax(-1).tolist(), answers.tolist(), exits, strict=True)
+        Prediction(value, None, [], layer) for value, layer in zip(answers[:, 0].tolist(), exits.tolist(), strict=True)
+    ]
+
+
+def _classes(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
+    names = label_values([model.config.id2label[index] for index in range(answers.shape[1])])
+    return [
+        Prediction(names[label], label, [round(share, DIGITS) for share in shares], layer)
+        for label, shares, layer in zip(answers.argmax(-1).tolist(), answers.tolist(), exits.tolist(), strict=True)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dactcli import group
-from dactcli.prediction.files import Answer
+from dactcli.prediction.windows import Answer
 from dactcli.results import Prediction
 
 
@@ -18,15 +18,26 @@ def helped(answer: Answer) -> Iterator[Answer]:
         answer: Predicts texts.
 
     Yields:
-        The same, with the help of the processes that are in `help_out`; they are let go in the end.
+        The same, with the help of the processes that are in `help_out`; they are let go in the end. Where a window
+        broke off they wait for their part of it, and end with this process.
     """
     if group.world_size() == 1:
         yield answer
         return
+    busy = False
+
+    def together(texts: list[str], pairs: list[str] | None) -> Sequence[Prediction]:
+        nonlocal busy
+        busy = True
+        found = _part(answer, *group.broadcast((texts, pairs)))
+        busy = False
+        return found
+
     try:
-        yield lambda texts, pairs: _part(answer, *group.broadcast((texts, pairs)))
+        yield together
     finally:
-        group.broadcast(None)
+        if not busy:
+            group.broadcast(None)
 
 
 def help_out(answer: Answer) -> None:

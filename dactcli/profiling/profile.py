@@ -16,6 +16,7 @@ from dactcli.data.batches import Encoded, by_length, tokens_per_batch
 from dactcli.errors import DataError, ResourceError
 from dactcli.model.encoders import adapt
 from dactcli.model.engine import EngineOutput, run_batches
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.rules import Full
 from dactcli.profiling.breakdown import break_down
 from dactcli.profiling.flops import (
@@ -36,7 +37,7 @@ from dactcli.results import Breakdown, ProfileCase, ProfileResult
 
 TRACED_BATCHES = 3
 Positions = list[int]
-Score = Callable[[Tensor, Sequence[Any]], float]
+Score = Callable[[Tensor, Sequence[Any]], float | None]
 Progress = Callable[[int, int], None]
 
 
@@ -194,12 +195,18 @@ def profile_throughput(
 
 
 def _answers(subject: Subject, batches: Sequence[tuple[Positions, Batch]], encoded: Encoded) -> EngineOutput:
-    """Where every example stops and what it answers, in the order of the examples."""
+    """Where every example stops and what it answers, in the order of the examples.
+
+    Raises:
+        ArtefactError: Answers to some examples are not finite, as where activations overflow.
+    """
     exits = torch.empty(len(encoded.lengths), dtype=torch.long)
     answers = torch.empty(len(encoded.lengths), subject.model.classes)
     for positions, batch in batches:
         out = run_batch(subject.model, subject.rule_for(positions), batch)
         exits[positions], answers[positions] = out.exit_layer.cpu(), out.answer.float().cpu()
+    if rows := unfinite_rows(answers):
+        raise unfinite_error([f"example {row + 1:,}" for row in rows])
     return EngineOutput(exits, answers, None)
 
 

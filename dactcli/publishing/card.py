@@ -137,7 +137,7 @@ def _rules(split: str, result: EvalResult) -> str:
     rows = [
         [
             code(name),
-            _figure(judged.metric),
+            _figure(judged.metric) if judged.metric is not None or not judged.metrics else "undefined",
             f"{judged.layers_mean:.2f}",
             f"{judged.layers_share:.0%}",
             f"{judged.agreement_with_full:.2%}",

@@ -19,7 +19,7 @@ from dactcli.errors import ArtefactError, ResourceError, UsageError
 from dactcli.model.identity import ORIGINS, TOKENIZER_FILES
 from dactcli.publishing.facts import is_hub_name
 from dactcli.recipe.load import dump_recipe
-from dactcli.storage import check_folder, files_below, put, write_json, write_whole
+from dactcli.storage import check_folder, files_below, put, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
     from dactcli.model.checkpoint import Run
@@ -158,10 +158,12 @@ def write_model(
     weights = run.folder / "model.safetensors"
     if not weights.is_file():
         raise ArtefactError("is missing", place=str(weights), remedy="save the model in one file again")
+    from dactcli.model.tokenizers import save_tokenizer
+
     try:
         # copied, not saved again: a certificate is bound to the file's digest
         shutil.copyfile(weights, folder / weights.name)
-        run.tokenizer.save_pretrained(folder)
+        save_tokenizer(run.tokenizer, folder)
         for name in TOKENIZER_FILES:  # likewise to the contents of these
             if (run.folder / name).is_file():
                 shutil.copyfile(run.folder / name, folder / name)
@@ -185,7 +187,7 @@ def _rewrite(source: Path, target: Path, **changed: Any) -> None:
     for part in (document, document.get("encoder_config", {})):
         for name in ORIGINS:
             part.pop(name, None)
-    write_whole(target, json.dumps({**document, **changed}, indent=2, sort_keys=True) + "\n")
+    write_whole(target, to_json({**document, **changed}, indent=2, sort_keys=True) + "\n")
 
 
 def shareable(recipe: Recipe) -> Recipe:

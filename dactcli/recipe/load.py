@@ -168,6 +168,8 @@ def _settle(document: _Document, recipe: Recipe) -> None:
     """Makes paths absolute and names the output, in the document's values."""
 
     def absolute(text: str, key: Key) -> str:
+        if "://" in text:  # a remote address
+            return text
         folder = Path.cwd() if document.line(key) < 0 else document.path.parent
         return os.path.abspath(os.path.join(folder, os.path.expanduser(text)))
 

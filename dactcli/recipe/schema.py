@@ -73,7 +73,8 @@ class DataSection(Section):
     revision: str | None = None
     """Of the data set on the hub: a branch, tag or commit. null: the task's own."""
     train: Files | None = None
-    """Files (csv, tsv, jsonl, parquet; one or a list), or the name of a hub split."""
+    """Files (csv, tsv, jsonl, json or parquet, also .gz and .zst; one file, glob or address, or a list), or the name
+    of a hub split."""
     validation: Split | None = None
     """Files, a hub split, or a fraction of train, each class in its share. It is watched during training, and the
     halting thresholds are learned on it."""

@@ -14,6 +14,8 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
+from dactcli.results import RuleResult
+
 FOLDED = 8  # cells that a line of a name keeps, however narrow the terminal
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -34,6 +36,13 @@ def short_rule(rule: str) -> str:
         if float(short) not in (0.0, 1.0) or float(short) == value:
             break
     return f"{name}{colon}{min(short, text, key=len)}"
+
+
+def metric_text(judged: RuleResult) -> str:
+    """The task's metric; a dash for unlabelled data, and `undefined` where labels or answers give it no value."""
+    if judged.metric is not None:
+        return f"{judged.metric:.4f}"
+    return "undefined" if judged.metrics else "-"
 
 
 def bar(share: float, width: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import re
 import sys
 import time
@@ -25,7 +24,7 @@ from rich.text import Text
 
 from dactcli.errors import DactError, StoppedError
 from dactcli.report.blocks import width_needed
-from dactcli.storage import write_named
+from dactcli.storage import to_json, write_named
 
 T = TypeVar("T")
 
@@ -182,7 +181,7 @@ def print_text(text: str) -> None:
 def print_json(document: Any) -> None:
     """Print a JSON document, and nothing else, on standard output."""
     _shows_anything(sys.stdout)
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(to_json(document, indent=2) + "\n")
 
 
 def write_document(document: Any, path: Path) -> None:
@@ -191,7 +190,7 @@ def write_document(document: Any, path: Path) -> None:
     Raises:
         ResourceError: It cannot be written.
     """
-    write_named(path, json.dumps(document, indent=2, allow_nan=False) + "\n", remedy="choose another --output")
+    write_named(path, to_json(document, indent=2) + "\n", remedy="choose another --output")
 
 
 def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, bar, histogram, short_rule
+from dactcli.report.blocks import Sheet, bar, histogram, metric_text, short_rule
 from dactcli.report.console import visible
 from dactcli.results import REFERENCES, EvalResult, RuleResult
 
@@ -67,7 +67,7 @@ class _Rules:
         for name, judged in result.rules.items():
             table.add_row(
                 Text(short_rule(name)),
-                figure(judged.metric),
+                metric_text(judged),
                 f"{judged.layers_mean:.2f}",
                 f"{judged.layers_share:.0%}",
                 f"{judged.agreement_with_full:.2%}",
@@ -115,9 +115,11 @@ def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
     return Text("\n".join(lines))
 
 
-def _difficulty(rule: str, levels: dict[str, float]) -> Text:
+def _difficulty(rule: str, levels: dict[str, float | None]) -> Text:
     shown = ", ".join(f"{level}: {mean:.2f}" for level, mean in levels.items() if level != "spearman")
-    return Text(f"mean layers by difficulty under {short_rule(rule)}  {shown}  (Spearman {levels['spearman']:.2f})")
+    correlation = levels["spearman"]
+    text = "undefined" if correlation is None else f"{correlation:.2f}"
+    return Text(f"mean layers by difficulty under {short_rule(rule)}  {shown}  (Spearman {text})")
 
 
 def _classes(rule: str, result: EvalResult) -> Group:

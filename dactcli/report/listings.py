@@ -76,7 +76,7 @@ def render_runs(runs: Sequence[RunFacts]) -> Sheet:
 def _metric(run: RunFacts) -> str:
     """The metric, and below it the majority class's."""
     if run.metric is None:
-        return "-"
+        return "undefined" if run.metric_name else "-"
     return f"{run.metric:.4f}" + (f"\n{run.majority:.4f}" if run.majority is not None else "")
 
 

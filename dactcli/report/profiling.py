@@ -82,8 +82,8 @@ def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Sheet:
     table.add_row("peak memory, MiB", *(_number(way.peak_memory_mib, 1, 0) for way in ways))
     table.add_row("mean layers", *(_number(way.layers_mean, 1, 2) for way in ways))
     table.add_row("stops by layer", *(Text(histogram(way.depths or []), style="cyan") for way in ways))
-    if case.metric is not None:
-        table.add_row(str(case.metric_name), "", "", f"{case.metric:.4f}")
+    if case.metric_name is not None:
+        table.add_row(case.metric_name, "", "", "undefined" if case.metric is None else f"{case.metric:.4f}")
     if case.baseline is not None:
         table.add_row("time / stock, to baseline", "", "", f"{case.baseline['time_ratio_to_stock']:.2f} x")
         table.add_row("ms, to baseline", "", "", f"{case.baseline['latency_ms_p50']:.2f} x")

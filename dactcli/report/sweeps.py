@@ -36,8 +36,7 @@ def render_sweep(document: dict[str, Any]) -> Sheet:
             "*" if run["run"] in document["front"] else "",
             Text(run["run"].rpartition("/")[2]),
             Text(", ".join(f"{key}={value}" for key, value in run["values"].items())),
-            f"{judged['metric']:.4f}",
-            f"{full['metric']:.4f}",
+            *("undefined" if one["metric"] is None else f"{one['metric']:.4f}" for one in (judged, full)),
             f"{judged['layers_mean']:.2f}",
         )
     return table

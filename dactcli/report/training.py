@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from dactcli.report.blocks import histogram, short_rule, sparkline
+from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline
 from dactcli.report.console import messages, print_notice, visible
 from dactcli.report.evaluation import render_evaluation
 from dactcli.results import REFERENCES, EvalResult, StepLog, TrainResult
@@ -31,8 +31,7 @@ def summary_line(result: EvalResult) -> str:
     """One line for an evaluation: the metric by rule and the layers, and the plain answers' metric."""
     parts = []
     for rule, judged in result.rules.items():
-        metric = "-" if judged.metric is None else f"{judged.metric:.4f}"
-        parts.append(f"{short_rule(rule)} {metric} at {judged.layers_mean:.2f} layers")
+        parts.append(f"{short_rule(rule)} {metric_text(judged)} at {judged.layers_mean:.2f} layers")
     beside = [
         f"{REFERENCES[name]} {found.metric:.4f}" for name, found in result.beside.items() if found.metric is not None
     ]

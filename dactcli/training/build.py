@@ -12,11 +12,12 @@ from transformers import set_seed
 from dactcli.data.agreement import vocabulary
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import Splits
-from dactcli.errors import DataError, RecipeError, listed
-from dactcli.model.checkpoint import load_classifier, load_encoder, load_tokenizer
+from dactcli.errors import ArtefactError, DataError, RecipeError, listed
+from dactcli.model.checkpoint import load_classifier, load_encoder, pretrained_config
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
 from dactcli.model.encoders import family
 from dactcli.model.kept import KeptClassifier
+from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.recipe.schema import Geometry, Recipe
 from dactcli.training.stages import resolve_stages
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+UNKNOWN = 0.1  # share of unknown tokens from which on the user is told
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -65,7 +67,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
 
     Raises:
         RecipeError: The encoder takes no texts that long.
-        ArtefactError: The pretrained encoder cannot be loaded.
+        ArtefactError: The pretrained encoder cannot be loaded, or its tokenizer does not fit it.
     """
     set_seed(recipe.training.seed)
     tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
@@ -77,6 +79,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
                 f"{split}: {len(found.truncated)} of {len(found.lengths)} texts are longer than "
                 f"{recipe.data.max_length} tokens and were cut"
             )
+        _notice_unknown(split, found, tokenizer, notice)
     if tokenizer.mask_token_id is None and any(stage.keys.mask_tokens for stage in resolve_stages(recipe)):
         raise RecipeError(
             "hides tokens, and this encoder's tokenizer has no token to put in their place",
@@ -85,7 +88,36 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         )
     weights = class_weights(recipe, splits.splits["train"]["label"][:], classes=len(splits.labels))
     model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range, class_weights=weights)
+    _check_token_types(recipe, model.config.encoder_config, encoded)
     return Built(model, tokenizer, encoded)
+
+
+def _notice_unknown(split: str, encoded: Encoded, tokenizer: Tokenizer, notice: Callable[[str], None]) -> None:
+    """Tell of texts that the tokenizer does not know, those of another language or vocabulary."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None:
+        return
+    special = set(tokenizer.all_special_ids) - {unknown}
+    words = sum(token not in special for row in encoded.inputs["input_ids"] for token in row)
+    strange = sum(row.count(unknown) for row in encoded.inputs["input_ids"])
+    if words and strange / words >= UNKNOWN:
+        notice(
+            f"{split}: the tokenizer does not know {strange / words:.0%} of the tokens ({tokenizer.unk_token}); check "
+            "that the encoder and its tokenizer are made for these texts"
+        )
+
+
+def _check_token_types(recipe: Recipe, config: Any, encoded: dict[str, Encoded]) -> None:
+    """Refuse second halves of pairs that have no embedding."""
+    types = getattr(config, "type_vocab_size", 0)  # 0: this family takes none
+    rows = [row for found in encoded.values() for row in found.inputs.get("token_type_ids", ())]
+    most = max((max(row, default=0) for row in rows), default=0)
+    if types and most >= types:
+        raise ArtefactError(
+            f"the tokenizer gives token types up to {most}, and the encoder has embeddings for {types}",
+            place=str(recipe.model.encoder),
+            remedy="use the tokenizer that belongs to it",
+        )
 
 
 def class_weights(recipe: Recipe, labels: Sequence[int], *, classes: int) -> list[float] | None:
@@ -122,11 +154,12 @@ def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> Tokenizer:
         texts: The training texts.
 
     Raises:
-        ArtefactError: A pretrained tokenizer cannot be loaded.
+        ArtefactError: A pretrained tokenizer cannot be loaded, or does not fit its encoder.
         DataError: The texts hold no word to learn from.
     """
     if isinstance(recipe.model.encoder, str):
         tokenizer = load_tokenizer(recipe.model.encoder)
+        check_fit(tokenizer, pretrained_config(recipe.model.encoder)[0], recipe.model.encoder)
         _check_length(recipe, tokenizer)
     else:
         from transformers import BertTokenizerFast

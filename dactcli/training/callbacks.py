@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from transformers.integrations import TensorBoardCallback
 
 from dactcli import group
 from dactcli.results import EvalResult, StepLog
+from dactcli.storage import to_json
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage
 
@@ -155,10 +155,9 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
     def _write(self, step: int, values: dict[str, Any]) -> None:
         if not group.is_main():
             return
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **finite}
+        line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **values}
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
 
 
 class TensorBoardLog(TensorBoardCallback):  # type: ignore[misc]

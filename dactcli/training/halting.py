@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dactcli import group
 from dactcli.data.batches import Encoded, shared_by_length
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.halting import log_answer, ponder_cost
 from dactcli.model.heads import SLOPE, log_odds
 from dactcli.model.loss import LossSettings, charge_for
@@ -55,11 +56,16 @@ def fit_thresholds(
         settings: The DACT loss.
         batch_size: Examples per batch.
         stepped: Told of every step, from 1 to `steps_in_all()`.
+
+    Raises:
+        ArtefactError: Answers to some examples are not finite, as where activations overflow.
     """
     count = len(encoded.lengths)
     size = min(count, EXAMPLES)
     some = encoded.select([position * count // size for position in range(size)])
     right, sure = _answers(model, tokenizer, some, batch_size)
+    if rows := unfinite_rows(right, sure):
+        raise unfinite_error([f"example {row * count // size + 1:,} of validation" for row in rows])
     labels, taken = torch.tensor(some.labels), itertools.count(1)
     ends = [
         _descend(

@@ -97,13 +97,14 @@ def _without_findings(recipe: Recipe) -> str:
 
 
 def front(runs: Sequence[dict[str, Any]], rule: str) -> list[str]:
-    """The runs that no other beats in metric at as few layers, by ascending layers.
+    """The runs that no other beats in metric at as few layers, by ascending layers; none whose metric is undefined.
 
     Args:
         runs: Entries of sweep.json.
         rule: The rule that they are judged by.
     """
-    judged = [(run["rules"][rule]["layers_mean"], -run["rules"][rule]["metric"], run["run"]) for run in runs]
+    defined = [run for run in runs if run["rules"][rule]["metric"] is not None]
+    judged = [(run["rules"][rule]["layers_mean"], -run["rules"][rule]["metric"], run["run"]) for run in defined]
     best, kept = float("inf"), []
     for _, loss, name in sorted(judged):
         if loss < best:

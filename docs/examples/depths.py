@@ -14,6 +14,6 @@ SENTENCES = [
 
 run = open_run()
 for sentence, answer in zip(SENTENCES, predict(SENTENCES, run=run), strict=True):
-    print(f"{answer.exit_layer} layers  {answer.label_name:<14} {max(answer.probabilities):6.1%}  {sentence}")
+    print(f"{answer.exit_layer} layers  {answer.label:<14} {max(answer.probabilities):6.1%}  {sentence}")
 (hardest,) = inspect(SENTENCES[-1:], run=run, verify=True)
 print("full depth agrees" if hardest.full_label == hardest.label else "full depth disagrees")

@@ -57,7 +57,7 @@ def test_from_a_file_of_ones_own_to_predictions(tmp_path: Path, monkeypatch: pyt
     assert "billing" in dact("inspect", "the invoice of my order is wrong").stdout
     assert dact("predict", "new.csv", "--output", "answers.csv").exit_code == 0
     answers = Path("answers.csv").read_text().splitlines()
-    assert answers[0] == "number,subject,label,label_name,probabilities,exit_layer"
+    assert answers[0] == "number,subject,label,label_id,probabilities,exit_layer"
     right = [("billing", "technical")[index % 2] in line for index, line in enumerate(answers[1:])]
     assert len(right) == 30
     assert sum(right) >= 27

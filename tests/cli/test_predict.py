@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
+import torch
 from support import dact
 
 from dactcli.data.agreement import generate
-from dactcli.data.stream import RowStream
+from dactcli.data.inputs import Input
+from dactcli.data.rows import Chunk, Rows
 from dactcli.model.checkpoint import load_run
-from dactcli.prediction import files
+from dactcli.prediction import windows
 from dactcli.prediction.predict import predict_texts
+from dactcli.results import Prediction
 
 TEXTS = [one.sentence for one in generate(train=60)["train"][:40]]
 
@@ -49,15 +53,18 @@ def test_every_format_in_and_out(tiny_run: Path, tmp_path: Path, table: pandas.D
     read = readers[form](target) if form in readers else pandas.DataFrame(rows(target))
     run = load_run(tiny_run)
     wanted = predict_texts(run.model, run.tokenizer, TEXTS, rule=run.model.rule("exact"))
-    assert list(read["label"]) == [one.label for one in wanted]
-    assert list(read["label_name"]) == [one.label_name for one in wanted]
+    ours = "label" if kind == "txt" else "predicted_label"
+    assert list(read[ours]) == [one.label for one in wanted]
+    assert list(read["label_id"]) == [one.label_id for one in wanted]
+    assert set(read[ours]) <= {"acceptable", "unacceptable"}
     assert list(read["exit_layer"]) == [one.exit_layer for one in wanted]
     shares = read["probabilities"].map(json.loads) if form == "csv" else read["probabilities"]
     assert [list(one) for one in shares] == [one.probabilities for one in wanted]
     assert list(read["text" if kind == "txt" else "sentence"]) == TEXTS
     if kind != "txt":
         assert read["id"].astype(int).tolist() == list(range(40))
-        assert "input_label" in read.columns
+        assert list(read["label"]) == ['x, "y"' if kind != "tsv" else "z"] * len(TEXTS)
+        assert "the input has a column label, so the answers' are called predicted_label" in done.stderr
     assert sorted(path.name for path in tmp_path.glob("*out*")) == [target.name]
 
 
@@ -66,7 +73,7 @@ def test_standard_input_and_output(tiny_run: Path) -> None:
     assert done.exit_code == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["text"] for line in lines] == ["the key is old .", "", "the keys is ."]
-    assert set(lines[0]) == {"text", "label", "label_name", "probabilities", "exit_layer"}
+    assert set(lines[0]) == {"text", "label", "label_id", "probabilities", "exit_layer"}
     assert not done.stderr
     line = '{"q": "the keys ."}\n'
     named = dact("predict", "-", "--format", "jsonl", "--text", "q", "--run", tiny_run, text=line)
@@ -88,13 +95,14 @@ def test_no_example_runs_more_layers_than_allowed(tiny_run: Path, tmp_path: Path
     assert {json.loads(line)["exit_layer"] for line in done.stdout.splitlines()} == {2}
     assert not done.stderr
     sound = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--max-layers", "2")
-    assert "the class may differ from full depth, which exact alone rules out" in sound.stderr
+    assert "the promise of exact no longer holds: the class is that of full depth" in sound.stderr
 
 
 def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_text("\n".join(TEXTS))
-    monkeypatch.setattr(files, "WINDOW", 8)
+    monkeypatch.setattr(windows, "WINDOW", 8)
+    monkeypatch.setattr("dactcli.data.rows.CHUNK", 8)
     assert dact("predict", source, "--run", tiny_run, "--output", tmp_path / "whole.jsonl").exit_code == 0
     calls = iter(range(100))
 
@@ -107,8 +115,9 @@ def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypat
         patch.setattr("dactcli.prediction.predict.predict_texts", dies)
         stopped = dact("predict", source, "--run", tiny_run, "--output", target)
     assert stopped.exit_code == 130
+    assert "stopped by SIGINT after 24 predictions; the same command with --resume goes on from there" in stopped.stderr
     part = tmp_path / "out.jsonl.part"
-    assert len(rows(part)) == 24
+    assert len(part.read_text().splitlines()) == 24
     with part.open("a") as file:
         file.write('{"text": "torn')
     again = dact("predict", source, "--run", tiny_run, "--output", target)
@@ -125,16 +134,23 @@ def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypat
 
 def test_memory_is_bounded_by_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more rows are read than the window that is being answered."""
-    monkeypatch.setattr(files, "WINDOW", 8)
-    stream = RowStream("in", "txt", io.BytesIO(b"a\n" * 100))
-    read: list[int] = []
+    monkeypatch.setattr(windows, "WINDOW", 8)
+    monkeypatch.setattr("dactcli.data.rows.CHUNK", 4)
+    read, seen = 0, list[int]()
+
+    def chunks() -> Iterator[Chunk]:
+        nonlocal read
+        for chunk in Rows([Input("-", "txt", pipe=True)], io.BytesIO(b"a\n" * 100)):
+            read += len(chunk)
+            yield chunk
 
     def answer(texts: list[str], pairs: object) -> Any:
-        read.append(stream.done // 2)
-        return [files.Prediction(0, "x", [1.0], 1)] * len(texts)
+        seen.append(read)
+        return [Prediction("x", 0, [1.0], 1)] * len(texts)
 
-    assert sum(len(window) for window in files.lines_of(stream, answer, text="text", pair=None)) == 100
-    assert read == [*range(8, 97, 8), 100]
+    found = windows.answered(chunks(), answer, windows.Columns("text"), tokens=10**9)
+    assert sum(len(window.answers) for window in found) == 100
+    assert seen == [*range(8, 97, 8), 100]
 
 
 @pytest.mark.parametrize(
@@ -167,13 +183,15 @@ def test_options_that_do_not_fit(tiny_run: Path, tmp_path: Path) -> None:
     assert "did you mean csv?" in dact("predict", source, "--run", tiny_run, "--format", "cvs").stderr
     assert "extension .xls" in dact("predict", source, "--run", tiny_run, "--output", tmp_path / "o.xls").stderr
     assert "there is no such file" in dact("predict", tmp_path / "no.csv", "--run", tiny_run).stderr
+    assert "did you mean skip?" in dact("predict", source, "--run", tiny_run, "--on-error", "skp").stderr
 
 
-def test_an_output_in_a_folder_that_is_not_there_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_folder_of_an_output_is_made(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("the key is old .\n")
-    result = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", tmp_path / "no" / "out.csv")
-    assert result.exit_code == 2
-    assert "its folder is not there; make" in result.stderr
+    target = tmp_path / "no" / "such" / "out.csv"
+    result = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", target)
+    assert result.exit_code == 0, result.stderr
+    assert [path.name for path in target.parent.iterdir()] == ["out.csv"]
 
 
 def test_a_call_that_failed_at_its_first_row_leaves_nothing_in_the_way(tiny_run: Path, tmp_path: Path) -> None:
@@ -183,6 +201,7 @@ def test_a_call_that_failed_at_its_first_row_leaves_nothing_in_the_way(tiny_run:
     done = dact(*call, "--text", "text")
     assert done.exit_code == 0, done.stderr
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.jsonl"]
 
 
 def test_a_column_of_plain_lines_is_refused(tiny_run: Path, tmp_path: Path) -> None:
@@ -190,3 +209,74 @@ def test_a_column_of_plain_lines_is_refused(tiny_run: Path, tmp_path: Path) -> N
     done = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--text", "body")
     assert done.exit_code == 2
     assert "--text body: names a column, and plain lines have none; leave it out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("id,sentence\n1,the key .\n", "csv"),
+        ('"sentence";"id"\na;1\n', "csv"),
+        ("sentence\tid\na\t1\n", "tsv"),
+        ('{"a": 1}\n', "jsonl"),
+    ],
+)
+def test_rows_that_would_be_answered_as_lines_are_told_apart(tiny_run: Path, text: str, kind: str) -> None:
+    done = dact("predict", "-", "--run", tiny_run, text=text)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"-:1: looks like {kind}; add --format {kind}, or --format txt if these are plain lines" in done.stderr
+    assert len(dact("predict", "-", "--run", tiny_run, "--format", "txt", text=text).stdout.splitlines()) == text.count(
+        "\n"
+    )
+    assert dact("predict", "-", "--run", tiny_run, text="the sentence, old .\n{a}\n").exit_code == 0
+
+
+def test_several_inputs_are_one_stream(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id;sentence\n1;the key .\n")
+    (tmp_path / "b.jsonl").write_text('{"sentence": "the keys .", "id": 2}\n')
+    done = dact("predict", tmp_path / "a.csv", f"{tmp_path}/*.jsonl", "--run", tiny_run)
+    assert [(row["id"], row["sentence"]) for row in map(json.loads, done.stdout.splitlines())] == [
+        ("1", "the key ."),
+        (2, "the keys ."),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_no_rows_give_no_answers(tiny_run: Path, tmp_path: Path, kind: str, form: str) -> None:
+    source = tmp_path / f"in.{kind}"
+    frame = pandas.DataFrame({"sentence": pandas.Series([], dtype="str"), "id": pandas.Series([], dtype="int16")})
+    frame.to_csv(source, index=False) if kind == "csv" else frame.to_parquet(source)
+    done = dact("predict", source, "--run", tiny_run, "--output", tmp_path / f"out.{form}")
+    assert done.exit_code == 0, done.stderr
+    assert "0 predictions in" in done.stderr
+    if (kind, form) == ("parquet", "parquet"):
+        read = pandas.read_parquet(tmp_path / "out.parquet")
+        assert (len(read), list(read.columns)[:3], str(read["id"].dtype)) == (0, ["sentence", "id", "label"], "int16")
+
+
+@pytest.mark.parametrize("text", ["x" * 300, "is it old?" * 40, "[" + "x" * 300, "the key is old ."])
+def test_a_text_taken_for_an_input_is_a_sentence(tiny_run: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    done = dact("predict", text, "--run", tiny_run)
+    assert done.exit_code == 2
+    assert text in done.stderr.replace("\n", "")
+    named = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", tmp_path / f"{'y' * 300}.csv")
+    assert (named.exit_code, "cannot be written: File name too long" in named.stderr) == (5, True)
+    away = dact("predict", tmp_path / "in.txt", "--run", tiny_run, "--output", "s3://bucket/out.csv")
+    assert "is an address, and outputs are local files" in away.stderr
+
+
+def test_the_bar_moves_with_every_batch(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dactcli.prediction.predict.tokens_per_batch", lambda device: 64)
+    run, seen = load_run(tiny_run), list[int]()
+    predict_texts(run.model, run.tokenizer, TEXTS, rule=run.model.rule("exact"), progress=seen.append)
+    assert len(seen) > 5
+    assert seen == sorted(seen)
+    assert seen[-1] == len(TEXTS)
+
+
+def test_windows_of_slow_models_are_short(tiny_run: Path) -> None:
+    model = load_run(tiny_run).model
+    assert windows.most_tokens(model, 1024) > 1_000_000
+    model.units.dense_weight = torch.nn.Parameter(torch.empty(12, 768, 1))
+    assert windows.most_tokens(model, 64) < 20_000

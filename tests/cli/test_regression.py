@@ -57,9 +57,9 @@ def test_it_is_inspected_and_predicts(run: Path, tmp_path: Path) -> None:
     assert answered.exit_code == 0, answered.stderr
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["input_label"] for row in rows] == ["2.5", "0"]
-    assert all(0 < float(row["label"]) < 5 and row["label_name"] == "" for row in rows)
-    assert float(rows[0]["label"]) == pytest.approx(found["label"], abs=1e-4)
+    assert [row["label"] for row in rows] == ["2.5", "0"]
+    assert all(0 < float(row["predicted_label"]) < 5 and row["label_id"] == "" for row in rows)
+    assert float(rows[0]["predicted_label"]) == pytest.approx(found["label"], abs=1e-4)
 
 
 @pytest.mark.parametrize(

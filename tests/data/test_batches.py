@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertTokenizerFast
+from tokenizers import models, pre_tokenizers
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from dactcli.data.agreement import vocabulary
 from dactcli.data.batches import BucketSampler, by_length, encode, pad, whole_characters
@@ -32,6 +34,33 @@ def test_long_texts_are_cut_and_counted(tokenizer: BertTokenizerFast) -> None:
 def test_pairs_have_their_own_token_types(tokenizer: BertTokenizerFast) -> None:
     encoded = encode(tokenizer, ["the key"], ["is old"], max_length=16)
     assert encoded.inputs["token_type_ids"] == [[0, 0, 0, 0, 1, 1, 1]]
+
+
+def bare_tokenizer(kind: str, padding: str | None = "[PAD]") -> PreTrainedTokenizerFast:
+    """A tokenizer that adds no special tokens, so that an empty text has no token at all."""
+    vocab = {"[UNK]": 0, "a": 1, "b": 2, "[PAD]": 3, "c": 4}
+    model = models.WordLevel(vocab, unk_token="[UNK]") if kind == "words" else models.BPE(vocab, [], unk_token="[UNK]")
+    found = tokenizers.Tokenizer(model)
+    found.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=found, pad_token=padding, unk_token="[UNK]", model_max_length=16)
+
+
+@pytest.mark.parametrize("kind", ["words", "pieces"])
+@pytest.mark.parametrize(("padding", "number"), [("[PAD]", 3), (None, 0)])
+def test_a_text_without_tokens_is_one_padding_token_that_counts(kind: str, padding: str | None, number: int) -> None:
+    tokenizer = bare_tokenizer(kind, padding)
+    for texts in ([""], ["", "a b c"], ["a b c", "  ", ""]):
+        encoded = encode(tokenizer, texts, max_length=8)
+        batch = pad(tokenizer, encoded.inputs)
+        for row, text in enumerate(texts):
+            empty = not text.strip()
+            assert encoded.lengths[row] == (1 if empty else 3)
+            if empty:
+                assert batch["input_ids"][row, 0] == number
+                assert batch["attention_mask"][row].tolist() == [1] + [0] * (batch["input_ids"].shape[1] - 1)
+    pairs = encode(tokenizer, ["", "a"], ["", ""], max_length=8)
+    assert pairs.lengths == [1, 1]
+    assert pairs.inputs["input_ids"][1] == [1]
 
 
 def test_padding_is_marked(tokenizer: BertTokenizerFast) -> None:

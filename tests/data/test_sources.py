@@ -248,9 +248,15 @@ CSV_QUOTES = "put double quotes around text that holds a comma or a line break, 
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.txt", GOOD, "a.txt: extension .txt is unknown; known: csv, tsv, jsonl, parquet"),
-        ("a.json", GOOD, "a.json: extension .json is unknown; did you mean jsonl?"),
-        ("a", GOOD, "a: the file has no extension; known: csv, tsv, jsonl, parquet"),
+        ("a.txt", GOOD, "a.txt: extension .txt is unknown; known: csv, tsv, jsonl, json, parquet"),
+        (
+            "a.json",
+            GOOD,
+            "a.json:1: is no array of objects; a .json file is one array of objects, [{...}, {...}]; "
+            "with an object a line it is jsonl",
+        ),
+        ("a.jsonk", GOOD, "a.jsonk: extension .jsonk is unknown; did you mean json?"),
+        ("a", GOOD, "a: the file has no extension; known: csv, tsv, jsonl, json, parquet"),
         ("a.csv", "", "a.csv: the file is empty; at least one example is needed"),
         ("a.jsonl", "\n \n", "a.jsonl: the file is empty; at least one example is needed"),
         ("a.csv", "sentence,label\n", "a.csv: there are no rows under the header; at least one is needed"),
@@ -359,8 +365,8 @@ def test_broken_json_too_deep():
         ("trian.csv", "trian.csv: there is no such file; did you mean train.csv?"),
         ("zzz", "zzz: there is no such file; known: train.csv"),
         ("no/train.csv", "no/train.csv: there is no such file; the folder no does not exist either"),
-        ("sub/a.csv", "sub/a.csv: there is no such file; the folder holds no csv, tsv, jsonl, parquet file"),
-        ("sub", "sub: is not a file; name the file itself, or a list of files"),
+        ("sub/a.csv", "sub/a.csv: there is no such file; the folder holds no csv, tsv, jsonl, json, parquet file"),
+        ("sub", "sub: is a folder, and holds no data file; name the file itself"),
     ],
 )
 def test_missing_files(path, sentence):

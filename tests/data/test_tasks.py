@@ -158,7 +158,7 @@ def test_completing_twice_changes_nothing(name, data):
         ),
         (
             {"data": {"source": "files"}},
-            "data.train: is missing; name a csv, tsv, jsonl or parquet file, or a list of them",
+            "data.train: is missing; name a csv, tsv, jsonl, json or parquet file, or a list of them",
         ),
     ],
 )

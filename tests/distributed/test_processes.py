@@ -69,11 +69,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     alone, both = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("both")
     write_data(alone)
     patch.chdir(alone)
-    patch.setattr("dactcli.prediction.files.WINDOW", 20)
+    patch.setattr("dactcli.prediction.windows.WINDOW", 20)
+    patch.setattr("dactcli.data.rows.CHUNK", 10)
     with patch.context() as interrupted:
         assert dact(*COMMANDS[0]).exit_code == 0
         shutil.copytree(alone / "runs" / "words-1", alone / "run")
-        interrupted.setattr("dactcli.prediction.files.asdict", _break_after(30))
+        interrupted.setattr("dactcli.prediction.parts.answer_row", _break_after(30))
         with pytest.raises(Break):
             dact(*COMMANDS[5][:-1])
     for name in ("run", "answers.jsonl.part", "answers.jsonl.part.json"):
@@ -86,15 +87,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(alone, both, launch(both, *COMMANDS, TOO_SMALL))
 
 
-def _break_after(rows: int) -> Callable[[Any], dict[str, Any]]:
-    from dataclasses import asdict
+def _break_after(rows: int) -> Callable[[Any, Any], dict[str, Any]]:
+    from dactcli.prediction.parts import answer_row
 
     left = iter(range(rows))
 
-    def answer(one: Any) -> dict[str, Any]:
+    def answer(one: Any, names: Any) -> dict[str, Any]:
         if next(left, None) is None:
             raise Break
-        return asdict(one)
+        return answer_row(one, names)
 
     return answer
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sklearn.metrics
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
 
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
@@ -17,6 +24,12 @@ from dactcli.evaluation.metrics import CLASSIFICATION, classification_metrics, r
 from dactcli.evaluation.outputs import LayerOutputs, collect
 from dactcli.model.checkpoint import load_run, save_model
 from dactcli.model.rules import Exact, Full, make_rule
+from dactcli.report.evaluation import render_evaluation
+from dactcli.report.listings import render_runs
+from dactcli.report.sweeps import render_sweep
+from dactcli.report.training import summary_line
+from dactcli.results import RunFacts
+from dactcli.training.sweeps import front
 
 
 def test_classification_metrics() -> None:
@@ -36,7 +49,96 @@ def test_regression_metrics() -> None:
     assert found["pearson"] == pytest.approx(1)
     assert found["spearman"] == pytest.approx(1)
     assert found["mean_squared_error"] == pytest.approx((1 + 4 + 16) / 3)
-    assert regression_metrics([1.0, 1.0], [0.0, 1.0])["pearson"] == 0
+    constant = regression_metrics([1.0, 1.0], [0.0, 1.0])
+    assert constant == {"pearson": None, "spearman": None, "mean_squared_error": 0.5}
+
+
+def test_macro_f1_is_over_the_classes_that_are_there() -> None:
+    """Of 77 classes that a model knows, a few examples hold three."""
+    found = classification_metrics([0, 1, 2, 2], [0, 1, 2, 2], classes=77)
+    assert (found["f1"], found["accuracy"], found["matthews_correlation"]) == (1, 1, 1)
+    assert classification_metrics([5, 1, 2, 2], [0, 1, 2, 2], classes=77)["f1"] == pytest.approx(2 / 4)
+
+
+@given(st.integers(2, 9), st.data())
+@settings(max_examples=300)
+def test_metrics_of_any_answers_equal_scikit_learns_or_are_undefined(classes: int, data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 12))
+    some = st.lists(st.integers(0, classes - 1), min_size=size, max_size=size)
+    labels, predicted = data.draw(some), data.draw(some)
+    known = data.draw(st.sampled_from([classes, 77]))  # classes that no example has change nothing
+    found = classification_metrics(predicted, labels, classes=known)
+    assert found["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, predicted))
+    if len(set(labels)) == 1:
+        assert found["matthews_correlation"] is None
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wanted = sklearn.metrics.matthews_corrcoef(labels, predicted)
+        assert found["matthews_correlation"] == pytest.approx(wanted, abs=1e-9)
+        if len(set(predicted)) == 1:
+            assert found["matthews_correlation"] == 0
+    if known == 2 and 1 not in labels + predicted:
+        assert found["f1"] is None
+    else:
+        average = "binary" if known == 2 else "macro"
+        wanted = sklearn.metrics.f1_score(labels, predicted, average=average, zero_division=0)
+        assert found["f1"] == pytest.approx(wanted, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=9))
+def test_correlations_are_numbers_or_undefined(pairs: list[tuple[int, int]]) -> None:
+    x, y = [a / 3 for a, _ in pairs], [b / 7 for _, b in pairs]
+    found = regression_metrics(x, y)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert found["pearson"] is None
+        assert found["spearman"] is None
+    else:
+        assert found["pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-9)
+        assert -1.000001 <= float(found["spearman"] or 0) <= 1.000001
+
+
+def test_what_is_undefined_is_null_with_one_note_why() -> None:
+    y = torch.tensor([[[0.9, 0.1], [0.8, 0.2]], [[0.4, 0.6], [0.6, 0.4]]])
+    h = torch.zeros(2, 2)
+    result = judge(
+        LayerOutputs(y, h), [Full(), make_rule("layer:1")], labels=[0, 0], metric="matthews_correlation", mixes=False,
+        difficulty=[1, 1],
+    )  # fmt: skip
+    assert [judged.metric for judged in result.rules.values()] == [None, None]
+    assert result.rules["full"].metrics == {"accuracy": 1.0, "f1": None, "matthews_correlation": None}
+    assert result.rules["layer:1"].metrics["f1"] == 0
+    assert result.depth_by_difficulty["layer:1"] == {"1": 1.0, "spearman": None}
+    assert result.notices == [
+        "f1 is undefined under full: no example is of class 1 or was predicted as class 1",
+        "matthews correlation is undefined: all labels are of one class",
+    ]
+    document = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert document["rules"]["full"]["metric"] is None
+    assert document["notices"] == result.notices
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render_evaluation(result))
+    shown = console.export_text()
+    assert len(re.findall(r"^(?:full|layer:1) +undefined ", shown, re.MULTILINE)) == 2
+    assert "(Spearman undefined)" in shown
+    assert "note: matthews correlation is undefined: all labels are of one class" in " ".join(shown.split())
+    assert (
+        summary_line(result) == " matthews correlation: full undefined at 2.00 layers, layer:1 undefined at 1.00 layers"
+    )
+
+
+def test_a_sweep_whose_metric_is_undefined_is_shown_and_is_no_best() -> None:
+    runs = [
+        {"run": f"runs/s/{name}", "values": {}, "rules": {"exact": {"metric": metric, "layers_mean": layers}}}
+        for name, metric, layers in (("a", None, 1.0), ("b", 0.4, 2.0), ("c", 0.5, 3.0))
+    ]
+    assert front(runs, "exact") == ["runs/s/b", "runs/s/c"]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render_sweep({"rule": "exact", "runs": runs, "front": front(runs, "exact")}))
+    assert "undefined" in console.export_text()
+    listed = RunFacts("runs/a", "cola", True, True, "matthews_correlation", None, "exact", 1.0, 2, 0.0, 0.1)
+    console.print(render_runs([listed]))
+    assert "undefined" in console.export_text()
 
 
 def test_what_a_rule_makes_of_outputs() -> None:
@@ -120,7 +222,6 @@ def test_metrics_equal_scikit_learns(classes: int) -> None:
                     guess,
                     sample_weight=weights,
                     average=average,
-                    labels=None if classes == 2 else range(classes),
                     zero_division=0,
                 ),
                 "matthews_correlation": sklearn.metrics.matthews_corrcoef(labels, guess, sample_weight=weights),

@@ -52,9 +52,15 @@ def test_forward_halts_by_its_rule_outside_training(name: str) -> None:
     assert torch.equal(model(**batch).exit_layer, early.exit_layer)
     assert model(**batch, rule="full").exit_layer is None
     assert model.train()(**batch).exit_layer is None
-    assert model.eval()(**batch, labels=torch.zeros(3, dtype=torch.long)).loss is not None
-    with pytest.raises(UsageError, match="rule exact gives no loss"):
-        model(**batch, rule="exact", labels=torch.zeros(3, dtype=torch.long))
+    with pytest.raises(
+        UsageError, match=r"rule exact stops early, which training never does; call model.eval\(\) first"
+    ):
+        model(**batch, rule="exact")
+    labels = torch.tensor([0, 1, 2])
+    for judged in (model.eval()(**batch, labels=labels), model(**batch, labels=labels, rule="exact")):
+        assert torch.equal(judged.exit_layer, early.exit_layer)  # labels change no answer
+        assert torch.equal(judged.logits, early.logits)
+        torch.testing.assert_close(judged.loss, torch.nn.functional.nll_loss(early.logits, labels))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import FAMILIES, random_batch, small_model
+from support import FAMILIES, Scripted, adversaries, random_batch, small_model
 
 from dactcli.model.decide import decide
 from dactcli.model.engine import run_adaptive, run_batches
+from dactcli.model.finite import unfinite_rows
 from dactcli.model.rules import ForcedDepths, Full, Layer, Rule, make_rule
 
 MARGIN = 1e-4
@@ -116,6 +117,66 @@ def test_pooling_survivors_of_several_batches_changes_nothing(
         torch.testing.assert_close(pooled.answer[positions][sure], alone.answer[sure], atol=1e-4, rtol=0)
         if rule.sound:
             assert torch.equal(pooled.answer[positions].argmax(-1), alone.answer.argmax(-1))
+
+
+@pytest.mark.parametrize("name", ["exact", "paper"])
+@pytest.mark.parametrize(("layers", "classes"), [(12, 77), (28, 2), (128, 2)])
+def test_no_adversary_flips_a_sound_rule_in_live_inference(name: str, layers: int, classes: int) -> None:
+    logits, _, h = adversaries(layers, classes, 200_000 // (layers * classes), seed=5)
+    model = Scripted(logits, torch.logit(h.double()).clamp(-200, 200).float())
+    rows = torch.arange(len(logits))
+    early = run_adaptive(model, make_rule(name), rows.unsqueeze(-1))
+    full = run_adaptive(model, Full(), rows.unsqueeze(-1))
+    assert (early.exit_layer < layers).float().mean() > 0.3
+    assert torch.equal(early.answer.argmax(-1), full.answer.argmax(-1))
+    batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in rows.split(997)]
+    pooled = run_batches(model, make_rule(name), batches, len(rows), regroup=64)
+    assert torch.equal(pooled.answer.argmax(-1), full.answer.argmax(-1))
+    # torch's own sigmoid and softmax round differently at another place of a batch
+    assert (pooled.exit_layer == early.exit_layer).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "text", ["exact", "paper", "confidence:0.9", "max_prob:0.9", "entropy:0.1", "patience:2", "full"]
+)
+def test_a_row_that_is_no_number_is_delivered_as_such_and_changes_no_other(text: str) -> None:
+    torch.manual_seed(4)
+    logits, s = torch.randn(40, 5, 3) * 3, torch.randn(40, 5) - 1
+    bad, off = logits.clone(), s.clone()
+    bad[3], bad[7, 1:], bad[20, :, 2], off[11] = torch.nan, torch.nan, torch.inf, torch.nan
+    rule, rows = make_rule(text), torch.arange(40)
+    clean = run_adaptive(Scripted(logits, s), rule, rows.unsqueeze(-1))
+    batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in rows.split(7)]
+    for out in (
+        run_adaptive(Scripted(bad, off), rule, rows.unsqueeze(-1), trace=True),
+        run_batches(Scripted(bad, off), rule, batches, 40, regroup=5),
+    ):
+        assert {3, 20} <= set(unfinite_rows(out.answer)) <= {3, 7, 11, 20}
+        others = torch.tensor([row for row in range(40) if row not in (3, 7, 11, 20)])
+        assert torch.equal(out.exit_layer[others], clean.exit_layer[others])
+        torch.testing.assert_close(out.answer[others], clean.answer[others])
+    model = Scripted(bad, off)
+    run_adaptive(model, rule, rows.unsqueeze(-1))
+    assert model.asked <= 5  # nothing loops
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_a_row_of_padding_alone_is_one_padding_token(name: str) -> None:
+    """An empty text by a tokenizer without special tokens: alone, beside others, padded on either side."""
+    model = MODELS[name]
+    token = torch.full((1, 1), model.encoder.config.pad_token_id)
+    alone = run_adaptive(model, Full(), token, torch.ones_like(token)).answer[0]
+    for left in (False, True):
+        batch = random_batch(model, [7, 0, 3], left=left)
+        assert batch["attention_mask"][1].sum() == 0
+        torch.testing.assert_close(run_adaptive(model, Full(), **batch).answer[1], alone, atol=1e-4, rtol=0)
+        torch.testing.assert_close(model(**batch, rule="full").logits[1].exp(), alone, atol=1e-4, rtol=0)
+        early = run_adaptive(model, make_rule("exact"), **batch)
+        assert early.answer[1].argmax() == alone.argmax()
+        assert early.answer.isfinite().all()
+    nothing = model(input_ids=torch.zeros(2, 0), attention_mask=torch.zeros(2, 0), rule="full")
+    torch.testing.assert_close(nothing.logits.exp(), alone.expand(2, -1), atol=1e-4, rtol=0)
 
 
 def test_survivors_run_on_together() -> None:

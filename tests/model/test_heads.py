@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dactcli.model.halting import start_bias
-from dactcli.model.heads import SLOPE, HaltingInputs, Pooling, Units, log_odds
+from dactcli.model.heads import SLOPE, HaltingInputs, Pooling, Units, attention_pool, log_odds, mean_pool
 
 
 def make(*, shared: bool = False, halting_inputs: HaltingInputs = "features", pooling: Pooling = "mean") -> Units:
@@ -118,3 +118,42 @@ def test_attention_begins_as_the_mean_and_the_maximum_and_follows_its_query() ->
     torch.testing.assert_close(pooled[0, 8:12], hidden[0, best, 8:12])
     torch.testing.assert_close(pooled[0, :8], hidden[0, :, :8].mean(0))
     assert not units.pool(1, hidden, torch.zeros(3, 6)).isnan().any()  # no token at all
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("kind", HALF)
+def test_pooling_in_half_precision_neither_overflows_nor_sees_the_neighbours(kind: torch.dtype) -> None:
+    """130 * 512 is more than fp16 holds; and a row has one mean, whether a neighbour is padded or not."""
+    hidden = torch.full((2, 512, 4), 130.0, dtype=kind)
+    mask = torch.ones(2, 512, dtype=torch.long)
+    mask[1, -1] = 0
+    query = torch.zeros(2, 4, dtype=kind)
+    assert torch.equal(mean_pool(hidden, mask), torch.full((2, 4), 130.0))
+    torch.testing.assert_close(attention_pool(hidden, mask, query), torch.full((2, 8), 130.0), atol=1e-3, rtol=0)
+    torch.manual_seed(0)
+    hidden, query = (torch.randn(2, 512, 32) * 50).to(kind), torch.randn(4, 32).to(kind)
+    for pool in (mean_pool, lambda values, mask: attention_pool(values, mask, query)):
+        alone, beside = pool(hidden[:1], None), pool(hidden, mask)
+        assert alone.dtype == torch.float32
+        torch.testing.assert_close(beside[:1], alone, atol=1e-4, rtol=1e-5)
+        exact = pool(hidden[:1].double(), None)
+        torch.testing.assert_close(alone.double(), exact, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_autocast_does_not_narrow_what_is_pooled(pooling: Pooling) -> None:
+    units = make(pooling=pooling)
+    hidden, mask = torch.randn(3, 40, 16) * 30, torch.ones(3, 40, dtype=torch.long)
+    mask[1, 7:] = 0
+    wanted = units.pool(1, hidden, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(units.pool(1, hidden, mask), wanted)
+
+
+@pytest.mark.parametrize("kind", HALF)
+def test_units_in_a_narrow_type_answer_in_float32(kind: torch.dtype) -> None:
+    units = make(halting_inputs="answer").to(kind)
+    said = units.every(torch.randn(4, 7, 16))
+    assert said.logits.dtype == said.halting_logits.dtype == torch.float32

@@ -70,6 +70,18 @@ def test_a_classifier_that_pools_the_mean_ignores_padding() -> None:
     torch.testing.assert_close(answer, stock(**alone).logits.softmax(-1), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_a_classifier_that_pools_the_mean_does_not_overflow_in_half_precision() -> None:
+    kept = KeptClassifier(classifier("modernbert", classifier_pooling="mean"))
+    hidden, mask = torch.full((2, 1024, 32), 130.0) + torch.randn(32), torch.ones(2, 1024, dtype=torch.long)
+    mask[1, 100:] = 0
+    wanted = kept(hidden, mask)
+    found = kept.half()(hidden.half(), mask)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, atol=0.01, rtol=0.01)
+    assert found.isfinite().all()
+
+
 def saved(folder: Path, **settings: Any) -> Path:
     """The folder of a fine-tuned classifier of the built-in task, as one would come from a hub."""
     pretrained("bert", folder)

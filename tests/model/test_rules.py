@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import recursion
+from support import adversaries, recursion
 
 from dactcli.errors import UsageError
-from dactcli.model.decide import decide
-from dactcli.model.rules import RULES, Exact, Full, Paper, Tolerance, make_rule
+from dactcli.model.decide import decide, exit_layers, score_layers
+from dactcli.model.halting import log_answer
+from dactcli.model.rules import RULES, AtMost, Exact, Full, Paper, Rule, Tolerance, make_rule
 from dactcli.model.state import HaltingState
 
 
@@ -62,6 +63,108 @@ def test_sound_rules_keep_the_class_and_exact_is_never_later(case: tuple[torch.T
     assert (full.exit_layer == y.shape[1]).all()
 
 
+def flips(rule: Rule, logits: torch.Tensor, y: torch.Tensor, h: torch.Tensor) -> tuple[int, int]:
+    """How many rows stop early, and how many of these have another class at full depth, by either way to compute it."""
+    scored = score_layers(rule, y, h)
+    (exits,) = exit_layers(scored.scores, torch.tensor([rule.cut], dtype=torch.float64))
+    early = exits < y.shape[1]
+    classes = scored.answers.argmax(-1)
+    stopped = classes[torch.arange(len(y)), exits - 1]
+    in_logs = log_answer(logits.log_softmax(-1), torch.logit(h.double()).clamp(-1e4, 1e4).float()).argmax(-1)
+    wrong = (stopped != classes[:, -1]) | (stopped != in_logs)
+    return int(early.sum()), int((wrong & early).sum())
+
+
+@pytest.mark.parametrize("name", ["exact", "paper"])
+@pytest.mark.parametrize(("layers", "classes"), [(2, 2), (6, 3), (12, 77), (28, 2), (64, 5), (128, 2), (128, 100)])
+def test_no_adversary_flips_a_sound_rule_at_any_depth(name: str, layers: int, classes: int) -> None:
+    rows = min(40_000, 1_000_000 // (layers * classes))
+    early, wrong = flips(make_rule(name), *adversaries(layers, classes, rows, seed=layers * classes))
+    assert wrong == 0
+    assert early > rows // 100  # the draws do stop
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["exact", "paper"])
+@pytest.mark.parametrize(
+    ("layers", "classes"), [(4, 2), (12, 2), (12, 77), (28, 2), (28, 10), (64, 2), (128, 2), (128, 100)]
+)
+def test_no_adversary_among_millions_flips_a_sound_rule(name: str, layers: int, classes: int) -> None:
+    size = 4_000_000 // (layers * classes)
+    drawn = early = wrong = 0
+    while drawn < min(1_000_000, 100 * size):
+        stopped, flipped = flips(make_rule(name), *adversaries(layers, classes, size, seed=drawn))
+        drawn, early, wrong = drawn + size, early + stopped, wrong + flipped
+    assert wrong == 0
+    assert early > drawn // 100
+
+
+def test_a_lead_that_float32_loses_over_28_layers_is_not_enough() -> None:
+    """p = 1e-6 at layer 1, every later h = 1 and y on the runner-up: in real numbers the class holds, in float32 not."""
+    layers = 28
+    y = torch.zeros(1, layers, 2)
+    y[0, 0] = torch.tensor([0.5000140070915222, 0.4999859929084778])
+    y[0, 1:, 1] = 1
+    h = torch.ones(1, layers)
+    h[0, 0] = 1e-6
+    top, second = y[0, 0].double().tolist()
+    assert (1 - 1e-6) ** 27 * (1 + top - second) >= 1 + 1e-6  # so a constant guard of 1e-6 lets it stop
+    full = decide(Full(), y, h)
+    assert full.answer.argmax(-1).tolist() == [1]
+    for name in ("exact", "paper", "slack:0"):
+        decided = decide(make_rule(name), y, h)
+        assert decided.exit_layer.tolist() == [layers]
+        assert decided.answer.argmax(-1).tolist() == [1]
+    y[0, 0] = torch.tensor([0.50005, 0.49995])  # a lead that outlives the rounding
+    decided = decide(Exact(), y, h)
+    assert (decided.exit_layer.tolist(), decided.answer.argmax(-1).tolist()) == ([1], [0])
+    assert decide(Full(), y, h).answer.argmax(-1).tolist() == [0]
+
+
+def test_no_rounding_carries_a_regression_beyond_its_tolerance() -> None:
+    for layers in (2, 12, 128):
+        draw = torch.Generator().manual_seed(layers)
+        rows = 200_000 // layers
+        low, high = 1000.0, 1001.0
+        y = low + (high - low) * torch.rand(rows, layers, 1, generator=draw).round(decimals=1)
+        y[:, 1:] = torch.where(torch.rand(rows, 1, 1, generator=draw) < 0.5, low, high)
+        h = torch.ones(rows, layers)
+        h[:, 0] = 10 ** (-9 * torch.rand(rows, generator=draw))
+        h[: rows // 10, 0] = 0.0
+        for tolerance in (1e-3, 0.01, 0.3):
+            early, full = decide(Tolerance(tolerance, low=low, high=high), y, h), decide(Full(), y, h)
+            assert ((early.answer.double() - full.answer.double()).abs() <= tolerance).all()
+        assert (early.exit_layer < layers).any()
+        assert (decide(Tolerance(0.05, low=0.0, high=5.0), (y - low) * 5, h).exit_layer[: rows // 10] == 1).all()
+
+
+def test_half_precision_outputs_are_mixed_in_float32() -> None:
+    """Kept or foreign outputs in a narrow type: the recursion itself must not round in it."""
+    _, y, h = adversaries(12, 2, 2000, seed=1)
+    for kind in (torch.float16, torch.bfloat16):
+        state = HaltingState.start(2000, 2, layers=12, mixes=True, like=y.to(kind))
+        assert state.answer.dtype == state.remaining.dtype == torch.float32
+        early, full = decide(Exact(), y.to(kind), h.to(kind)), decide(Full(), y.to(kind), h.to(kind))
+        assert torch.equal(early.answer.argmax(-1), full.answer.argmax(-1))
+
+
+def test_answers_that_are_no_numbers_run_to_the_end_and_leave_the_others_alone() -> None:
+    torch.manual_seed(3)
+    y, h = softmax(torch.randn(6, 4, 3)), torch.rand(6, 4) ** 4
+    bad, off = y.clone(), h.clone()
+    bad[1], bad[3, 2:], off[4, 0] = torch.nan, torch.nan, torch.nan
+    for text in ("exact", "paper", "confidence:0.9", "max_prob:0.99", "entropy:0.01", "full"):
+        rule = make_rule(text)
+        before, after = decide(rule, y, h), decide(rule, bad, off)
+        assert after.exit_layer[1] == 4
+        assert after.answer[1].isnan().all()
+        for row in (0, 2, 5):
+            assert after.exit_layer[row] == before.exit_layer[row]
+            assert torch.equal(after.answer[row], before.answer[row])
+    capped = AtMost(Exact(), 2)
+    assert decide(capped, bad, off).exit_layer.max() == 2
+
+
 def test_exact_is_tight() -> None:
     """Just below the bound, the later layers can change the class: no sound rule could have halted."""
     layers, p = 4, 0.2
@@ -106,9 +209,9 @@ def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> 
         streak = streak + 1 if y[m].argmax() == y[m - 1].argmax() else 0
     return {
         "full": lambda: False,
-        "paper": lambda: top * (1 - p) ** d >= second + p * d + 1e-6,
-        "exact": lambda: (1 - p) ** d * (1 + top - second) >= 1 + 1e-6,
-        "slack": lambda: (1 - p) ** d * (1 + top - second) >= (1 + 1e-6) * math.exp(-value),
+        "paper": lambda: top * (1 - p) ** d >= second + p * d + layers * 2**-20,
+        "exact": lambda: (1 - p) ** d * (1 + top - second) >= 1 + layers * 2**-20,
+        "slack": lambda: (1 - p) ** d * (1 + top - second) >= math.exp(-value) + layers * 2**-20,
         "confidence": lambda: top >= value,
         "answer_entropy": lambda: entropy(a) <= value,
         "entropy": lambda: entropy(y[n - 1]) <= value,
@@ -154,7 +257,7 @@ def test_tolerance_bounds_the_change(seed: int, layers: int, tolerance: float) -
     h = torch.rand(64, layers, generator=generator) ** 4
     rule = Tolerance(tolerance, low=0.0, high=5.0)
     early, full = decide(rule, y, h), decide(Full(), y, h)
-    assert ((early.answer - full.answer).abs() <= tolerance + 1e-5).all()
+    assert ((early.answer.double() - full.answer.double()).abs() <= tolerance).all()
 
 
 def test_tolerance_is_one_percent_of_the_range_unless_given() -> None:

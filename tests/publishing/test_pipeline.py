@@ -60,7 +60,7 @@ def test_a_pipeline_halts_as_the_engine_does_and_can_be_told_not_to(saved: Path,
     watched(classify.model, depths)
     answers = classify(TEXTS, batch_size=batch_size, truncation=True)
     assert [layer for batch in depths for layer in batch or []] == [one.exit_layer for one in engine]
-    assert [one["label"] for one in answers] == [one.label_name for one in engine]
+    assert [one["label"] for one in answers] == [one.label for one in engine]
     assert [one["score"] for one in answers] == pytest.approx([max(one.probabilities) for one in engine], abs=1e-4)
     for rule in ("full", None):
         depths.clear()
@@ -92,7 +92,7 @@ def test_the_auto_class_halts_and_a_call_can_be_told_not_to(saved: Path) -> None
     engine = predict_texts(run.model, run.tokenizer, TEXTS, None, rule=run.model.rule("exact"))
     assert early.exit_layer.tolist() == [one.exit_layer for one in engine]
     assert early.exit_layer.min() < 4
-    assert early.logits.argmax(-1).tolist() == full.logits.argmax(-1).tolist() == [one.label for one in engine]
+    assert early.logits.argmax(-1).tolist() == full.logits.argmax(-1).tolist() == [one.label_id for one in engine]
     assert full.layer_logits.shape == (6, 4, 2)
     assert full.exit_layer is None
     assert AutoModelForSequenceClassification.from_pretrained(saved, rule="full").config.rule == "full"

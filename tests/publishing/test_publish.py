@@ -250,6 +250,15 @@ FEW = CardFacts(
 )  # fmt: skip
 
 
+def test_a_card_says_that_a_metric_is_undefined() -> None:
+    judged = replace(FULL, metric=None, metrics={"matthews_correlation": None})
+    why = "matthews correlation is undefined: all labels are of one class"
+    result = EvalResult("r", "test", 1000, "matthews_correlation", 4, {"full": judged}, notices=[why])
+    card = write_card(replace(FACTS, evaluations={"test": result}))
+    assert "undefined |" in card
+    assert why in card
+
+
 @pytest.mark.parametrize("facts", [FACTS, FEW], ids=["everything", "little"])
 def test_cards(facts: CardFacts, snapshot: SnapshotAssertion) -> None:
     card = write_card(facts)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from dactcli.errors import ArtefactError
+from dactcli.model.encoders.base import Words
 from dactcli.model.encoders.bert import BertEncoder
 
 
@@ -42,8 +43,8 @@ class AlbertEncoder(BertEncoder):
         groups, layers = self.model.encoder.albert_layer_groups, self.model.config.num_hidden_layers
         return [groups[int(layer / (layers / len(groups)))] for layer in range(layers)]
 
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    def embeddings(self, words: Words, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Word, position and type embeddings, mapped to [B, T, H]."""
-        narrow = super().embeddings(input_ids, attention_mask, token_type_ids)
+        narrow = super().embeddings(words, attention_mask, token_type_ids)
         hidden: Tensor = self.model.encoder.embedding_hidden_mapping_in(narrow)
         return hidden

@@ -16,6 +16,12 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dactcli.errors import UsageError
+
+# Token ids [B, T] or word embeddings [B, T, E], one of them None, and position ids, by the names that transformers'
+# embeddings know them by.
+Words = dict[str, Tensor | None]
+
 
 class Span(NamedTuple):
     """The real tokens of a row: columns `first` to `last` (exclusive), `solid` when none between is padding."""
@@ -38,8 +44,24 @@ def spans_of(attention_mask: Tensor, *, keep_first: bool) -> list[Span]:
         real[:, 0] = 1
     ends = [real.argmax(1), width - real.flip(1).argmax(1), attention_mask.ne(0).sum(1)]
     found: list[list[int]] = torch.stack(ends, 1).tolist()
-    # a row without any real token keeps the full width: argmax gives 0 on both sides
     return [Span(first, last, count == last - first) for first, last, count in found]
+
+
+def at_least_one(attention_mask: Tensor) -> Tensor:
+    """The mask in which a row of padding alone has one token that counts: the first.
+
+    Such a row is an empty text, by a tokenizer that adds no special tokens. It means the same alone and beside others:
+    one padding token (`dactcli.data.batches.encode`).
+
+    Args:
+        attention_mask: 1 for real tokens, 0 for padding [B, T], T at least 1.
+
+    Returns:
+        [B, T].
+    """
+    first = attention_mask[:, 0]
+    kept = torch.where((attention_mask != 0).any(1), first, torch.ones_like(first))
+    return torch.cat([kept.unsqueeze(1), attention_mask[:, 1:]], dim=1)
 
 
 @dataclass
@@ -88,6 +110,16 @@ class Encoder(ABC):
         return int(config.max_position_embeddings)
 
     @classmethod
+    def counted_from(cls, config: Any) -> int | None:
+        """The padding id on which positions depend: tokens of this id have none; None where every column has one."""
+        return None
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens that have a position; None where texts may be of any length."""
+        return self.longest(self.model.config)
+
+    @classmethod
     def cut(cls, config: Any, layers: int) -> None:
         """Make the configuration that of the first layers only.
 
@@ -113,8 +145,8 @@ class Encoder(ABC):
         """The modules of layers 1..N."""
 
     @abstractmethod
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
-        """What layer 1 takes [B, T, H], from token ids [B, T], mask [B, T] and token types [B, T]."""
+    def embeddings(self, words: Words, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        """What layer 1 takes [B, T, H], from words, mask [B, T] and token types [B, T]."""
 
     @abstractmethod
     def run(self, layer: int, state: EncoderState) -> EncoderState:
@@ -139,16 +171,43 @@ class Encoder(ABC):
         """The hidden states [B, T, H] that a unit pools; families with a final norm apply it here."""
         return state.hidden
 
-    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> EncoderState:
+    def embed(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None = None,
+    ) -> EncoderState:
         """The state before layer 1.
 
         Args:
-            input_ids: [B, T].
+            input_ids: [B, T]; or word embeddings in their place [B, T, E].
             attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
             token_type_ids: [B, T].
+            position_ids: [B, T] or [1, T]; None for the tokens' order.
+
+        Raises:
+            UsageError: The texts are longer than the encoder has positions.
         """
-        hidden = self.embeddings(input_ids, attention_mask, token_type_ids)
+        if position_ids is None:
+            self._check_length(input_ids)
+        words: Words = {"input_ids": None, "inputs_embeds": None, "position_ids": position_ids}
+        words["input_ids" if input_ids.dim() == 2 else "inputs_embeds"] = input_ids
+        hidden = self.embeddings(words, attention_mask, token_type_ids)
         return EncoderState(hidden, attention_mask, self.context(hidden, attention_mask))
+
+    def _check_length(self, input_ids: Tensor) -> None:
+        most, tokens = self.positions, input_ids.shape[1]
+        if most is None or tokens <= most:
+            return
+        padding = self.counted_from(self.model.config)
+        if padding is not None and input_ids.dim() == 2 and len(input_ids):
+            tokens = int(input_ids.ne(padding).sum(1).max())  # padding takes no position here
+        if tokens > most:
+            raise UsageError(
+                f"a text has {tokens} tokens, and this model takes at most {most}",
+                remedy="cut texts: give truncation=True to the tokenizer or pipeline",
+            )
 
     def select(self, state: EncoderState, keep: list[int]) -> EncoderState:
         """The state of the rows at the positions `keep`, without padding that none of them needs."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from dactcli.model.encoders.base import Encoder, EncoderState
+from dactcli.model.encoders.base import Encoder, EncoderState, Words
 
 
 class BertEncoder(Encoder):
@@ -21,9 +21,9 @@ class BertEncoder(Encoder):
         found: Sequence[nn.Module] = self.model.encoder.layer
         return found
 
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    def embeddings(self, words: Words, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Word, position and type embeddings [B, T, H]."""
-        hidden: Tensor = self.model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        hidden: Tensor = self.model.embeddings(**words, token_type_ids=token_type_ids)
         return hidden
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:

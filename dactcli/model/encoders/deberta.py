@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dactcli.model.encoders.base import EncoderState
+from dactcli.model.encoders.base import EncoderState, Words
 from dactcli.model.encoders.bert import BertEncoder
 
 
@@ -27,9 +27,14 @@ class DebertaEncoder(BertEncoder):
     }
     geometry: ClassVar[tuple[str, ...]] = ("pos_att_type", "norm_rel_ebd")
 
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    @property
+    def positions(self) -> int | None:
+        """Distances know no last position; embeddings of positions, where the model has them, do."""
+        return self.longest(self.model.config) if self.model.embeddings.position_biased_input else None
+
+    def embeddings(self, words: Words, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Word embeddings, with positions and types where the model has them, zero on padding [B, T, H]."""
-        hidden: Tensor = self.model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids, mask=attention_mask)
+        hidden: Tensor = self.model.embeddings(**words, token_type_ids=token_type_ids, mask=attention_mask)
         return hidden
 
     def context(self, hidden: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from dactcli.model.encoders.base import Words
 from dactcli.model.encoders.bert import BertEncoder
 
 
@@ -30,7 +31,7 @@ class DistilBertEncoder(BertEncoder):
         found: Sequence[nn.Module] = self.model.transformer.layer
         return found
 
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    def embeddings(self, words: Words, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Word and position embeddings [B, T, H]."""
-        hidden: Tensor = self.model.embeddings(input_ids=input_ids)
+        hidden: Tensor = self.model.embeddings(**words)
         return hidden

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from dactcli.model.encoders.base import Words
 from dactcli.model.encoders.bert import BertEncoder
 
 
@@ -20,9 +21,9 @@ class ElectraEncoder(BertEncoder):
         """Embeddings of their own width, and the layers."""
         return super().fewest_weights({"embedding_size": 1, **config})
 
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    def embeddings(self, words: Words, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Word, position and type embeddings, projected to [B, T, H]."""
-        hidden = super().embeddings(input_ids, attention_mask, token_type_ids)
+        hidden = super().embeddings(words, attention_mask, token_type_ids)
         if hasattr(self.model, "embeddings_project"):
             hidden = self.model.embeddings_project(hidden)
         return hidden

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dactcli.model.encoders.base import Encoder, EncoderState, padding_mask
+from dactcli.errors import UsageError
+from dactcli.model.encoders.base import Encoder, EncoderState, Words, padding_mask
 
 
 class ModernBertEncoder(Encoder):
@@ -27,6 +28,11 @@ class ModernBertEncoder(Encoder):
         "sliding_attention rotations": (1,),
     }
 
+    @property
+    def positions(self) -> None:
+        """Rotations know no last position."""
+        return
+
     @classmethod
     def cut(cls, config: Any, layers: int) -> None:
         """Keep the kinds of the layers that stay."""
@@ -39,9 +45,11 @@ class ModernBertEncoder(Encoder):
         found: Sequence[nn.Module] = self.model.layers
         return found
 
-    def embeddings(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    def embeddings(self, words: Words, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         """Word embeddings [B, T, H]."""
-        hidden: Tensor = self.model.embeddings(input_ids=input_ids)
+        if words["position_ids"] is not None:
+            raise UsageError("ModernBERT takes positions from the tokens' order", remedy="leave out position_ids")
+        hidden: Tensor = self.model.embeddings(input_ids=words["input_ids"], inputs_embeds=words["inputs_embeds"])
         return hidden
 
     def context(self, hidden: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:

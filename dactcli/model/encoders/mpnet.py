@@ -21,6 +21,11 @@ class MPNetEncoder(BertEncoder):
         """Positions are counted from 2, whatever the padding id."""
         return super().longest(config) - 2
 
+    @classmethod
+    def counted_from(cls, config: Any) -> int:
+        """The library's own, whatever the configuration says."""
+        return 1
+
     def context(self, hidden: Tensor, attention_mask: Tensor | None) -> dict[str, Tensor]:
         """The mask, and the position bias [1, K, T, T] of K heads."""
         # the library repeats the bias for every row; one row of it gives the same sums

@@ -1,0 +1,97 @@
+"""What a call to the model may ask for, in the words of transformers, and the sentences for what it may not.
+
+B batch, T tokens, E width of the word embeddings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dactcli.errors import UsageError
+from dactcli.model.rules import Rule
+
+
+def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """Token ids [B, T], or the word embeddings given in their place [B, T, E].
+
+    Raises:
+        UsageError: Both or none are given, or they are of another shape.
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        raise UsageError("a call takes either input_ids or inputs_embeds", remedy="give one of them")
+    found = inputs_embeds if input_ids is None else input_ids
+    assert found is not None
+    if found.dim() != (3 if input_ids is None else 2):
+        raise UsageError(
+            f"the texts come as {found.dim()} axes", remedy="give input_ids [B, T] or inputs_embeds [B, T, E]"
+        )
+    if len(found) and not found.shape[1]:
+        raise UsageError("a text has no token", remedy="leave empty texts out, or give them one token, as dact does")
+    return found
+
+
+def check_mask(attention_mask: Tensor | None) -> None:
+    """Refuse a mask that says more than which tokens are real.
+
+    Raises:
+        UsageError: It is not [B, T].
+    """
+    if attention_mask is not None and attention_mask.dim() != 2:
+        raise UsageError(
+            f"attention_mask has {attention_mask.dim()} axes", remedy="give 1 for real tokens and 0 for padding [B, T]"
+        )
+
+
+def no_attentions() -> UsageError:
+    """The refusal of attention weights, with the call that gives them."""
+    return UsageError(
+        "attention weights are not kept",
+        remedy="call model.encoder(..., output_attentions=True), after model.set_attn_implementation('eager')",
+    )
+
+
+def refuse_early(rule: Rule, **asked: Any) -> None:
+    """Refuse what rows that left early do not have.
+
+    Args:
+        rule: The rule that lets them leave.
+        **asked: What the call gave, by name; None and False ask for nothing.
+
+    Raises:
+        UsageError: It asks for something.
+    """
+    for name, value in asked.items():
+        if value is not None and value is not False:
+            raise UsageError(
+                f"rule {rule} stops early, and {name} need every layer",
+                remedy="give rule='full' to the call, or set model.config.rule = 'full'",
+            )
+
+
+def stand_in(tokens: Tensor) -> Tensor:
+    """One row of zeros in the form of an empty batch, [1, T] or [1, T, E], T at least 1."""
+    return tokens.new_zeros(1, max(tokens.shape[1], 1), *tokens.shape[2:])
+
+
+class Untrained(torch.autograd.Function):
+    """Passes a loss of early answers on, and refuses to train by it in a sentence of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor) -> Tensor:
+        """The loss as it is."""
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Refuse.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            "the answers come from an early exit, which has no gradient",
+            remedy="call model.train() before training, or give rule='full' to the call",
+        )

@@ -1,0 +1,218 @@
+"""The forms of an output: JSON lines, csv, parquet; every input column is kept beside the answers' columns."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from dactcli.errors import DataError
+from dactcli.results import Prediction
+from dactcli.storage import to_json
+
+FORMATS = ("jsonl", "csv", "parquet")
+OURS = tuple(one.name for one in fields(Prediction))  # `error` only where faulty rows are skipped
+BLOCK = 4096  # rows that are converted together
+EXACT = 2**53  # whole numbers up to here are exact as floating point numbers
+Row = dict[str, Any]
+Notice = Callable[[str], None]
+
+
+def free_names(columns: Collection[str], *, error: bool) -> dict[str, str]:
+    """Names for the answers' columns that no input column has: `label`, `predicted_label`, `predicted_label_2`, ...
+
+    Args:
+        columns: Of the input.
+        error: Whether there is a column for what went wrong with a row.
+
+    Returns:
+        The name to use, by field of `Prediction`.
+    """
+    return {name: _free(name, columns) for name in OURS if name != "error" or error}
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    wishes = itertools.chain([name, f"predicted_{name}"], (f"predicted_{name}_{n}" for n in itertools.count(2)))
+    return next(wish for wish in wishes if wish not in taken)
+
+
+def told(names: Mapping[str, str]) -> str | None:
+    """What the user should know of names that were taken; None where none was."""
+    taken = {ours: used for ours, used in names.items() if ours != used}
+    if not taken:
+        return None
+    columns = "a column" if len(taken) == 1 else "columns"
+    return f"the input has {columns} {', '.join(taken)}, so the answers' are called {', '.join(taken.values())}"
+
+
+def write_csv(rows: Callable[[], Iterator[Row]], columns: list[str], path: Path) -> None:
+    """Write rows as csv: texts as they are, missing values empty, all else as JSON.
+
+    Args:
+        rows: Reads the rows from the start.
+        columns: In order.
+        path: Where to.
+    """
+    from dactcli.data.batches import whole_characters
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(whole_characters, columns))
+        for row in rows():
+            writer.writerow([whole_characters(_cell(row.get(name))) for name in columns])
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else to_json(value, ascii_only=False)
+
+
+def write_parquet(
+    rows: Callable[[], Iterator[Row]], columns: list[str], names: Mapping[str, str], path: Path, notice: Notice
+) -> None:
+    """Write rows without types of their own as parquet; each column gets the type that holds all its values exactly.
+
+    Args:
+        rows: Reads the rows from the start.
+        columns: Of the input, in order.
+        names: Those of the answers, as `free_names` gives them.
+        path: Where to.
+        notice: Told of columns whose values are of several kinds.
+    """
+    import pyarrow
+
+    from dactcli.data.batches import whole_characters
+
+    kinds = {name: Kinds() for name in [*columns, names["label"]]}
+    for row in rows():
+        for name, kind in kinds.items():
+            kind.add(row.get(name))
+    types = answer_types(kinds.pop(names["label"]), names)
+    for name, kind in kinds.items():
+        if kind.mixed:
+            notice(f"column {name} holds values of several kinds, so it is written as {kind.mixed}")
+        types[name] = _nested_type(rows, name) if kind.nested else kind.type()
+    names_in_order = [*columns, *names.values()]
+    schema = pyarrow.schema([(whole_characters(name), types[name]) for name in names_in_order])
+
+    def tables() -> Iterator[Any]:
+        for block in _blocks(rows()):
+            arrays = [_array([row.get(name) for row in block], types[name]) for name in names_in_order]
+            yield pyarrow.Table.from_arrays(arrays, schema=schema)
+
+    write_tables(tables(), schema, path)
+
+
+def write_tables(tables: Iterable[Any], schema: Any, path: Path) -> None:
+    """Write Arrow tables of one schema as parquet.
+
+    Raises:
+        DataError: Parquet has no form for them.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+    except pyarrow.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        remedy = "write .jsonl instead"
+        raise DataError(f"the columns do not fit into parquet: {reason}", remedy=remedy) from None
+
+
+def _blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while block := list(itertools.islice(rows, BLOCK)):
+        yield block
+
+
+def _array(values: list[Any], kind: Any) -> Any:
+    import pyarrow
+
+    from dactcli.data.batches import whole_characters
+
+    if pyarrow.types.is_string(kind):
+        values = [None if value is None else whole_characters(_cell(value)) for value in values]
+    return pyarrow.array(values, kind)
+
+
+def _nested_type(rows: Callable[[], Iterator[Row]], name: str) -> Any:
+    """The Arrow type of a column of lists or objects; text where no type holds all values."""
+    import pyarrow
+
+    try:
+        parts = [pyarrow.array([row.get(name) for row in block]).type for block in _blocks(rows())]
+        fields = [pyarrow.schema([(name, part)]) for part in parts]
+        kind = pyarrow.unify_schemas(fields, promote_options="permissive").field(0).type
+    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
+        return pyarrow.string()
+    return pyarrow.string() if "struct<>" in str(kind) else kind  # parquet has no empty objects
+
+
+class Kinds:
+    """Which kinds of JSON values a column holds."""
+
+    def __init__(self) -> None:
+        self.found: set[type] = set()
+        self.lowest = self.highest = 0
+
+    def add(self, value: Any) -> None:
+        """See a value."""
+        kind = type(value)
+        self.found.add(kind)
+        if kind is int:
+            self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
+
+    @property
+    def values(self) -> set[type]:
+        """The kinds, without that of missing values."""
+        return self.found - {type(None)}
+
+    @property
+    def nested(self) -> bool:
+        """Whether all are lists, or all objects."""
+        return self.values in ({list}, {dict})
+
+    @property
+    def mixed(self) -> str | None:
+        """What several kinds are written as; None where there is one."""
+        if len(self.values) < 2:
+            return None
+        exact = self.values == {int, float} and -EXACT <= self.lowest <= self.highest <= EXACT
+        return "floating point numbers" if exact else "text"
+
+    def type(self) -> Any:
+        """The Arrow type that holds all of them; text where there is none."""
+        import pyarrow
+
+        if self.values == {bool}:
+            return pyarrow.bool_()
+        if self.values == {float} or self.mixed == "floating point numbers":
+            return pyarrow.float64()
+        if self.values == {int} and self.lowest >= -(2**63) and self.highest < 2**63:
+            return pyarrow.int64()
+        if self.values == {int} and self.lowest >= 0 and self.highest < 2**64:
+            return pyarrow.uint64()
+        return pyarrow.string()
+
+
+def answer_types(labels: Kinds, names: Mapping[str, str]) -> dict[str, Any]:
+    """The Arrow types of the answers' columns, by name.
+
+    Args:
+        labels: What kind of values the labels are.
+        names: As `free_names` gives them.
+    """
+    import pyarrow
+
+    types = {
+        "label": labels.type(),
+        "label_id": pyarrow.int64(),
+        "probabilities": pyarrow.list_(pyarrow.float64()),
+        "exit_layer": pyarrow.int64(),
+        "error": pyarrow.string(),
+    }
+    return {used: types[ours] for ours, used in names.items()}
