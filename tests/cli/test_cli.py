@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -335,6 +337,33 @@ def test_training_steps_and_earlier_profiles(tiny_run: Path, tmp_path: Path) -> 
     assert trained.exit_code == 0
     for part in ("training step, batch 2, 12 tokens", "time / plain", "ms, backward", "peak memory, MiB"):
         assert part in trained.stdout
+
+
+def test_a_profile_says_how_long_it_takes_and_on_how_many(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a round is measured; every bar has the name of its case."""
+    from contextlib import contextmanager
+
+    heard: list[str] = []
+
+    @contextmanager
+    def counting(description: str) -> Any:
+        heard.append(description)
+        yield lambda done, total: None
+
+    monkeypatch.setattr("dactcli.report.console.counting", counting)
+    monkeypatch.setattr("dactcli.report.console.print_notice", heard.append)
+    few = dact("profile", tiny_run, "--batch-size", "2,4", "--examples", "8", "--repeats", "2", "--warmup", "0")
+    assert re.fullmatch(r"about \d+ seconds?: 2 rounds of 8 examples for each case", heard[0])
+    assert heard[1:4] == ["latency, batch 2", "latency, batch 4", "throughput, 8 examples"]
+    assert "throughput, 8 of 1,500 examples, real lengths" in few.stdout
+    heard.clear()
+    whole = dact(
+        "profile", tiny_run, "--train", "--batch-size", "300", "--examples", "9999", "--repeats", "2", "--json"
+    )
+    assert "rounds of 1,500 examples" in heard[0]
+    assert heard[1] == "training step, batch 300"
+    document = json.loads(whole.stdout)
+    assert (document["examples"], document["available"]) == (1500, 1500)
 
 
 def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Path) -> None:
