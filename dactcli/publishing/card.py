@@ -249,15 +249,17 @@ def _certificate(facts: CardFacts) -> str:
         parts.append(f"{_origin(found)}\n\n> {found.promise}.")
     if found is not None and found.certified:
         parts.append(
-            "The promise is bound to these weights in "
-            f"{found.dtype} and to texts of at most {found.max_length} tokens, and says nothing about texts of another "
+            "The promise is bound to these weights, this configuration and this tokenizer, in "
+            f"{found.dtype} and with at most {found.max_length} tokens a text. It says nothing about texts of another "
             "kind than the calibration sample's."
         )
     return "## What is promised\n\n" + "\n\n".join(parts) if parts else ""
 
 
 def _origin(found: Calibration) -> str:
-    text = f"{code(found.rule)} comes from {found.examples:,} calibration examples"
+    text = f"{code(found.rule)} comes from {found.examples:,} calibration examples ({found.distinct:,} distinct inputs)"
+    if found.attempt is not None:
+        text += f" in attempt {found.attempt} on them, tested at delta {found.delta_spent:g} of {found.delta:g}"
     if found.observed is not None:
         lost = "wrongly where full depth is right" if found.loss == "harm" else "otherwise than full depth"
         text += f"; it answers {found.observed:,} of them {lost}"
