@@ -125,11 +125,12 @@ class _Numbers(Encoder):
     """Hidden states that hold a row's number and stay as they are."""
 
     layers = ()
+    positions = None
 
     def embeddings(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, token_type_ids: torch.Tensor | None
+        self, words: Any, attention_mask: torch.Tensor | None, token_type_ids: torch.Tensor | None
     ) -> torch.Tensor:
-        return input_ids.double().unsqueeze(-1)
+        return words["input_ids"].double().unsqueeze(-1)
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         return state

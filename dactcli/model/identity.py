@@ -28,7 +28,8 @@ ORIGINS = (
     "is_local",
     "local_files_only",
 )
-_UNREAD = (*ORIGINS, "rule", "transformers_version", "dact_format")  # keys of config.json that change no answer
+# keys of config.json that change no answer; the type that the encoder runs in stands in the identity itself
+_UNREAD = (*ORIGINS, "rule", "transformers_version", "dact_format", "dtype", "torch_dtype")
 _CALLS = ("truncation", "padding")  # the state that tokenizer.json keeps of the last call
 TOKENIZER_FILES = (
     "tokenizer.json",

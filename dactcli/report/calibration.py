@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from dactcli.report.console import visible
-from dactcli.report.evaluation import render_classes
+from dactcli.report.evaluation import class_table
 from dactcli.results import Calibration
 
 
@@ -31,7 +31,7 @@ def render_calibration(found: Calibration, layers: int) -> Panel:
         lines.append(Text(_attempt(found)))
     lines.append(Text(f"sample {found.data_fingerprint[:12]}", style="dim"))
     if found.classes:
-        lines += [Text(), render_classes(found.rule, found.classes), Text()]
+        lines += [Text(), class_table(found.rule, found.classes), Text()]
     lines.append(
         Text("now the default rule of this run, until anything that can change an answer changes", style="dim")
     )

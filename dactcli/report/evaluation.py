@@ -32,7 +32,7 @@ def render_evaluation(result: EvalResult) -> Group:
         parts.append(_difficulty(rule, levels))
     shown = result.telling_rule
     if shown is not None and result.rules[shown].by_class:
-        parts += [Text(), render_classes(shown, result.rules[shown].by_class)]
+        parts += [Text(), class_table(shown, result.rules[shown].by_class)]
     return Group(*parts)
 
 
@@ -122,7 +122,7 @@ def _difficulty(rule: str, levels: dict[str, float | None]) -> Text:
     return Text(f"mean layers by difficulty under {short_rule(rule)}  {shown}  (Spearman {text})")
 
 
-def render_classes(rule: str, classes: dict[str, ClassResult]) -> Group:
+def class_table(rule: str, classes: dict[str, ClassResult]) -> Group:
     """Recall, harm and disagreement of the classes under a rule; of many classes the worst.
 
     Args:

@@ -223,7 +223,7 @@ def test_comparing_rules_needs_no_encoder(tiny_run: Path, tmp_path: Path, monkey
     def refuse(*_: object) -> None:
         raise AssertionError("the encoder ran")
 
-    monkeypatch.setattr(DactForSequenceClassification, "pooled", refuse)
+    monkeypatch.setattr(DactForSequenceClassification, "layer_states", refuse)
     again = dact("eval", run, "--compare", "--split", "test")
     assert "99 % at" in again.stdout
     assert "the full depth of" in again.stdout

@@ -206,7 +206,7 @@ def test_whatever_can_change_an_answer_voids_the_certificate_everywhere(run: Pat
 
 def test_what_changes_no_answer_voids_nothing(run: Path) -> None:
     found = ask(run, "risk=0.3,delta=0.2")
-    change(run / "config.json", transformers_version="4.0.0", _name_or_path="elsewhere")
+    change(run / "config.json", transformers_version="4.0.0", _name_or_path="elsewhere", dtype="float32")
     change(
         run / "tokenizer.json",
         truncation={"direction": "Right", "max_length": 9, "strategy": "LongestFirst", "stride": 0},

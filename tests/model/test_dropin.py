@@ -141,9 +141,13 @@ def test_a_mask_by_pairs_of_tokens_is_refused() -> None:
         small_model()(batch["input_ids"], torch.ones(3, 9, 9))
 
 
-def test_a_text_without_any_token_is_refused() -> None:
+def test_a_text_without_any_token_is_one_padding_token() -> None:
+    model = small_model()
+    empty = model(torch.zeros(2, 0, dtype=torch.long)).logits
+    padding = torch.full((2, 1), model.encoder.config.pad_token_id)
+    torch.testing.assert_close(empty, model(padding, torch.ones_like(padding)).logits)
     with pytest.raises(UsageError, match="a text has no token; leave empty texts out, or give them one token"):
-        small_model()(torch.zeros(2, 0, dtype=torch.long))
+        model(inputs_embeds=torch.zeros(2, 0, 32))
 
 
 @torch.no_grad()
