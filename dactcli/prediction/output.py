@@ -40,7 +40,7 @@ class Output:
 
     def __init__(self, path: Path, inputs: Sequence[Input], *, skips: bool, notice: Notice) -> None:
         self.place = f"--output {path}"
-        if path.is_symlink():  # the file that it names is written, and the link stays
+        if os.path.islink(path):  # the file that it names is written, and the link stays
             path = Path(os.path.realpath(path))
         self.path, self.inputs, self.skips, self.notice = path, inputs, skips, notice
         if ADDRESS.fullmatch(str(path)) and not os.path.exists(path.parts[0]):
@@ -168,12 +168,14 @@ class Output:
         if not changed and before.get("format") == FORMAT:
             return
         other = _changed(before.get("inputs"), facts["inputs"])
-        if not changed:
+        if not before:
+            fault = f"nothing says what it was made of, because {self.note} is missing or damaged"
+        elif not changed:
             fault = "was begun by another version of dact"
         elif other and changed == ["inputs"]:
             fault = f"{', '.join(other)} changed since it was begun"
         else:
-            fault = f"was begun with another {' and '.join(changed)}"
+            fault = f"was begun with different {' and '.join(changed)}"
         remedy = "add --overwrite instead of --resume to begin again"
         raise UsageError(fault, place=str(self.part), remedy=remedy)
 
