@@ -224,7 +224,7 @@ def main() -> None:
     """Run the command line; of several processes only process 0 has a screen."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # a service's, or closed by the shell: `<&-`
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # as long as we run
     if not group.launched_rank():
         app()
         return

@@ -218,6 +218,9 @@ class Output:
             number: The signal's number.
             name: Its name.
         """
+        if self.begun and not self.count:
+            fault = f"stopped by {name} before the first new prediction"
+            return StoppedError(number, fault, place=str(self.path), remedy="what an earlier call answered is kept")
         fault = f"stopped by {name} after {self.count:,} predictions"
         if not self.count:
             return StoppedError(number, fault, place=str(self.path), remedy="nothing is left behind")

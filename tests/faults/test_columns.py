@@ -142,6 +142,23 @@ def test_a_damaged_end_is_cut_and_done_again(
     assert [row["sentence"] for row in made] == TEXTS
 
 
+@pytest.mark.parametrize("option", ["--resume", "--overwrite"])
+def test_a_signal_before_an_interrupted_output_goes_on_keeps_it(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    Path("in.txt").write_text("\n".join(TEXTS))
+    call = ("predict", "in.txt", "--run", tiny_run, "--output", "out.jsonl")
+    interrupted(monkeypatch, *call)
+    before = Path("out.jsonl.part").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("dactcli.cli.options.open_run", lambda *args: signal.raise_signal(signal.SIGTERM))
+        stopped = dact(*call, option)
+    assert stopped.exit_code == 143
+    sentence = "stopped by SIGTERM before the first new prediction; what an earlier call answered is kept"
+    assert sentence in stopped.stderr
+    assert Path("out.jsonl.part").read_bytes() == before
+
+
 def test_a_part_without_its_record_is_not_gone_on_with(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("in.txt").write_text("\n".join(TEXTS))
     call = ("predict", "in.txt", "--run", tiny_run, "--output", "out.jsonl")
