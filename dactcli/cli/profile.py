@@ -263,8 +263,10 @@ def _measured(
     train: bool,
     trace: Path | None,
 ) -> ProfileResult:
+    from contextlib import suppress
     from dataclasses import replace
 
+    from dactcli.errors import ArtefactError
     from dactcli.profiling.estimate import estimate_seconds
     from dactcli.profiling.profile import profile_latency, profile_throughput, wide_notices, write_trace
     from dactcli.profiling.training import profile_training
@@ -273,9 +275,10 @@ def _measured(
     from dactcli.results import ProfileResult
 
     settings: dict[str, Any] = {"sequence_length": tokens, "effort": effort}
-    expected = estimate_seconds(subject, encoded, batch_sizes=sizes, effort=effort, train=train)
-    rounds = f"{effort.warmup + effort.repeats} rounds of {len(encoded.lengths):,} examples"
-    print_notice(f"about {duration(expected)}: {rounds} for each case")
+    with suppress(ArtefactError):  # the measurement itself names the examples whose answers are not finite
+        expected = estimate_seconds(subject, encoded, batch_sizes=sizes, effort=effort, train=train)
+        rounds = f"{effort.warmup + effort.repeats} rounds of {len(encoded.lengths):,} examples"
+        print_notice(f"about {duration(expected)}: {rounds} for each case")
     if train:
         steps = []
         for size in sizes:
