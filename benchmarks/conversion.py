@@ -22,12 +22,12 @@ import torch
 from dactcli.cli.compare import contender
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
-from dactcli.data.tasks import complete
 from dactcli.evaluation.comparison import compare
 from dactcli.evaluation.curves import curve, value_at
 from dactcli.evaluation.metrics import classification_metrics
 from dactcli.recipe.load import load_recipe
-from dactcli.training.runs import is_finished, runs_named
+from dactcli.recipe.tasks import complete
+from dactcli.runs.folders import is_finished, runs_named
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "sst2.yaml"
 SHARE = 0.7

@@ -29,15 +29,15 @@ import torch
 
 from dactcli.cli.compare import contender
 from dactcli.data.sources import load_splits
-from dactcli.data.tasks import complete
 from dactcli.evaluation.calibration import full_classes
 from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Contender, compare
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.rules import Exact, Paper
+from dactcli.halting.rules import Exact, Paper
 from dactcli.recipe.load import load_recipe
+from dactcli.recipe.tasks import complete
 from dactcli.results import ComparedRule, Comparison
-from dactcli.training.runs import is_finished, runs_named, unfinished
+from dactcli.runs.folders import is_finished, runs_named, unfinished
+from dactcli.runs.outputs import LayerOutputs
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 OURS = "dact"

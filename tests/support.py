@@ -189,9 +189,9 @@ class Interrupt(Silence):
 
 def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> Any:
     """Fine-tune by a recipe text, quietly; the output goes into `folder / 'runs'`."""
-    from dactcli.data.tasks import complete
     from dactcli.evaluation.evaluate import validator
     from dactcli.recipe.load import load_recipe
+    from dactcli.recipe.tasks import complete
     from dactcli.training.fit import fit
 
     folder.mkdir(exist_ok=True)
@@ -204,7 +204,7 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
 
 def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """a_n [B, N, C] and p_n [B, N], by the steps that rules and engine take."""
-    from dactcli.model.state import HaltingState
+    from dactcli.halting.state import HaltingState
 
     state = HaltingState.start(len(y), y.shape[-1], layers=y.shape[1], mixes=True, like=y)
     after, left = [], []

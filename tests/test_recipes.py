@@ -17,12 +17,12 @@ from layouts import LAYOUTS, Layout, rows_of, write_hub_folder
 from support import Silence, dact
 
 from dactcli.data import agreement
-from dactcli.data.tasks import complete
 from dactcli.evaluation.evaluate import validator
-from dactcli.model.checkpoint import load_run
+from dactcli.recipe.bundled import BundledRecipe, bundled_recipes, pick
 from dactcli.recipe.load import load_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.recipe.shelf import Shelved, pick, shelf
+from dactcli.recipe.tasks import complete
+from dactcli.runs.load import load_run
 from dactcli.training.fit import fit
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
@@ -117,8 +117,8 @@ def overrides_for(recipe: Recipe, encoder: Path, tmp_path: Path) -> list[str]:
     return [*shaped_data(recipe, tmp_path / "data"), *named, *SMALL, f"output.dir={tmp_path / 'runs'}"]
 
 
-@pytest.mark.parametrize("recipe", shelf(), ids=lambda recipe: recipe.name)
-def test_a_recipe_validates_and_trains(recipe: Shelved, encoders: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", bundled_recipes(), ids=lambda recipe: recipe.name)
+def test_a_recipe_validates_and_trains(recipe: BundledRecipe, encoders: dict[str, Path], tmp_path: Path) -> None:
     written = complete(load_recipe(recipe.path))
     assert recipe.path.read_text().startswith(f"# dact finetune recipes/{recipe.name}.yaml\n#\n# ")
     overrides = overrides_for(written, encoders["bert"], tmp_path)
@@ -135,7 +135,7 @@ def test_one_set_puts_a_roberta_in_its_place(name: str, encoders: dict[str, Path
 
 
 def test_every_named_encoder_is_bert_base_uncased() -> None:
-    named = {load_recipe(recipe.path).model.encoder for recipe in shelf()}
+    named = {load_recipe(recipe.path).model.encoder for recipe in bundled_recipes()}
     assert {name for name in named if isinstance(name, str)} == {"bert-base-uncased"}
 
 
@@ -148,4 +148,4 @@ def test_a_recipe_whose_data_nobody_described_fails(tmp_path: Path) -> None:
 
 def test_every_task_of_the_issue_has_its_recipe() -> None:
     wanted = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ag_news", "imdb", "trec"]
-    assert set(wanted) <= {recipe.name for recipe in shelf()}
+    assert set(wanted) <= {recipe.name for recipe in bundled_recipes()}

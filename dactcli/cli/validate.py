@@ -16,8 +16,8 @@ def validate(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Check everything about a recipe that can be checked without training, and estimate time and memory."""
-    from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
+    from dactcli.recipe.tasks import complete
     from dactcli.report.console import print_notice, show, waiting
     from dactcli.report.listings import render_plan
 

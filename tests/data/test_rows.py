@@ -260,8 +260,8 @@ def test_a_named_pipe_is_read() -> None:
 
 def test_a_recipe_takes_globs_and_addresses() -> None:
     from dactcli.data.sources import load_splits
-    from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
+    from dactcli.recipe.tasks import complete
 
     Path("data").mkdir()
     Path("data/a.csv").write_text("sentence;label\nnull;1\n")

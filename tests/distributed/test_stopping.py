@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from processes import TORCHRUN, codes, environment, launch, sentences, write_data
 
-from dactcli.model.checkpoint import weights_digest
+from dactcli.runs.load import weights_digest
 from dactcli.storage import faults
 
 pytestmark = pytest.mark.slow

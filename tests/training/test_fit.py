@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 from support import STEPS, TINY, Interrupt, Silence, train
 
-from dactcli.data.tasks import complete
 from dactcli.errors import DivergedError, RecipeError, ResourceError, UsageError
-from dactcli.model.checkpoint import load_run
 from dactcli.recipe.load import load_recipe
-from dactcli.training import runs
+from dactcli.recipe.tasks import complete
+from dactcli.runs import folders as runs
+from dactcli.runs.load import load_run
 from dactcli.training.callbacks import keep_lines_until
 from dactcli.training.stages import resolve_stages
 from dactcli.training.trainer import DactTrainer

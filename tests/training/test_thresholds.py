@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 from support import TINY, Interrupt, Silence, train
 
 from dactcli.data.batches import Encoded
-from dactcli.data.tasks import complete
 from dactcli.errors import RecipeError
-from dactcli.model.checkpoint import load_run
-from dactcli.model.decide import decide
+from dactcli.halting.decision import decide
 from dactcli.model.heads import SLOPE
 from dactcli.model.loss import LossSettings
 from dactcli.recipe.load import load_recipe
-from dactcli.training import runs
-from dactcli.training.halting import _descend, fit_thresholds, steps_in_all
+from dactcli.recipe.tasks import complete
+from dactcli.runs import folders as runs
+from dactcli.runs.load import load_run
 from dactcli.training.plan import describe_stages
 from dactcli.training.stages import final_objective, halting_loss, resolve_stages
+from dactcli.training.thresholds import _descend, fit_thresholds, steps_in_all
 
 DEFAULT = TINY.replace(
     "  halting_inputs: features  # as the papers have it, so that there are halting units to train in a stage\n", ""
