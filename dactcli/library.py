@@ -83,7 +83,7 @@ def fit(
     Raises:
         DactError: As `dactcli.training.fit.fit` does.
     """
-    full = complete(recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides))
+    full = complete(recipe) if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
     where = find_device(device)
     return fit_recipe(full, evaluate=validator(full), listener=listener or Quiet(), device=where)
 

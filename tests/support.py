@@ -191,13 +191,12 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     """Fine-tune by a recipe text, quietly; the output goes into `folder / 'runs'`."""
     from dactcli.evaluation.evaluate import validator
     from dactcli.recipe.load import load_recipe
-    from dactcli.recipe.tasks import complete
     from dactcli.training.fit import fit
 
     folder.mkdir(exist_ok=True)
     path = folder / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    recipe = complete(load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides]))
+    recipe = load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides])
     listener = options.pop("listener", Silence())
     return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)
 

@@ -66,7 +66,6 @@ def finetune(
 ) -> None:
     """Fine-tune an encoder so that it halts early, as a recipe says."""
     from dactcli.recipe.load import load_recipe
-    from dactcli.recipe.tasks import complete
 
     loudness = _loudness(quiet=quiet, verbose=verbose)
     if weights_only and not resume:
@@ -75,7 +74,7 @@ def finetune(
     if sweeps:
         _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output, loudness=loudness)
         return
-    full = complete(load_recipe(recipe, overrides or ()))
+    full = load_recipe(recipe, overrides or ())
     if dry_run:
         _show_plan(full, as_json=as_json, output=output)
         return

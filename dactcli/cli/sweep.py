@@ -29,18 +29,17 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
     from dactcli import distributed
     from dactcli.cli.finetune import run_one
     from dactcli.recipe.load import load_recipe
-    from dactcli.recipe.tasks import complete
     from dactcli.report.console import print_notice
     from dactcli.runs.folders import check_writable, unfinished
     from dactcli.storage import SUMMARY, write_json
     from dactcli.training.sweeps import SWEEP, expand, finished_run, front
 
-    base = complete(load_recipe(recipe, overrides))
+    base = load_recipe(recipe, overrides)
     name = base.output.name or base.task.name
     folder = Path(base.output.dir).expanduser() / f"{name}-sweep"
     variants = expand(sweeps, name)
     recipes = [
-        complete(load_recipe(recipe, [*overrides, *one.overrides, f"output.dir={folder}", f"output.name={one.name}"]))
+        load_recipe(recipe, [*overrides, *one.overrides, f"output.dir={folder}", f"output.name={one.name}"])
         for one in variants
     ]
     distributed.on_main(lambda: check_writable(folder))

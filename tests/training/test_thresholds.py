@@ -17,7 +17,6 @@ from dactcli.halting.decision import decide
 from dactcli.model.heads import SLOPE
 from dactcli.model.loss import LossSettings
 from dactcli.recipe.load import load_recipe
-from dactcli.recipe.tasks import complete
 from dactcli.runs import folders as runs
 from dactcli.runs.load import load_run
 from dactcli.training.plan import describe_stages
@@ -128,7 +127,7 @@ def test_exact_keeps_the_class_of_a_run_whose_halting_sees_answers(tmp_path: Pat
 def recipe_of(tmp_path: Path, text: str, *sets: str) -> Any:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    return complete(load_recipe(path, list(sets)))
+    return load_recipe(path, list(sets))
 
 
 def test_what_the_finished_model_can_be_asked_for(tmp_path: Path) -> None:
