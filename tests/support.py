@@ -189,7 +189,6 @@ class Interrupt(Silence):
 
 def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> Any:
     """Fine-tune by a recipe text, quietly; the output goes into `folder / 'runs'`."""
-    from dactcli.data.tasks import complete
     from dactcli.evaluation.evaluate import validator
     from dactcli.recipe.load import load_recipe
     from dactcli.training.fit import fit
@@ -197,14 +196,14 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     folder.mkdir(exist_ok=True)
     path = folder / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    recipe = complete(load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides]))
+    recipe = load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides])
     listener = options.pop("listener", Silence())
     return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)
 
 
 def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """a_n [B, N, C] and p_n [B, N], by the steps that rules and engine take."""
-    from dactcli.model.state import HaltingState
+    from dactcli.halting.state import HaltingState
 
     state = HaltingState.start(len(y), y.shape[-1], layers=y.shape[1], mixes=True, like=y)
     after, left = [], []

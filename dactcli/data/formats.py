@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from dactcli.data.inputs import Input, pipe_descriptor
-from dactcli.errors import DataError
+from dactcli.errors import DataError, first_line
 
 TEXT = "text"  # the column of plain lines
 BLOCK = 1 << 16  # bytes read at a time
@@ -328,7 +328,7 @@ def open_parquet(name: str, file: BinaryIO) -> Iterator[Any]:
             refuse_twins(list(parquet.schema_arrow.names), name)
             yield parquet
     except (pyarrow.ArrowException, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise DataError(f"not a parquet file ({reason})", place=name, remedy="write it again, or use jsonl") from None
 
 

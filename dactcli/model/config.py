@@ -14,7 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import ModelOutput
 
 from dactcli.errors import UsageError
-from dactcli.model.halting import Ponder
+from dactcli.halting.recursion import Ponder
 from dactcli.model.heads import HaltingInputs, Pooling
 from dactcli.model.loss import AnswerLoss, LayerLoss, Objective
 

@@ -14,18 +14,18 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.halting.recursion import ponder_cost, start_bias
+from dactcli.halting.rules import Full, Rule, make_rule
 from dactcli.model.calls import Untrained, check_mask, no_attentions, one_of, refuse_early, stand_in
 from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
 from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.halting import ponder_cost, start_bias
 from dactcli.model.heads import UnitOutput, Units
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.labels import Targets, read_labels
 from dactcli.model.loss import LossSettings, answer_miss, certainty_loss, dact_loss, full_answer
-from dactcli.model.rules import Full, Rule, make_rule
 
 __all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput", "from_encoder"]
 

@@ -15,11 +15,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from dactcli.halting.rules import Full, Rule
+from dactcli.halting.state import HaltingState
 from dactcli.model.encoders import Encoder, EncoderState
 from dactcli.model.encoders.base import at_least_one, spans_of
 from dactcli.model.heads import UnitOutput, Units
-from dactcli.model.rules import Full, Rule
-from dactcli.model.state import HaltingState
 
 
 class Adaptive(Protocol):

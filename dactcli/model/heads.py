@@ -15,7 +15,8 @@ What the halting unit sees besides f_n, or in its place, is what y_n says of its
 
     s_n = SLOPE * (threshold_n - log odds of y_n's largest entry against all others)
 
-so that h_n goes from 1 to 0 as y_n becomes surer than the layer's threshold (`dactcli.training.halting` learns those).
+so that h_n goes from 1 to 0 as y_n becomes surer than the layer's threshold (`dactcli.training.thresholds` learns
+those).
 
 The weights of all layers are stacked, so that full depth runs every unit in one batched product, and adaptive
 inference runs one layer's unit from a slice of the same tensors.

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dactcli.model.halting import Ponder, log_answer, log_halting_weights, ponder_cost
+from dactcli.halting.recursion import Ponder, log_answer, log_halting_weights, ponder_cost
 
 Objective = Literal["dact", "layers", "last"]
 LayerLoss = Literal["equal", "depth", "alternate", "none"]

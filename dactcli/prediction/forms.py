@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dactcli.errors import DataError
+from dactcli.errors import DataError, first_line
 from dactcli.results import Prediction
 from dactcli.storage import to_json
 
@@ -121,7 +121,7 @@ def write_tables(tables: Iterable[Any], schema: Any, path: Path) -> None:
             for table in tables:
                 writer.write_table(table)
     except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         remedy = "write .jsonl instead"
         raise DataError(f"the columns do not fit into parquet: {reason}", remedy=remedy) from None
 

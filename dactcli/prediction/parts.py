@@ -17,7 +17,7 @@ from typing import Any
 
 from dactcli.data.formats import open_parquet
 from dactcli.data.inputs import Input
-from dactcli.errors import DataError
+from dactcli.errors import DataError, first_line
 from dactcli.prediction.forms import OURS, Kinds, Notice, Row, answer_types, write_csv, write_parquet, write_tables
 from dactcli.prediction.windows import Window
 from dactcli.results import Prediction
@@ -268,6 +268,6 @@ def _together(schemas: Iterable[Any]) -> Any:
     try:
         return found[0] if len(found) == 1 else pyarrow.unify_schemas(found)
     except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         remedy = "write .jsonl instead, or predict the files one by one"
         raise DataError(f"the inputs do not fit together ({reason})", remedy=remedy) from None

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from dactcli.model.rules import Rule
-from dactcli.model.state import HaltingState
+from dactcli.halting.rules import Rule
+from dactcli.halting.state import HaltingState
 from dactcli.profiling.latency import synchronise
 from dactcli.profiling.ways import run_batch
 from dactcli.results import Breakdown

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from dactcli.results import Calibration, Comparison, EvalResult
 
 if TYPE_CHECKING:
-    from dactcli.model.checkpoint import Run
+    from dactcli.runs.load import Run
 
 
 @dataclass(frozen=True)

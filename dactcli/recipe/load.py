@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from dactcli.errors import ArtefactError, RecipeError
 from dactcli.recipe.explain import Fault, contradictions, explain
 from dactcli.recipe.schema import SPLITS, Recipe
+from dactcli.recipe.tasks import complete
 from dactcli.recipe.yaml12 import MAX_DEPTH, Key, YamlReader, dotted, dump_yaml, read_text, shown, value_at
 from dactcli.storage import check_format
 
@@ -28,7 +29,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             their values are YAML, and their paths are relative to the current folder.
 
     Returns:
-        The recipe with absolute paths (but for `output.dir`, kept as given) and `output.name` filled in.
+        The resolved recipe: what the task's name implies is filled in (`dactcli.recipe.tasks.complete`), paths are
+        absolute (but for `output.dir`, kept as given), and `output.name` is set.
 
     Raises:
         RecipeError: The file cannot be read, is no YAML, or does not fit the schema. The sentence opens with
@@ -43,7 +45,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if faults := list(contradictions(recipe)):
         raise document.error(faults)
     _settle(document, recipe)
-    return Recipe.model_validate(document.values)
+    return complete(Recipe.model_validate(document.values))
 
 
 def dump_recipe(recipe: Recipe) -> str:

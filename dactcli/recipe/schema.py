@@ -1,7 +1,7 @@
 """What a recipe may say: one pydantic section per heading, strict, unknown keys refused.
 
 Only `data.source` and `model.encoder` are required; every other key has the default that stands here, and a
-known task (`dactcli.data.tasks`) fills in its columns, labels and metric. Paths are kept as written;
+known task (`dactcli.recipe.tasks`) fills in its columns, labels and metric. Paths are kept as written;
 `recipe.load` makes them absolute.
 """
 

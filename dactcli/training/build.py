@@ -13,12 +13,12 @@ from dactcli.data.agreement import vocabulary
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import Splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, listed
-from dactcli.model.checkpoint import load_classifier, load_encoder, pretrained_config
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
 from dactcli.model.encoders import family
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.recipe.schema import Geometry, Recipe
+from dactcli.runs.pretrained import load_classifier, load_encoder, pretrained_config
 from dactcli.training.stages import resolve_stages
 
 if TYPE_CHECKING:

@@ -15,26 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dactcli import group, hub
+from dactcli import distributed, hub
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
-from dactcli.model.checkpoint import Run, load_run, save_model, unsaved, weights_digest, without_bars
 from dactcli.model.dact import DactForSequenceClassification
-from dactcli.model.identity import identify
 from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
+from dactcli.runs import folders as runs
+from dactcli.runs.identity import identify
+from dactcli.runs.load import Run, load_run, save_model, unsaved, weights_digest
+from dactcli.runs.weights import without_bars
 from dactcli.storage import commit, write_json, write_whole
-from dactcli.training import runs
 from dactcli.training.build import build, from_hub, settle
 from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
-from dactcli.training.halting import fit_thresholds, steps_in_all
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
+from dactcli.training.thresholds import fit_thresholds, steps_in_all
 from dactcli.training.trackers import reporting
 from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
 
@@ -89,7 +90,7 @@ def fit(
     Under `torchrun` all processes call this alike and share every batch and evaluation; process 0 writes.
 
     Args:
-        recipe: A complete recipe (`dactcli.data.tasks.complete`).
+        recipe: A complete recipe (`dactcli.recipe.tasks.complete`).
         evaluate: Evaluates the validation split.
         listener: Hears how it goes, in process 0.
         device: Where to train.
@@ -107,8 +108,8 @@ def fit(
         ResourceError: The output folder cannot be written, another process trains in it, or memory ran out.
         StoppedError: SIGINT or SIGTERM came; what was learned is saved.
     """
-    with group.together():
-        heard = listener if group.is_main() else Quiet()
+    with distributed.process_group():
+        heard = listener if distributed.is_main() else Quiet()
         with hub.reachable(from_hub(recipe), heard.notice):
             return _fit(
                 recipe,
@@ -135,7 +136,7 @@ def _fit(
         )
     output = Path(recipe.output.dir).expanduser()
     name = recipe.output.name or recipe.task.name
-    group.by_main(lambda: runs.check_writable(output))
+    distributed.on_main(lambda: runs.check_writable(output))
     splits = load_splits(recipe)
     recipe = settle(recipe, splits)
     check_plan(recipe)
@@ -153,7 +154,7 @@ def _fit(
         model = made.model.to(device)
         if run is None:  # only now, so that what cannot be built leaves no folder
             run = _taken(
-                stack, group.by_main(lambda: runs.new_run(output, name)), stopper, partial(_begin, recipe, splits)
+                stack, distributed.on_main(lambda: runs.new_run(output, name)), stopper, partial(_begin, recipe, splits)
             )
         job = Job(
             recipe=recipe,
@@ -180,7 +181,7 @@ def _taken(stack: ExitStack, run: Path, stopper: Stopper, begin: Callable[[Path]
         stack.enter_context(runs.locked(run))
         begin(run)
 
-    group.by_main(take)
+    distributed.on_main(take)
     stopper.place, stopper.resumable = str(run), True
     return run
 
@@ -209,10 +210,10 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         raise unsaved(job.run, error) from None
     seconds = time.perf_counter() - started
     _dress(job.model, job.recipe, stages)
-    group.by_main(lambda: save_model(job.model, job.tokenizer, job.run))
+    distributed.on_main(lambda: save_model(job.model, job.tokenizer, job.run))
     result = replace(job.evaluation(), run=str(job.run))
     trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed, job.recipe.fits_halting)
-    group.by_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
+    distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
     return trained
 
 
@@ -230,7 +231,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
     done = folder / DONE
     config = job.model.config
     config.objective = stage.loss.objective
-    if group.by_main(lambda: is_done(folder, job.listener.notice)):
+    if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
         job.model.load_state_dict(load_run(done).model.state_dict())
         return int((done / "steps").read_text())
     callback = StageCallback(
@@ -242,7 +243,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         stopper=job.stopper,
     )
     trackers = job.recipe.training.report_to
-    last = group.by_main(lambda: _last(job, folder))
+    last = distributed.on_main(lambda: _last(job, folder))
     begun = int(last.name.rpartition("-")[2]) if last is not None else 0
     tensorboard = job.run / "tensorboard" / stage.label
     with reporting(trackers, tensorboard, job.listener.notice, after=begun) as logs:
@@ -266,7 +267,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         raise job.stopper.error(stopped, f"saved after step {steps} of stage {stage.label} and stopped by")
     check_weights(job.model, stage, steps)
     job.model.requires_grad_(True)
-    group.by_main(lambda: _keep_stage(job, folder, steps))
+    distributed.on_main(lambda: _keep_stage(job, folder, steps))
     if stopped is not None:
         raise job.stopper.error(stopped, f"stage {stage.label} is finished and saved; stopped by")
     return steps
@@ -290,9 +291,9 @@ def _last(job: Job, folder: Path) -> Path | None:
     last = newest_valid(folder, weights_only=job.weights_only, notice=job.listener.notice)
     if last is not None and not job.weights_only:
         saved = max(len(list(last.glob("rng_state*.pth"))), 1)
-        if saved != group.world_size():
+        if saved != distributed.world_size():
             job.listener.notice(
-                f"{last} was written by {saved} processes, now there are {group.world_size()}: "
+                f"{last} was written by {saved} processes, now there are {distributed.world_size()}: "
                 "the batches stay the same, but dropout and hidden tokens are drawn anew"
             )
     return last
@@ -356,7 +357,7 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "seed": job.recipe.training.seed,
         "device": str(job.device),
-        "processes": group.world_size(),
+        "processes": distributed.world_size(),
         "threads": torch.get_num_threads(),
         "git_revision": _git_revision(),
         "data_fingerprint": splits.fingerprint,

@@ -16,10 +16,10 @@ from support import dact
 from dactcli.data.agreement import generate
 from dactcli.data.inputs import Input
 from dactcli.data.rows import Chunk, Rows
-from dactcli.model.checkpoint import load_run
 from dactcli.prediction import windows
 from dactcli.prediction.predict import predict_texts
 from dactcli.results import Prediction
+from dactcli.runs.load import load_run
 
 TEXTS = [one.sentence for one in generate(train=60)["train"][:40]]
 

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from dactcli import RiskRequest, calibrate, evaluate, open_run, predict
 from dactcli.data.agreement import generate
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.evaluation.calibration_record import ATTEMPTS, CALIBRATION, load_attempts
 from dactcli.evaluation.evaluate import evaluate as judged_anew
 from dactcli.evaluation.examples import run_examples
+from dactcli.runs.calibration import ATTEMPTS, CALIBRATION, load_attempts
 
 FILES = "{source: files, train: train.jsonl, validation: dev.jsonl, calibration: %s, test: test.jsonl, max_length: 48}"
 

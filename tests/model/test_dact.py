@@ -12,11 +12,12 @@ from support import FAMILIES, random_batch, small_config, small_model
 from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, BertModel
 
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.halting.decision import decide
+from dactcli.halting.rules import Full
 from dactcli.model import DactConfig, DactForSequenceClassification
-from dactcli.model.checkpoint import find_run, load_encoder, load_run
 from dactcli.model.dact import from_encoder
-from dactcli.model.decide import decide
-from dactcli.model.rules import Full
+from dactcli.runs.load import find_run, load_run
+from dactcli.runs.pretrained import load_encoder
 
 
 def test_the_interface_as_documented() -> None:

@@ -22,8 +22,8 @@ from transformers import (
 
 from dactcli.errors import UsageError
 from dactcli.model import DactConfig, DactForSequenceClassification, encoders
-from dactcli.model.checkpoint import load_run, save_model
 from dactcli.model.loss import certainty_loss
+from dactcli.runs.load import load_run, save_model
 
 # transformers 5.23 calls it activation checkpointing, and still knows the name that others know it by
 OLD_NAME = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dactcli.model.halting import start_bias
+from dactcli.halting.recursion import start_bias
 from dactcli.model.heads import SLOPE, HaltingInputs, Pooling, Units, attention_pool, log_odds, mean_pool
 
 

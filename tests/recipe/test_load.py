@@ -205,7 +205,7 @@ def test_names_of_hub_splits_are_no_paths(load: Load) -> None:
     [
         (SMALL, "my recipe.v2.yaml", "my-recipe.v2"),
         (SMALL, "é.yaml", "run"),
-        (SMALL + "task: {name: 'a/b'}\n", "r.yaml", "a-b"),
+        (SMALL.replace("builtin", "hub, name: some/data") + "task: {name: 'a/b'}\n", "r.yaml", "a-b"),
         (SMALL + "task: {metric: f1}\n", "r.yaml", "r"),
         (SMALL + "output: {name: given}\n", "r.yaml", "given"),
         (SMALL + "output: {name: null, dir: x/y}\n", "r.yaml", "r"),
@@ -562,7 +562,7 @@ TRICKY = [
 @pytest.mark.parametrize("word", TRICKY)
 def test_tricky_text_is_quoted(load: Load, word: str) -> None:
     recipe = Recipe(
-        data=DataSection(source="builtin", label=word),
+        data=DataSection(source="hub", name="some/data", label=word),
         model=ModelSection(encoder=Geometry(dropout=1e-7)),
         training=TrainingSection(
             learning_rate=5e-05, weight_decay=1e-300, stages=[StageSection(name="units", clip=1e22)]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from support import Interrupt, train
 
 from dactcli.errors import RecipeError
-from dactcli.model.checkpoint import load_run
 from dactcli.recipe.load import load_recipe
+from dactcli.runs.load import load_run
 from dactcli.training.plan import describe_stages
 
 RARE = 12  # of 120 examples

@@ -12,17 +12,16 @@ from safetensors.torch import load_file
 from support import TINY, Interrupt, Silence, train
 
 from dactcli.data.batches import Encoded
-from dactcli.data.tasks import complete
 from dactcli.errors import RecipeError
-from dactcli.model.checkpoint import load_run
-from dactcli.model.decide import decide
+from dactcli.halting.decision import decide
 from dactcli.model.heads import SLOPE
 from dactcli.model.loss import LossSettings
 from dactcli.recipe.load import load_recipe
-from dactcli.training import runs
-from dactcli.training.halting import _descend, fit_thresholds, steps_in_all
+from dactcli.runs import folders as runs
+from dactcli.runs.load import load_run
 from dactcli.training.plan import describe_stages
 from dactcli.training.stages import final_objective, halting_loss, resolve_stages
+from dactcli.training.thresholds import _descend, fit_thresholds, steps_in_all
 
 DEFAULT = TINY.replace(
     "  halting_inputs: features  # as the papers have it, so that there are halting units to train in a stage\n", ""
@@ -128,7 +127,7 @@ def test_exact_keeps_the_class_of_a_run_whose_halting_sees_answers(tmp_path: Pat
 def recipe_of(tmp_path: Path, text: str, *sets: str) -> Any:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    return complete(load_recipe(path, list(sets)))
+    return load_recipe(path, list(sets))
 
 
 def test_what_the_finished_model_can_be_asked_for(tmp_path: Path) -> None:

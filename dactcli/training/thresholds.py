@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.data.batches import Encoded, shared_by_length
+from dactcli.halting.recursion import log_answer, ponder_cost
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.halting import log_answer, ponder_cost
 from dactcli.model.heads import SLOPE, log_odds
 from dactcli.model.loss import LossSettings, charge_for
 
@@ -107,7 +107,7 @@ def _answers(
             sure[positions] = log_odds(logits)
     finally:
         model.train(was_training)
-    return group.add(right), group.add(sure)
+    return distributed.all_reduce_sum(right), distributed.all_reduce_sum(sure)
 
 
 def _descend(
