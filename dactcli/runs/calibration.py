@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.runs.identity import ModelIdentity, identify
 from dactcli.results import Calibration, ClassResult
+from dactcli.runs.identity import ModelIdentity, identify
 from dactcli.storage import check_format, to_json, write_json, write_whole
 
 if TYPE_CHECKING:

@@ -21,15 +21,15 @@ from torch import Tensor
 from dactcli import distributed
 from dactcli.data.batches import Encoded, shared_by_length
 from dactcli.halting.decision import Decision, decide, score_layers
+from dactcli.halting.rules import Rule
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.runs.identity import identify
-from dactcli.halting.rules import Rule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-    from dactcli.runs.load import Run
     from dactcli.model.dact import DactForSequenceClassification
+    from dactcli.runs.load import Run
 
 PART = 2**23  # most numbers of y that a rule looks at in one go: 32 MiB
 
@@ -113,7 +113,11 @@ def collect(
                 progress(done, own)
     finally:
         model.train(was_training)
-    outputs = LayerOutputs(distributed.all_reduce_sum(y), distributed.all_reduce_sum(h), distributed.all_reduce_sum(certainty) if certainty is not None else None)
+    outputs = LayerOutputs(
+        distributed.all_reduce_sum(y),
+        distributed.all_reduce_sum(h),
+        distributed.all_reduce_sum(certainty) if certainty is not None else None,
+    )
     if rows := unfinite_rows(*outputs.tensors().values()):
         raise unfinite_error([f"example {row + 1:,}" for row in rows])
     return outputs
@@ -137,7 +141,9 @@ def cached_outputs(
         progress: Called with the examples done and the examples in all.
     """
     kept = _kept(run, encoded, name)
-    if not distributed.all_reduce_max(kept is None) and kept is not None:  # they are computed by all processes or by none
+    if (
+        not distributed.all_reduce_max(kept is None) and kept is not None
+    ):  # they are computed by all processes or by none
         return kept
     outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
     distributed.on_main(lambda: _keep(outputs, _path(run, encoded, name), name))

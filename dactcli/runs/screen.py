@@ -1,7 +1,7 @@
 """Screen what a stranger's config.json says, before transformers sees it.
 
-An architecture that is not known, a custom attention implementation, code from elsewhere, sizes that no weights fit: all
-stop here, and nothing of it runs.
+An unknown architecture, a custom attention implementation, code from elsewhere, and sizes that no weights fit are
+refused here, and nothing of them runs.
 """
 
 from __future__ import annotations
