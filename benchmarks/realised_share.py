@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from dactcli.data.batches import by_length
-from dactcli.halting.rules import ForcedDepths, Full
+from dactcli.halting.limits import ForcedDepths
+from dactcli.halting.rules import Full
 from dactcli.model.engine import run_batches
 from dactcli.profiling.flops import layer_flops, share_of_full
 from dactcli.profiling.geometry import depth_profile, random_examples, random_model

@@ -22,7 +22,7 @@ from dactcli.evaluation.calibrate import rules_of
 from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
 from dactcli.evaluation.evaluate import judge, label_names, validator
 from dactcli.evaluation.sample import calibration_sample
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.inspection.trace import trace
 from dactcli.model.device import find_device
 from dactcli.prediction.predict import check, predict_texts

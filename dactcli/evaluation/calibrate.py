@@ -25,7 +25,7 @@ from dactcli.storage import SUMMARY, read_document, write_json
 
 if TYPE_CHECKING:
     from dactcli.evaluation.sample import CalibrationSample
-    from dactcli.halting.rules import Rule
+    from dactcli.halting.base import Rule
     from dactcli.results import Calibration
     from dactcli.runs.load import Run
     from dactcli.runs.outputs import LayerOutputs

@@ -21,7 +21,8 @@ from dactcli.errors import UsageError, did_you_mean
 from dactcli.evaluation.certificate import Evidence, evidence, evidence_by_class, last_certified, smallest_sample
 from dactcli.evaluation.measures import by_class
 from dactcli.halting.decision import exit_layers
-from dactcli.halting.rules import RULES, Full, Rule
+from dactcli.halting.base import Rule
+from dactcli.halting.rules import RULES, Full
 from dactcli.results import Calibration, ClassResult
 from dactcli.runs.outputs import LayerOutputs
 

@@ -22,7 +22,8 @@ from dactcli.errors import UsageError
 from dactcli.evaluation.calibration import Sweep, full_classes, thresholds
 from dactcli.evaluation.curves import Curves, curve, layers_for, value_at
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.halting.rules import RULES, Full, Rule
+from dactcli.halting.base import Rule
+from dactcli.halting.rules import RULES, Full
 from dactcli.results import ComparedRule, Comparison, CurvePoint
 from dactcli.runs.outputs import LayerOutputs
 

@@ -19,7 +19,8 @@ from dactcli.evaluation.measures import (
 )
 from dactcli.evaluation.metrics import classification_metrics, correlation, regression_metrics, undefined_notes
 from dactcli.halting.decision import Decision
-from dactcli.halting.rules import Full, Rule
+from dactcli.halting.base import Rule
+from dactcli.halting.rules import Full
 from dactcli.results import Calibration, EvalResult, Reference, RuleResult
 from dactcli.runs.outputs import LayerOutputs, collect
 

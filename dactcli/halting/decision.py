@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.halting.state import HaltingState
 
 

@@ -15,7 +15,8 @@ from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.halting.recursion import ponder_cost, start_bias
-from dactcli.halting.rules import Full, Rule, make_rule
+from dactcli.halting.base import Rule
+from dactcli.halting.rules import Full, make_rule
 from dactcli.model.calls import Untrained, check_mask, no_attentions, one_of, refuse_early, stand_in
 from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.halting.state import HaltingState
 from dactcli.profiling.latency import synchronise
 from dactcli.profiling.ways import run_batch
