@@ -81,7 +81,7 @@ def main() -> None:
     if len(batches) > 1:
         found |= pooled(model, stock, batches, examples, profiles, shares, options)
     for name, interval in found.items():
-        print(f"  {name:34} {interval.median:.3f} ({interval.low:.3f}-{interval.high:.3f})", flush=True)
+        print(f"  {name:34} {interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})", flush=True)
 
 
 def pooled(

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from dactcli.data.batches import encode_split
 from dactcli.errors import DactError, DataError, UsageError
-from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
 from dactcli.evaluation.examples import own_split, run_examples
+from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.recipe.schema import SPLITS
 
 if TYPE_CHECKING:

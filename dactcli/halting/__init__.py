@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dactcli.halting.decision import Decision, decide
     from dactcli.halting.base import Rule
+    from dactcli.halting.decision import Decision, decide
     from dactcli.halting.rules import make_rule
 
 __all__ = ["Decision", "Rule", "decide", "make_rule"]

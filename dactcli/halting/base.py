@@ -167,5 +167,3 @@ class Rule(ABC):
 
     def __str__(self) -> str:
         return self.text
-
-

@@ -340,8 +340,11 @@ def _check_model(kind: type[Rule], objective: str, answer_range: tuple[float, fl
             remedy="use full, entropy, max_prob, patience or layer, or train it with dact.tau",
         )
     if not (kind.serves_classes if answer_range is None else kind.serves_regression):
-        wants, remedy = ("regression", "full or exact") if answer_range is None else ("classes", "full, tolerance or layer")
-        raise UsageError(f"rule {kind.name} is for {wants}", place=place, remedy=f"use {remedy}")
+        if answer_range is None:
+            wants, others = "regression", "full or exact"
+        else:
+            wants, others = "classes", "full, tolerance or layer"
+        raise UsageError(f"rule {kind.name} is for {wants}", place=place, remedy=f"use {others}")
 
 
 def _threshold(kind: type[Rule], value: str, place: str) -> float:

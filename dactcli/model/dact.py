@@ -14,8 +14,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.halting.recursion import ponder_cost, start_bias
 from dactcli.halting.base import Rule
+from dactcli.halting.names import sound_rule
+from dactcli.halting.recursion import ponder_cost, start_bias
 from dactcli.halting.rules import Full, make_rule
 from dactcli.model.calls import Untrained, check_mask, no_attentions, one_of, refuse_early, stand_in
 from dactcli.model.config import DactConfig, DactOutput, check_task
@@ -140,9 +141,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     @property
     def sound_rule(self) -> str:
         """The rule that keeps full depth's answer: `exact`, `tolerance` (regression), `full` without the DACT loss."""
-        if not self.mixes:
-            return "full"
-        return "tolerance" if self.regression else "exact"
+        return sound_rule(mixes=self.mixes, regression=self.regression)
 
     def rule(self, text: str | None, *, place: str = "--rule") -> Rule:
         """The halting rule that a text names, checked against this model.

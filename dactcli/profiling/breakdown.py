@@ -66,7 +66,7 @@ class _TimedRule(Rule):
     def __init__(self, rule: Rule, clock: Clock) -> None:
         super().__init__()
         self.inner, self.clock = rule, clock
-        self.reads_streak = rule.reads_streak  # type: ignore[misc]
+        self.reads_streak = rule.reads_streak
 
     def score(self, state: HaltingState) -> Tensor:
         """As the rule's own."""

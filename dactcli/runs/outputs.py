@@ -135,8 +135,8 @@ def collect(
                 progress(done, own)
     finally:
         model.train(was_training)
-    found = {"y": y, "h": h} | ({} if certainty is None else {"certainty": certainty})
-    outputs = LayerOutputs(**{name: distributed.all_reduce_sum(part) for name, part in found.items()}, **_facts(model))
+    whole = None if certainty is None else distributed.all_reduce_sum(certainty)
+    outputs = LayerOutputs(distributed.all_reduce_sum(y), distributed.all_reduce_sum(h), whole, **_facts(model))
     if rows := unfinite_rows(*outputs.tensors().values()):
         raise unfinite_error([f"example {row + 1:,}" for row in rows])
     return outputs
