@@ -79,7 +79,7 @@ def main() -> None:
         "realised share, 70 % at 3": ratio(times["stock"], times["70 % at 3"], shares["70 % at 3"]),
     }
     if len(batches) > 1:
-        found |= pooled(model, stock, batches, examples, profiles, shares, options)
+        found |= pooled(model, stock, batches, profiles, shares, options)
     for name, interval in found.items():
         print(f"  {name:34} {interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})", flush=True)
 
@@ -88,12 +88,12 @@ def pooled(
     model: Any,
     stock: Any,
     batches: list[Any],
-    examples: int,
     profiles: dict[str, str],
     shares: dict[str, float],
     options: argparse.Namespace,
 ) -> dict[str, Interval]:
     """All batches in one pass, where survivors of several batches run on together."""
+    examples = sum(len(positions) for positions, _ in batches)
     ways: dict[str, Any] = {"stock": lambda _: [stock(**batch) for _, batch in batches]}
     for name in ("uniform", "70 % at 3"):
         rule = ForcedDepths(depth_profile(profiles[name], model.units.layers, examples))

@@ -186,7 +186,7 @@ def test_a_promise_by_class_holds_in_each_and_names_the_small_ones() -> None:
     y = torch.nn.functional.one_hot(full, 3).float().unsqueeze(1).repeat(1, 6, 1) * 0.98 + 0.01
     late = (full == 1).nonzero()[:60, 0]  # these are quite sure of class 0 until the last layer
     y[late, :-1] = torch.tensor([0.97, 0.02, 0.01])
-    sample = measured(LayerOutputs(y, torch.ones(examples, 6)))
+    sample = measured(LayerOutputs(y, torch.ones(examples, 6), names=["class 0", "class 1", "class 2"]))
     whole = certify(sample, "max_prob", epsilon=0.02)
     assert (whole.certified, whole.layers_mean, whole.observed) == (True, 1, 60)
     assert {name: round(one.disagreement * one.examples) for name, one in whole.classes.items()} == {
