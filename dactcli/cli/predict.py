@@ -123,7 +123,7 @@ def predict(
             work = _Work(opened, rows, chosen, columns)
             written = work.print() if output is None else work.write(output, resume=resume)
     if answers is not None:
-        print_notice(f"{written:,} predictions in {answers} (rule {chosen})")
+        print_notice(f"{written:,} {'prediction' if written == 1 else 'predictions'} in {answers} (rule {chosen})")
     if work.skipped:
         rows_have = "row has" if work.skipped == 1 else "rows have"
         print_notice(f"{work.skipped:,} {rows_have} no answer (--on-error skip); `error` says why")
@@ -244,6 +244,7 @@ class _Work:
             "on_error": "skip" if self.columns.skip else "stop",
         }
         there = output.begin(facts, resume=resume)
+        self.skipped = output.rows.failed
         output.add(self._windows(there))
         output.finish()
         return output.count
