@@ -17,23 +17,23 @@ from dactcli.errors import UsageError
 from dactcli.halting.names import RULE_FACTS, RuleFacts
 from dactcli.halting.state import HaltingState
 
-# Most that rounding moves one entry of a_N, per layer and in units of the largest value that it may have: eight halves
-# of a float32's last digit. The proof needs at most 6.1 (docs/mathematics.md).
+# Bound on the rounding error of one entry of a_N, per layer and relative to its largest possible value: eight halves of
+# a float32's last digit. The proof needs at most 6.1 (docs/mathematics.md).
 ROUNDING = 2.0**-21
 
 
 def rounding(layers: int) -> float:
-    """The lead of the top class over another that rounding may eat up in a model of N layers."""
-    return 2 * ROUNDING * layers  # both entries err
+    """Largest lead of one class over another that rounding can undo in a model of N layers."""
+    return 2 * ROUNDING * layers  # both entries have an error
 
 
 def wide(values: Tensor) -> Tensor:
-    """The values in float64; on the CPU for devices that lack it (MPS)."""
+    """The values in float64; on the CPU if the device has no float64 (MPS)."""
     return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def top_two(probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """The two largest entries, float64 [B] each; the second is 0 where there is one class only."""
+    """The two largest entries, float64 [B] each; the second is 0 if there is only one class."""
     top = wide(probabilities).topk(min(2, probabilities.shape[-1]), dim=-1).values
     return top[:, 0], top[:, 1] if top.shape[1] > 1 else torch.zeros_like(top[:, 0])
 
@@ -144,12 +144,12 @@ class Rule(ABC):
 
     @property
     def cut(self) -> float:
-        """The score from which on a row halts."""
+        """The score at which a row halts."""
         return 0.0 if self.threshold is None else self.threshold
 
     @abstractmethod
     def score(self, state: HaltingState) -> Tensor:
-        """How ready each row is to halt; float64 [B], larger is readier."""
+        """How ready each row is to halt: float64 [B], larger means readier."""
 
     def halts(self, state: HaltingState) -> Tensor:
         """Which rows may stop after this layer, n < N: bool [B]."""

@@ -13,10 +13,10 @@ from dactcli.halting.state import HaltingState
 
 
 class ForcedDepths(Rule):
-    """Stop each row at the layer that it was given; for measuring time under a known depth profile.
+    """Stop each row at a given layer, to measure time under a known depth profile.
 
     Args:
-        depths: layer to stop at, for each row of the caller's batch [B].
+        depths: Exit layer of each row of the caller's batch, 1..N [B].
     """
 
     name = "depths"
@@ -26,12 +26,12 @@ class ForcedDepths(Rule):
         self.depths = depths
 
     def score(self, state: HaltingState) -> Tensor:
-        """How many layers past its own each row is."""
+        """How many layers each row is past its exit layer."""
         return wide(state.layer - self.depths[state.rows])
 
 
 class AtMost(Rule):
-    """Another rule, and a last layer that no row runs beyond; whatever the rule promised ends there.
+    """Another rule with a cap on the layers; beyond the cap the rule's promise does not hold.
 
     Args:
         inner: The rule.
@@ -48,16 +48,16 @@ class AtMost(Rule):
 
     @property
     def cut(self) -> float:
-        """As the rule's own."""
+        """As the inner rule's."""
         return self.inner.cut
 
     def score(self, state: HaltingState) -> Tensor:
-        """As the rule's own, and enough at the last layer."""
+        """The inner rule's score; at the cap, enough to halt."""
         score = self.inner.score(state)
         if state.layer < self.layers:
             return score
         return score.nan_to_num(self.cut, torch.inf, -torch.inf).clamp_min(self.cut)
 
     def answer(self, state: HaltingState) -> Tensor:
-        """As the rule's own."""
+        """As the inner rule's."""
         return self.inner.answer(state)

@@ -1,11 +1,11 @@
-"""When may a layer be the last one? Every rule, one small class each.
+"""The halting rules: when may a layer be the last one? One small class each.
 
-B batch, N layers, C classes. After layer n < N a rule looks at a `HaltingState` and gives each row a score; the row
+B batch, N layers, C classes. After layer n < N a rule reads the `HaltingState` and gives each row a score; the row
 halts when its score reaches the rule's cut. At layer N every rule halts. The same two calls, `HaltingState.step` and
-`Rule.score`, decide for cached outputs (`dactcli.halting.decision`) and in live inference (`dactcli.model.engine`).
+`Rule.score`, decide on kept outputs (`dactcli.halting.decision`) and in live inference (`dactcli.model.engine`).
 
-Scores are float64 from the float32 a_n and p_n. `paper` and `exact` are sound: the class cannot change any more,
-whatever the layers that did not run would have said. Proof for `exact`, with d = N - n layers left: together they can
+Scores are float64 from the float32 a_n and p_n. `paper` and `exact` are sound: no answer of the layers that
+did not run could change the class. Proof for `exact`, with d = N - n layers left: together they can
 take at most q = 1 - (1 - p_n)^d of the answer (approached when every later h goes to 1), and the worst they can do is
 to give all of it to the runner-up; the top class keeps at least (1 - q) * top, the runner-up gets at most
 (1 - q) * second + q; so the class is safe when (1 - q) * (top - second) >= q. `paper` bounds q by p_n * d and
@@ -50,13 +50,13 @@ class Full(Rule):
 
 
 class Paper(Rule):
-    """The papers' bound: top * (1 - p)^d >= second + p * d, with the lead that rounding may eat up."""
+    """The papers' bound: top * (1 - p)^d >= second + p * d, with a margin for rounding."""
 
     name = "paper"
     needs_dact = True
 
     def score(self, state: HaltingState) -> Tensor:
-        """Left side minus right side, less the rounding."""
+        """Left side minus right side, less the margin for rounding."""
         left = state.layers - state.layer
         p = wide(state.remaining)
         top, second = top_two(state.answer)
@@ -76,7 +76,7 @@ class Exact(Rule):
         return 1.0
 
     def score(self, state: HaltingState) -> Tensor:
-        """The left side, less the rounding."""
+        """The left side, less the margin for rounding."""
         left = state.layers - state.layer
         top, second = top_two(state.answer)
         kept: Tensor = (1 - wide(state.remaining)) ** left
@@ -161,7 +161,7 @@ class MaxProb(Rule):
 
 
 class Patience(Rule):
-    """PABEE: halt when the class of y_n stayed the same as many times in a row as the threshold says."""
+    """PABEE: halt when the class of y_n stayed the same `threshold` times in a row."""
 
     name = "patience"
     own_answer = True
@@ -180,7 +180,7 @@ class Patience(Rule):
 
 
 class Learned(Rule):
-    """BERxiT: halt when a small head is that sure that y_n is right."""
+    """BERxiT: halt when the certainty head gives y_n at least this probability of being right."""
 
     name = "learned"
     own_answer = True
@@ -198,7 +198,7 @@ class Learned(Rule):
 
 
 class Layer(Rule):
-    """Always stop at the layer that the threshold names."""
+    """Always stop after the layer whose number is the threshold."""
 
     name = "layer"
     own_answer = True
@@ -217,8 +217,8 @@ class Layer(Rule):
 class Tolerance(Rule):
     """Regression: halt when the largest change still possible is at most the threshold, in units of the label.
 
-    The later layers together weigh at most q = 1 - (1 - p)^d and answer within [low, high]. What rounding may add, in
-    proportion to N and to the largest value of the range, counts as change.
+    The later layers together weigh at most q = 1 - (1 - p)^d and answer within [low, high]. The largest rounding error,
+    which is proportional to N and to the largest value of the range, counts as change.
     """
 
     name = "tolerance"
@@ -287,15 +287,15 @@ def make_rule(
     certainty: bool = True,
     place: str = "--rule",
 ) -> Rule:
-    """A rule from what a user wrote, checked against the model that it is for.
+    """The rule that a user wrote, checked against the model.
 
     Args:
         text: `NAME` or `NAME:VALUE`.
-        objective: What the model was trained for: `dact`, `layers` (every layer's answer, no DACT loss) or
-            `last` (plain fine-tuning).
+        objective: The model's training objective: `dact`, `layers` (every layer's answer, no DACT loss) or `last`
+            (plain fine-tuning).
         answer_range: Lowest and highest answer of a regression model, None for classes.
         certainty: Whether the model has a certainty head.
-        place: Where the text stands, for the error.
+        place: The option or key that holds the text, for the error.
 
     Returns:
         The rule.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,12 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @property
+    def median(self) -> float:
+        """Deprecated: the earlier name of `value`."""
+        warnings.warn("Interval.median is now Interval.value", DeprecationWarning, stacklevel=2)
+        return self.value
 
     def to_json(self) -> dict[str, Any]:
         """The interval in a JSON document, where the estimate is called `median`."""

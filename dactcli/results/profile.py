@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +34,12 @@ class Measurement:
     layers_mean: float | None = None
     depths: list[int] | None = None
     samples_ms: list[float] = field(default_factory=list)
+
+    @property
+    def latency_ms_spread(self) -> float:
+        """Deprecated: the earlier name of `latency_relative_iqr`."""
+        warnings.warn("latency_ms_spread is now latency_relative_iqr", DeprecationWarning, stacklevel=2)
+        return self.latency_relative_iqr
 
 
 @dataclass(frozen=True)

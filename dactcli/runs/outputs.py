@@ -21,16 +21,16 @@ from torch import Tensor
 
 from dactcli import distributed
 from dactcli.data.batches import Encoded, shared_by_length
+from dactcli.halting.base import Rule
 from dactcli.halting.decision import Decision, decide, score_layers
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.runs.identity import identify
-from dactcli.halting.base import Rule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-    from dactcli.runs.load import Run
     from dactcli.model.dact import DactForSequenceClassification
+    from dactcli.runs.load import Run
 
 PART = 2**23  # entries of y that a rule processes at a time: 32 MiB
 

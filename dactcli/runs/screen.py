@@ -1,7 +1,7 @@
 """Screen what a stranger's config.json says, before transformers sees it.
 
-An architecture that is not known, a custom attention implementation, code from elsewhere, sizes that no weights fit: all
-stop here, and nothing of it runs.
+An architecture that is not known, a custom attention implementation, code from elsewhere, sizes that no weights fit:
+all stop here, and nothing of it runs.
 """
 
 from __future__ import annotations

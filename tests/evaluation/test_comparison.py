@@ -77,6 +77,10 @@ def test_a_rule_has_no_figure_at_budgets_at_which_it_never_runs() -> None:
     names = list(result.rules)
     assert names.index("exact") > names.index("confidence")
     document = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    area = result.rules["confidence"].area
+    assert area is not None
+    assert document["rules"]["confidence"]["area"] == {"median": area.value, "low": area.low, "high": area.high}
+    assert set(document["rules"]["exact"]["area_difference_to_best"]) == {"median", "low", "high", "layers_from"}
     assert document["rules"]["exact"]["area"] is None
     assert document["rules"]["exact"]["metric_at"]["0.25"] is None
     assert "curves" not in document["rules"]["exact"]
