@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dactcli.data.rows import Rows
     from dactcli.errors import StoppedError
-    from dactcli.halting.rules import Rule
+    from dactcli.halting.base import Rule
     from dactcli.prediction.output import Output
     from dactcli.prediction.windows import Answer, Columns, Window
     from dactcli.runs.load import Run
@@ -186,7 +186,7 @@ def _answer(run: Run, rule: Rule, progress: Callable[[int], None] | None = None)
 
 def _rule(run: Run, rule: str | None, max_layers: int | None) -> Rule:
     from dactcli.evaluation.examples import promise_of
-    from dactcli.halting.rules import AtMost
+    from dactcli.halting.limits import AtMost
     from dactcli.report.console import print_notice
 
     chosen = run.model.rule(rule or options.default_rule(run))

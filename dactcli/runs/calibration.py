@@ -1,7 +1,7 @@
-"""What is kept of calibrations with a run: the one in force, and the record of attempts.
+"""The calibration files of a run: the calibration in force, and the record of attempts.
 
-`calibration.json` holds the calibration in force. It is void when anything that can change an answer has changed
-(`dactcli.runs.identity`). A promise is replaced by less only when the user says so.
+`calibration.json` holds the calibration in force. It is void if anything that can change an answer has changed
+(`dactcli.runs.identity`). A weaker promise replaces a stronger one only if the user asks for it.
 
 `calibration-attempts.json` holds every attempt to certify, keyed by model and sample, because trying again costs:
 attempt k on a sample has delta / 2^k, so that all attempts together spend at most delta. Repeating the same request
@@ -39,13 +39,13 @@ class WeakerCalibrationError(UsageError):
 
 
 def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
-    """The calibration that is kept with a run.
+    """The calibration in a run's folder.
 
     Args:
         run: The run.
 
     Returns:
-        The calibration, None where there is none or it is void; and why it is void, for a warning.
+        The calibration, None if there is none or it is void; and why it is void, for a warning.
     """
     path = run.folder / CALIBRATION
     if not path.is_file():
@@ -76,7 +76,7 @@ def _from_json(document: dict[str, Any]) -> Calibration:
 
 
 def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
-    """Make a calibration the one in force: its rule becomes the model's own, for every way of loading it.
+    """Put a calibration in force: its rule becomes the model's own, however the model is loaded.
 
     Args:
         run: The run.
@@ -84,7 +84,7 @@ def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
         replace: Whether it may replace a stronger promise.
 
     Raises:
-        WeakerCalibrationError: It promises less than the one in force; that one is kept.
+        WeakerCalibrationError: It promises less than the one in force, which is kept.
         ResourceError: The folder cannot be written.
     """
     before, _ = load_calibration(run)
@@ -100,7 +100,7 @@ def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
 
 
 def _weaker(found: Calibration, before: Calibration) -> str | None:
-    """In which way a calibration promises less than another; None where it does not."""
+    """In which way a calibration promises less than another; None if it does not."""
     if not before.certified:
         return None
     if found.kind == "budget":
@@ -131,14 +131,14 @@ def spend(run: Run, fingerprint: str, request: dict[str, Any]) -> int:
 
     Args:
         run: The run.
-        fingerprint: Of the sample.
-        request: What is to be certified, as plain values.
+        fingerprint: Fingerprint of the sample.
+        request: The request, as plain values.
 
     Returns:
-        k: the number of this attempt on this sample, from 1; that of the earlier one for the same request.
+        k: the number of this attempt on this sample, from 1; a repeated request has the number of the first one.
 
     Raises:
-        ArtefactError: The record is damaged, so it is not known what was spent.
+        ArtefactError: The record is damaged, so it is unknown how much of delta was spent.
         ResourceError: The folder cannot be written.
     """
     model = identify(run)
@@ -154,7 +154,7 @@ def spend(run: Run, fingerprint: str, request: dict[str, Any]) -> int:
 
 
 def load_attempts(folder: Path) -> list[dict[str, Any]]:
-    """The attempts that a run's record holds.
+    """The attempts in a run's record.
 
     Args:
         folder: The run folder.
@@ -186,6 +186,6 @@ def _is_attempt(one: Any) -> bool:
 
 
 def bound_to(identity: ModelIdentity) -> dict[str, Any]:
-    """A calibration's fields that bind it to a model."""
+    """The fields of a calibration that bind it to a model."""
     names = {field.name for field in fields(Calibration)}
     return {name: value for name, value in asdict(identity).items() if name in names}

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support import TINY, dact
 
-from dactcli.cli.options import RULE_NAMES, recipes, rules, runs
+from dactcli.cli.options import recipes, rules, runs
+from dactcli.halting.names import RULE_NAMES
 from dactcli.halting.rules import RULES
 from dactcli.recipe.bundled import bundled_recipes
 
@@ -89,7 +90,7 @@ def test_runs_are_listed(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_the_shell_completes(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuple(RULES) == RULE_NAMES
-    assert rules("conf") == ["confidence"]
+    assert rules("conf") == [("confidence", "the answer so far is this sure")]
     assert "sst2" in recipes("s")
     monkeypatch.chdir(tmp_path)
     assert runs("") == []

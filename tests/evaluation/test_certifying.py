@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from dactcli import RiskRequest, calibrate, evaluate, open_run, predict
 from dactcli.data.agreement import generate
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.evaluation.evaluate import EvalSplit
 from dactcli.evaluation.evaluate import evaluate as judged_anew
 from dactcli.evaluation.examples import run_examples
 from dactcli.runs.calibration import ATTEMPTS, CALIBRATION, load_attempts
@@ -231,7 +232,7 @@ def test_kept_outputs_belong_to_one_configuration(run: Path) -> None:
     flatten(run)
     opened = open_run(run)
     encoded, _ = run_examples(opened, "validation", None, lambda text: None)
-    fresh = judged_anew(opened.model, opened.tokenizer, encoded, ["exact"], metric="accuracy", batch_size=64)
+    fresh = judged_anew(opened.model, opened.tokenizer, encoded, ["exact"], EvalSplit("accuracy"), batch_size=64)
     assert evaluate(run).rules["exact"].depths == fresh.rules["exact"].depths
     assert before.layers_mean == 3
 
