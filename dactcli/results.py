@@ -226,21 +226,26 @@ class Calibration:
                 f"(budget {self.budget:g}); this is a convenience and promises nothing about the answers"
             )
         if not self.certified:
-            sound = "which never changes the class"
-            return (
-                f"no threshold of {', '.join(self.rules_tried)} can be certified for a risk of {self.epsilon:g} with "
-                f"{self.examples:,} examples ({self.distinct:,} distinct inputs); {self.rule} is used instead, {sound}"
-            )
+            return f"{self.failure}; {self.rule} is used instead, which never changes the class"
         harm = "answered wrongly where full depth is right"
         event = harm if self.loss == "harm" else "answered differently from full depth"
         return (
-            f"{self._condition}with probability at least {1 - (self.delta or 0):g} over the draw of the calibration "
+            f"{self.condition}with probability at least {1 - (self.delta or 0):g} over the draw of the calibration "
             f"sample, a fresh example{self._scope} is {event} with probability at most {self.epsilon:g}"
         )
 
     @property
-    def _condition(self) -> str:
-        if "train" in self.screened:
+    def failure(self) -> str:
+        """Why nothing is certified."""
+        return (
+            f"no threshold of {', '.join(self.rules_tried)} can be certified for a risk of {self.epsilon:g} with "
+            f"{self.examples:,} examples ({self.distinct:,} distinct inputs)"
+        )
+
+    @property
+    def condition(self) -> str:
+        """Under which condition the promise holds; empty where there is none."""
+        if {"train", "validation"} <= set(self.screened):
             return ""
         return "provided that no calibration example was used in training, "
 

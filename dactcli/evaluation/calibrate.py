@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from dactcli import group
@@ -43,7 +44,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
     """
     if run.model.regression:
         raise UsageError("is for classes, and this is a regression", place="calibrate", remedy="use rule tolerance:T")
-    chosen = [free_rule(run.model, name) for name in request.rules or (standard_rule(run),)]
+    chosen = [free_rule(run.model, name) for name in dict.fromkeys(request.rules or (standard_rule(run),))]
     for rule in chosen:
         thresholds(rule, layers=run.model.units.layers, classes=run.model.classes)
     if isinstance(request, BudgetRequest) and not 1 <= request.budget <= run.model.units.layers:
@@ -102,7 +103,8 @@ def calibrate(
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)
     else:
-        number = group.by_main(lambda: spend(run, sample.fingerprint, request))
+        asked = dataclasses.replace(request, rules=tuple(sorted(rule.name for rule in rules)))
+        number = group.by_main(lambda: spend(run, sample.fingerprint, asked))
         facts["attempt"] = number
         found = calibrate_risk(measured, rules, request, delta=request.delta / 2**number, facts=facts)
     group.by_main(lambda: keep_calibration(run, found, replace=replace))

@@ -107,13 +107,17 @@ def _weaker(found: Calibration, before: Calibration) -> str | None:
     if found.kind == "budget":
         return "a budget promises nothing"
     if not found.certified:
-        return found.promise
+        return found.failure
     orders = {
         "its risk is larger": (found.epsilon or 0) > (before.epsilon or 0),
         "its delta is larger": (found.delta or 0) > (before.delta or 0),
         "it bounds harm, not disagreement": (found.loss, before.loss) == ("harm", "disagreement"),
+        "it bounds disagreement, which bounds no harm by label": before.by_class
+        and (found.loss, before.loss) == ("disagreement", "harm"),
         "it is not for every class": before.by_class and not found.by_class,
-        "it leaves out more classes": bool(set(found.small_classes) - set(before.small_classes)) and before.by_class,
+        "it leaves out classes": bool(set(found.small_classes) - set(before.small_classes)),
+        "it holds under a condition": bool(found.condition) and not before.condition,
+        "it is about inputs that training did not use": bool(found.left_out) and not before.left_out,
     }
     return next((text for text, holds in orders.items() if holds), None)
 
