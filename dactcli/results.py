@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 CLASSES_SHOWN, WORST_SHOWN = 12, 5  # classes in a table: up to so many are all shown, of more the worst
 REFERENCES = {"majority": "majority class", "mean": "mean label", "last_layer": "last layer"}
@@ -182,7 +182,7 @@ class Calibration:
         published: Whether it goes with a published model, which leaves the calibration examples behind.
     """
 
-    kind: str
+    kind: Literal["risk", "budget"]
     rule: str
     threshold: float | None
     certified: bool
@@ -199,7 +199,7 @@ class Calibration:
     distinct: int
     screened: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
-    loss: str | None = None
+    loss: Literal["disagreement", "harm"] | None = None
     epsilon: float | None = None
     delta: float | None = None
     delta_spent: float | None = None

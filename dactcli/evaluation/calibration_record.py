@@ -59,7 +59,8 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
         if missing and "weights_sha256" not in missing:
             return None, f"{path}: the calibration is void, because an earlier version made it; calibrate again"
         found = _from_json(document)
-        run.model.rule(found.rule, place=str(path))
+        if run.model.rule(found.rule, place=str(path)).threshold != found.threshold:
+            raise ValueError
     except ArtefactError as error:
         return None, error.sentence
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, UsageError):
@@ -72,8 +73,16 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
 
 
 def _from_json(document: dict[str, Any]) -> Calibration:
+    """The calibration in a document; ValueError or TypeError where the document is none."""
+    from pydantic import TypeAdapter
+
     counts = document.pop("classes", {})
-    return Calibration(**document, classes={name: ClassResult(**count) for name, count in counts.items()})
+    found = Calibration(**document, classes={name: ClassResult(**count) for name, count in counts.items()})
+    TypeAdapter(Calibration).validate_json(json.dumps(asdict(found)), strict=True)
+    needed = (found.epsilon, found.delta, found.delta_spent, found.loss) if found.kind == "risk" else (found.budget, found.layers_mean)
+    if None in needed or (found.certified and found.threshold is None):
+        raise ValueError
+    return found
 
 
 def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
