@@ -11,12 +11,13 @@ spends nothing. Both files travel with copies of the folder and with publication
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.errors import ArtefactError, UsageError
+from dactcli.errors import ArtefactError, ResourceError, UsageError
 from dactcli.model.identity import ModelIdentity, identify
 from dactcli.results import Calibration, ClassResult
 from dactcli.storage import check_format, to_json, write_json, write_whole
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dactcli.model.checkpoint import Run
 
 CALIBRATION, ATTEMPTS = "calibration.json", "calibration-attempts.json"
+MOST = 1000  # attempts on a sample; delta / 2^1000 certifies nothing
 _NAMES = {
     "weights_sha256": "the weights",
     "config_sha256": "config.json",
@@ -79,7 +81,11 @@ def _from_json(document: dict[str, Any]) -> Calibration:
     counts = document.pop("classes", {})
     found = Calibration(**document, classes={name: ClassResult(**count) for name, count in counts.items()})
     TypeAdapter(Calibration).validate_json(json.dumps(asdict(found)), strict=True)
-    needed = (found.epsilon, found.delta, found.delta_spent, found.loss) if found.kind == "risk" else (found.budget, found.layers_mean)
+    needed = (
+        (found.epsilon, found.delta, found.delta_spent, found.loss)
+        if found.kind == "risk"
+        else (found.budget, found.layers_mean)
+    )
     if None in needed or (found.certified and found.threshold is None):
         raise ValueError
     return found
@@ -153,18 +159,41 @@ def spend(run: Run, fingerprint: str, request: RiskRequest) -> int:
 
     Raises:
         ArtefactError: The record is damaged, so it is not known what was spent.
+        UsageError: The sample is spent.
         ResourceError: The folder cannot be written.
     """
     model, wanted = identify(run), request.to_json()
-    attempts = load_attempts(run.folder)
-    own = [one for one in attempts if (one["model"], one["sample"]) == (model.digest, fingerprint)]
-    for one in own:
-        if one["request"] == wanted:
-            return int(one["attempt"])
-    number = len(own) + 1
-    entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": wanted}
-    write_json(run.folder / ATTEMPTS, {"attempts": [*attempts, entry]})
+    with _alone(run.folder):
+        attempts = load_attempts(run.folder)
+        own = [one for one in attempts if (one["model"], one["sample"]) == (model.digest, fingerprint)]
+        for one in own:
+            if one["request"] == wanted:
+                return int(one["attempt"])
+        number = max((len(own), *(int(one["attempt"]) for one in own))) + 1
+        if number > MOST:
+            fault = f"{MOST} attempts on this sample have spent its delta"
+            raise UsageError(fault, place=str(run.folder), remedy="use fresh examples")
+        entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": wanted}
+        write_json(run.folder / ATTEMPTS, {"attempts": [*attempts, entry]})
     return number
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time count attempts."""
+    from filelock import FileLock
+
+    lock = FileLock(folder / ".calibrating")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be written: {error.strerror}", place=str(folder), remedy="calibrate a copy that can be written"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def load_attempts(folder: Path) -> list[dict[str, Any]]:
@@ -196,7 +225,8 @@ def load_attempts(folder: Path) -> list[dict[str, Any]]:
 
 def _is_attempt(one: Any) -> bool:
     kinds = {"model": str, "sample": str, "attempt": int, "request": dict}
-    return isinstance(one, Mapping) and all(isinstance(one.get(name), kind) for name, kind in kinds.items())
+    typed = isinstance(one, Mapping) and all(isinstance(one.get(name), kind) for name, kind in kinds.items())
+    return typed and 1 <= one["attempt"] <= MOST
 
 
 def bound_to(identity: ModelIdentity) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from dactcli import RiskRequest, calibrate, evaluate, open_run, predict
 from dactcli.data.agreement import generate
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.evaluation import calibration_record
 from dactcli.evaluation.calibration_record import (
     ATTEMPTS,
     CALIBRATION,
@@ -24,6 +27,7 @@ from dactcli.evaluation.calibration_record import (
     keep_calibration,
     load_attempts,
     load_calibration,
+    spend,
 )
 from dactcli.evaluation.evaluate import evaluate as judged_anew
 from dactcli.evaluation.examples import run_examples
@@ -140,6 +144,23 @@ def test_each_further_attempt_on_a_sample_has_half_as_much(run: Path) -> None:
     assert "attempt 2 on this sample: tested at delta 0.05 of 0.2" in " ".join(shown.replace("│", " ").split())
 
 
+def test_attempts_at_the_same_time_are_counted_one_after_the_other(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_run(run)
+    read = calibration_record.load_attempts
+
+    def slowly(folder: Path) -> list[dict[str, Any]]:
+        found = read(folder)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(calibration_record, "load_attempts", slowly)
+    risks = [0.1 + step / 100 for step in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda risk: spend(opened, "sample", RiskRequest(risk)), risks))
+    assert sorted(numbers) == [1, 2, 3, 4]
+    assert sorted(one["attempt"] for one in read(run)) == [1, 2, 3, 4]
+
+
 def test_an_attempt_that_certifies_nothing_is_counted_too(run: Path) -> None:
     assert not ask(run, "risk=0.000001")["certified"]
     assert ask(run, "risk=0.3")["attempt"] == 2
@@ -160,6 +181,24 @@ def test_the_record_is_of_model_and_sample_and_goes_with_copies(
     # the publication lies elsewhere, without the data of training: what it can promise depends on them
     assert "it holds under a condition" in ask(Path("out"), "risk=0.2,delta=0.2", "--data", other, code=2)
     assert ask(Path("out"), "risk=0.2,delta=0.2", "--data", other, "--replace")["attempt"] == 3
+
+
+@pytest.mark.parametrize("number", [-5, 0, 5000, 1.5])
+def test_an_attempt_of_an_impossible_number_gives_no_delta_back(run: Path, number: float) -> None:
+    """Attempt -5 would be tested at 32 times delta."""
+    ask(run, "risk=0.3,delta=0.2")
+    record = json.loads((run / ATTEMPTS).read_text())
+    record["attempts"][0]["attempt"] = number
+    (run / ATTEMPTS).write_text(json.dumps(record))
+    assert "calibration-attempts.json: " in ask(run, "risk=0.3,delta=0.2", code=3)
+
+
+def test_a_sample_can_be_spent(run: Path) -> None:
+    ask(run, "risk=0.3,delta=0.2")
+    record = json.loads((run / ATTEMPTS).read_text())
+    record["attempts"][0]["attempt"] = 1000
+    (run / ATTEMPTS).write_text(json.dumps(record))
+    assert "1000 attempts on this sample have spent its delta" in ask(run, "risk=0.2,delta=0.2", code=2)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"attempts": [{"model": 3}]}', '{"attempts": 4}', '{"format": 99}'])
