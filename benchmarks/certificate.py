@@ -141,8 +141,8 @@ def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, NDAr
 
     from dactcli import open_run
     from dactcli.evaluation.examples import run_examples
-    from dactcli.evaluation.outputs import LayerOutputs, cached_outputs
     from dactcli.evaluation.sample import input_keys, screened_sample
+    from dactcli.runs.outputs import LayerOutputs, cached_outputs
 
     run = open_run(run_folder, device="cpu")
     parts, keys, labels = [], [], []

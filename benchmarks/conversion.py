@@ -22,12 +22,11 @@ import torch
 from dactcli.cli.compare import contender
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
-from dactcli.data.tasks import complete
 from dactcli.evaluation.comparison import compare
 from dactcli.evaluation.curves import curve, value_at
 from dactcli.evaluation.metrics import classification_metrics
 from dactcli.recipe.load import load_recipe
-from dactcli.training.runs import is_finished, runs_named
+from dactcli.runs.folders import is_finished, runs_named
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "sst2.yaml"
 SHARE = 0.7
@@ -44,7 +43,7 @@ def fine_tune(folder: Path, overrides: list[str]) -> None:
         set_seed,
     )
 
-    recipe = complete(load_recipe(RECIPE, overrides))
+    recipe = load_recipe(RECIPE, overrides)
     splits, keys = load_splits(recipe), recipe.training
     set_seed(keys.seed)
     tokenizer = AutoTokenizer.from_pretrained(str(recipe.model.encoder))

@@ -19,11 +19,11 @@ import torch
 from dactcli.cli import options as shared
 from dactcli.data.batches import by_length, encode, tokens_per_batch
 from dactcli.data.sources import load_splits
-from dactcli.model.checkpoint import load_run
 from dactcli.model.engine import run_batches
 from dactcli.profiling.latency import ratio, round_totals, take_turns
 from dactcli.profiling.profile import Effort, profile_latency, profile_throughput
 from dactcli.profiling.ways import Subject, stock_classifier
+from dactcli.runs.load import load_run
 
 
 def parser() -> argparse.ArgumentParser:

@@ -29,15 +29,14 @@ import torch
 
 from dactcli.cli.compare import contender
 from dactcli.data.sources import load_splits
-from dactcli.data.tasks import complete
 from dactcli.evaluation.calibration import full_classes
 from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Contender, compare
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.rules import Exact, Paper
+from dactcli.halting.rules import Exact, Paper
 from dactcli.recipe.load import load_recipe
 from dactcli.results import ComparedRule, Comparison
-from dactcli.training.runs import is_finished, runs_named, unfinished
+from dactcli.runs.folders import is_finished, runs_named, unfinished
+from dactcli.runs.outputs import LayerOutputs
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 OURS = "dact"
@@ -115,7 +114,7 @@ def labels_of(out: Path, overrides: list[str]) -> dict[str, Any]:
     """The labels of validation and test [E]: as kept beside the outputs, or read from the data."""
     if not overrides:
         return dict(np.load(out / LABELS, allow_pickle=False))
-    splits = load_splits(complete(load_recipe(RECIPES / "sst2.yaml", overrides))).splits
+    splits = load_splits(load_recipe(RECIPES / "sst2.yaml", overrides)).splits
     return {split: np.asarray(splits[split]["label"]) for split in ("validation", "test")}
 
 

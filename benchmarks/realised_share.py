@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from dactcli.data.batches import by_length
+from dactcli.halting.rules import ForcedDepths, Full
 from dactcli.model.engine import run_batches
-from dactcli.model.rules import ForcedDepths, Full
 from dactcli.profiling.flops import layer_flops, share_of_full
 from dactcli.profiling.geometry import depth_profile, random_examples, random_model
 from dactcli.profiling.latency import ratio, round_totals, take_turns

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from dactcli.model.checkpoint import load_run
 from dactcli.profiling.latency import ratio
 from dactcli.profiling.ways import stock_classifier
+from dactcli.runs.load import load_run
 
 BARE = "import typer\napp = typer.Typer()\n@app.command()\ndef main(name: str) -> None:\n    print(name)\napp()\n"
 MINIMAL = """

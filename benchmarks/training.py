@@ -23,9 +23,9 @@ from transformers import PrinterCallback, Trainer
 
 from dactcli.cli import options as shared
 from dactcli.data.batches import Encoded
-from dactcli.model.checkpoint import load_run
 from dactcli.profiling.latency import ratio, round_totals, take_turns
 from dactcli.profiling.ways import stock_classifier
+from dactcli.runs.load import load_run
 from dactcli.training.stages import resolve_stages
 from dactcli.training.trainer import DactTrainer, stage_arguments
 

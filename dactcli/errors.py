@@ -116,3 +116,9 @@ def listed(names: Iterable[str]) -> str:
     whole = list(names)
     more = len(whole) - MOST_NAMES
     return ", ".join(whole) if more <= 0 else f"{', '.join(whole[:MOST_NAMES])} and {more:,} more"
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says first, without its full stop; the error's kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

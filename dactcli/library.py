@@ -16,25 +16,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from dactcli.data.tasks import complete
 from dactcli.evaluation import examples
 from dactcli.evaluation.calibrate import calibrate as calibrate_run
 from dactcli.evaluation.calibrate import rules_of
 from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
 from dactcli.evaluation.evaluate import judge, label_names, validator
-from dactcli.evaluation.outputs import cached_outputs
 from dactcli.evaluation.sample import calibration_sample
+from dactcli.halting.rules import Rule
 from dactcli.inspection.trace import trace
-from dactcli.model.checkpoint import Run, load_run
 from dactcli.model.device import find_device
-from dactcli.model.rules import Rule
 from dactcli.prediction.predict import check, predict_texts
 from dactcli.profiling.environment import environment
 from dactcli.profiling.profile import Effort, profile_latency, profile_throughput, sample
 from dactcli.profiling.ways import Subject, stock_classifier
 from dactcli.recipe.load import load_recipe
 from dactcli.recipe.schema import Recipe
+from dactcli.recipe.tasks import complete
 from dactcli.results import Calibration, EvalResult, ExitTrace, Prediction, ProfileResult, TrainResult
+from dactcli.runs.load import Run, load_run
+from dactcli.runs.outputs import cached_outputs
 from dactcli.training.callbacks import Listener, Quiet
 from dactcli.training.fit import fit as fit_recipe
 
@@ -83,7 +83,7 @@ def fit(
     Raises:
         DactError: As `dactcli.training.fit.fit` does.
     """
-    full = complete(recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides))
+    full = complete(recipe) if isinstance(recipe, Recipe) else load_recipe(Path(recipe), overrides)
     where = find_device(device)
     return fit_recipe(full, evaluate=validator(full), listener=listener or Quiet(), device=where)
 

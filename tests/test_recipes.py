@@ -17,12 +17,11 @@ from layouts import LAYOUTS, Layout, rows_of, write_hub_folder
 from support import Silence, dact
 
 from dactcli.data import agreement
-from dactcli.data.tasks import complete
 from dactcli.evaluation.evaluate import validator
-from dactcli.model.checkpoint import load_run
+from dactcli.recipe.bundled import BundledRecipe, bundled_recipes, pick
 from dactcli.recipe.load import load_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.recipe.shelf import Shelved, pick, shelf
+from dactcli.runs.load import load_run
 from dactcli.training.fit import fit
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
@@ -98,7 +97,7 @@ def _files(recipe: Recipe, folder: Path) -> list[str]:
 
 
 def train_two_steps(path: Path, overrides: list[str]) -> None:
-    recipe = complete(load_recipe(path, overrides))
+    recipe = load_recipe(path, overrides)
     result = fit(recipe, evaluate=validator(recipe), listener=Silence(), device=torch.device("cpu"))
     assert result.steps == 2 * len(recipe.training.stages)
     judged = result.evaluation["validation"]
@@ -117,9 +116,9 @@ def overrides_for(recipe: Recipe, encoder: Path, tmp_path: Path) -> list[str]:
     return [*shaped_data(recipe, tmp_path / "data"), *named, *SMALL, f"output.dir={tmp_path / 'runs'}"]
 
 
-@pytest.mark.parametrize("recipe", shelf(), ids=lambda recipe: recipe.name)
-def test_a_recipe_validates_and_trains(recipe: Shelved, encoders: dict[str, Path], tmp_path: Path) -> None:
-    written = complete(load_recipe(recipe.path))
+@pytest.mark.parametrize("recipe", bundled_recipes(), ids=lambda recipe: recipe.name)
+def test_a_recipe_validates_and_trains(recipe: BundledRecipe, encoders: dict[str, Path], tmp_path: Path) -> None:
+    written = load_recipe(recipe.path)
     assert recipe.path.read_text().startswith(f"# dact finetune recipes/{recipe.name}.yaml\n#\n# ")
     overrides = overrides_for(written, encoders["bert"], tmp_path)
     checked = dact("validate", recipe.path, *(word for override in overrides for word in ("--set", override)))
@@ -131,11 +130,11 @@ def test_a_recipe_validates_and_trains(recipe: Shelved, encoders: dict[str, Path
 @pytest.mark.parametrize("name", ["cola", "stsb", "imdb"])
 def test_one_set_puts_a_roberta_in_its_place(name: str, encoders: dict[str, Path], tmp_path: Path) -> None:
     recipe = pick(name)
-    train_two_steps(recipe.path, overrides_for(complete(load_recipe(recipe.path)), encoders["roberta"], tmp_path))
+    train_two_steps(recipe.path, overrides_for(load_recipe(recipe.path), encoders["roberta"], tmp_path))
 
 
 def test_every_named_encoder_is_bert_base_uncased() -> None:
-    named = {load_recipe(recipe.path).model.encoder for recipe in shelf()}
+    named = {load_recipe(recipe.path).model.encoder for recipe in bundled_recipes()}
     assert {name for name in named if isinstance(name, str)} == {"bert-base-uncased"}
 
 
@@ -143,9 +142,9 @@ def test_a_recipe_whose_data_nobody_described_fails(tmp_path: Path) -> None:
     path = tmp_path / "new.yaml"
     path.write_text("data: {source: hub, name: some/data}\nmodel: {encoder: bert-base-uncased}\n")
     with pytest.raises(pytest.fail.Exception, match="does not know how the hub lays out some/data"):
-        shaped_data(complete(load_recipe(path)), tmp_path / "data")
+        shaped_data(load_recipe(path), tmp_path / "data")
 
 
 def test_every_task_of_the_issue_has_its_recipe() -> None:
     wanted = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ag_news", "imdb", "trec"]
-    assert set(wanted) <= {recipe.name for recipe in shelf()}
+    assert set(wanted) <= {recipe.name for recipe in bundled_recipes()}

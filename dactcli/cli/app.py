@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.cli import evaluate, finetune, inspect, predict, profile, publish, recipes, runs, validate
 from dactcli.cli.texts import TextsCommand
 from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
@@ -34,14 +34,14 @@ class DactGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was named."""
-        group.check_launch()
+        distributed.check_launch()
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)
             raise UsageError(f"there is no command {name!r}", place="dact", remedy=did_you_mean(name, known))
         if name in SHARED:
-            ctx.with_resource(group.together())
-        elif group.launched_rank():
+            ctx.with_resource(distributed.process_group())
+        elif distributed.launched_rank():
             raise typer.Exit
         return super().resolve_command(ctx, args)
 
@@ -57,7 +57,12 @@ class DactGroup(TyperGroup):
         for name in ("COLUMNS", "LINES"):
             if os.environ.get(name, "1").strip("0 ") == "":
                 del os.environ[name]
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # outside of a command: what prints help, or flushes the last line
+            if (scarce := _resource_error(error)) is None:
+                raise
+            raise SystemExit(_leave(scarce).exit_code) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
@@ -75,7 +80,7 @@ class DactGroup(TyperGroup):
         except Exception as error:
             scarce = _resource_error(error)
             if scarce is None:
-                with group.failing(DactError.exit_code):  # with the traceback, from whichever process
+                with distributed.failing(DactError.exit_code):  # with the traceback, from whichever process
                     raise
             raise _leave(scarce) from None
 
@@ -88,11 +93,11 @@ def _leave(error: DactError) -> typer.Exit:
     """
     from dactcli.report.console import print_error
 
-    code = group.failure() or error.exit_code
-    with group.failing(code) as speaks:
+    code = distributed.failure() or error.exit_code
+    with distributed.failing(code) as speaks:
         if speaks:
             # process 0 may be well, and only told to end: then this process, whose screen is off, has to say why
-            with redirect_stderr(sys.__stderr__) if group.launched_rank() else nullcontext():
+            with redirect_stderr(sys.__stderr__) if distributed.launched_rank() else nullcontext():
                 print_error(error)
     return typer.Exit(code)
 
@@ -114,7 +119,7 @@ def _heard() -> Iterator[None]:
 
     Of several processes the launcher ends those that are left when one has failed: they have nothing to say.
     """
-    if threading.current_thread() is not threading.main_thread() or group.launched():
+    if threading.current_thread() is not threading.main_thread() or distributed.launched():
         yield
         return
 
@@ -157,10 +162,10 @@ def _resource_error(error: Exception) -> ResourceError | None:
         return None
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported for it
         return ResourceError("memory ran out", remedy="lower the batch size, or data.max_length")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         place = str(error.filename) if error.filename else None
         return ResourceError(f"cannot be written: {error.strerror}", place=place, remedy="free or change the disk")
-    return group.lost(error)
+    return distributed.lost(error)
 
 
 app = typer.Typer(
@@ -217,7 +222,10 @@ def options(
 
 def main() -> None:
     """Run the command line; of several processes only process 0 has a screen."""
-    if not group.launched_rank():
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # a service's, or closed by the shell: `<&-`
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # as long as we run
+    if not distributed.launched_rank():
         app()
         return
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):

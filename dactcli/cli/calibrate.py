@@ -11,8 +11,8 @@ from dactcli.cli import options
 
 if TYPE_CHECKING:
     from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
-    from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
+    from dactcli.runs.load import Run
 
 PLACE = "--calibrate"
 HOW = "write risk=0.01,delta=0.05[,loss=disagreement|harm][,by=class] or budget=3.0"
@@ -69,7 +69,7 @@ def _number(key: str, value: str) -> float:
 def flags() -> Iterator[None]:
     """Name the options of the command line in errors of the library."""
     from dactcli.errors import UsageError
-    from dactcli.evaluation.calibration_record import WeakerCalibrationError
+    from dactcli.runs.calibration import WeakerCalibrationError
 
     try:
         yield

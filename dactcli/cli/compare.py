@@ -9,8 +9,8 @@ from dactcli.cli import options
 
 if TYPE_CHECKING:
     from dactcli.evaluation.comparison import Contender
-    from dactcli.model.checkpoint import Run
     from dactcli.results import Comparison
+    from dactcli.runs.load import Run
 
 
 def compare_runs(

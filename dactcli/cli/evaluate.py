@@ -10,8 +10,8 @@ import typer
 from dactcli.cli import options
 
 if TYPE_CHECKING:
-    from dactcli.model.checkpoint import Run
     from dactcli.results import EvalResult
+    from dactcli.runs.load import Run
 
 EXAMPLE = """Examples: dact eval runs/sst2-1 --split test --rule full --rule exact
 
@@ -129,9 +129,9 @@ def evaluate(
 
 
 def _show(results: list[EvalResult], plots: Path | None, *, as_json: bool, output: Path | None) -> None:
-    from dactcli import group
+    from dactcli import distributed
 
-    if not group.is_main():
+    if not distributed.is_main():
         return
     documents = [result.to_json() for result in results]
     options.emit(documents if len(documents) > 1 else documents[0], as_json=as_json, output=output)
@@ -217,13 +217,13 @@ def _compare(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    from dactcli import group
+    from dactcli import distributed
     from dactcli.cli.compare import compare_runs
     from dactcli.report.comparison import render_comparison
     from dactcli.report.console import show
 
     comparison = compare_runs(paths, split=split, data=data, device=device, batch_size=batch_size)
-    if not group.is_main():
+    if not distributed.is_main():
         return
     options.emit(comparison.to_json(), as_json=as_json, output=output)
     if plots is not None:

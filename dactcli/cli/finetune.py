@@ -65,7 +65,6 @@ def finetune(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Fine-tune an encoder so that it halts early, as a recipe says."""
-    from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
 
     loudness = _loudness(quiet=quiet, verbose=verbose)
@@ -75,16 +74,16 @@ def finetune(
     if sweeps:
         _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output, loudness=loudness)
         return
-    full = complete(load_recipe(recipe, overrides or ()))
+    full = load_recipe(recipe, overrides or ())
     if dry_run:
         _show_plan(full, as_json=as_json, output=output)
         return
-    from dactcli import group
-    from dactcli.training.runs import runs_named, unfinished
+    from dactcli import distributed
+    from dactcli.runs.folders import runs_named, unfinished
 
     name = full.output.name or full.task.name
     folder = Path(full.output.dir).expanduser()
-    going_on = group.by_main(lambda: unfinished(folder, name)) if resume else None
+    going_on = distributed.on_main(lambda: unfinished(folder, name)) if resume else None
     if resume and going_on is None:
         finished = _nothing_to_resume(runs_named(folder, name), folder / name)
         options.emit(finished, as_json=as_json, output=output)
@@ -170,8 +169,8 @@ def _nothing_to_resume(named: list[Path], wanted: Path) -> dict[str, Any]:
 
     from dactcli.errors import ArtefactError
     from dactcli.report.console import print_notice
+    from dactcli.runs.folders import is_finished
     from dactcli.storage import SUMMARY
-    from dactcli.training.runs import is_finished
 
     finished = [run for run in named if is_finished(run)]
     if not finished:

@@ -10,7 +10,7 @@ import typer
 from dactcli.cli import options
 
 if TYPE_CHECKING:
-    from dactcli.model.checkpoint import Run
+    from dactcli.runs.load import Run
 
 EXAMPLE = 'Example: dact inspect "the key to the cabinets is rusty ." "the keys are old ." --rule exact'
 
@@ -71,9 +71,9 @@ def inspect(
         texts = _standard_input()
     opened = options.open_run(run, device)
     first, second, labels = _texts(opened, texts, pair, file)
-    from dactcli.evaluation.calibration_record import load_calibration
     from dactcli.inspection.select import select
     from dactcli.inspection.trace import trace
+    from dactcli.runs.calibration import load_calibration
 
     model = opened.model
     chosen = model.rule(rule or options.default_rule(opened))

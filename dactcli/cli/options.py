@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import torch
 
     from dactcli.data.batches import Encoded
-    from dactcli.evaluation.outputs import LayerOutputs
-    from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
+    from dactcli.runs.load import Run
+    from dactcli.runs.outputs import LayerOutputs
 
 
-# as dactcli.model.rules has them, which imports torch
+# as dactcli.halting.rules has them, which imports torch
 RULE_NAMES = (
     "full",
     "paper",
@@ -36,9 +36,9 @@ RULE_NAMES = (
 
 def recipes(incomplete: str) -> list[str]:
     """Names of the recipes that come with dact, for the shell's completion."""
-    from dactcli.recipe.shelf import shelf
+    from dactcli.recipe.bundled import bundled_recipes
 
-    return [one.name for one in shelf() if one.name.startswith(incomplete)]
+    return [one.name for one in bundled_recipes() if one.name.startswith(incomplete)]
 
 
 def runs(incomplete: str) -> list[str]:
@@ -115,7 +115,7 @@ def open_run(path: Path | None, device: str) -> Run:
         device: As `--device` is given.
     """
     where = usable_device(device)
-    from dactcli.model.checkpoint import load_run
+    from dactcli.runs.load import load_run
 
     run = load_run(path)
     run.model.to(where)
@@ -137,7 +137,7 @@ def check_outputs(
         UsageError: A file is there already, is a folder, or is named twice.
         ResourceError: Something cannot be written, or what draws pictures is not installed.
     """
-    from dactcli import group
+    from dactcli import distributed
     from dactcli.errors import UsageError
     from dactcli.storage import check_file, check_folder
 
@@ -150,23 +150,23 @@ def check_outputs(
         if file is None:
             continue
         option = f"--{name}"
-        group.by_main(partial(check_file, file, option=option, overwrite=overwrite))
+        distributed.on_main(partial(check_file, file, option=option, overwrite=overwrite))
         if file.resolve() in named:
             other = named[file.resolve()]
             raise UsageError(f"is the file of {other}", place=f"{option} {file}", remedy="name another file")
         named[file.resolve()] = option
     for option, folder in (("--plots", plots), ("--trace", trace)):
         if folder is not None:
-            group.by_main(partial(check_folder, folder, option=option))
+            distributed.on_main(partial(check_folder, folder, option=option))
 
 
 def emit(document: Any, *, as_json: bool, output: Path | None) -> None:
     """Print the JSON document, write it to a file, both or neither; of several processes in process 0."""
-    from dactcli import group
+    from dactcli import distributed
     from dactcli.report.console import print_json, write_document
     from dactcli.storage import versioned
 
-    if not group.is_main():
+    if not distributed.is_main():
         return
     document = versioned(document)
     if output is not None:
@@ -200,8 +200,8 @@ def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -
         size: Examples per batch, of each process; the run's own without.
     """
     from dactcli.evaluation.examples import batch_size
-    from dactcli.evaluation.outputs import cached_outputs
     from dactcli.report.console import counting
+    from dactcli.runs.outputs import cached_outputs
 
     with counting(f"{name}: {len(encoded.lengths):,} examples") as progress:
         return cached_outputs(run, encoded, name, batch_size=size or batch_size(run), progress=progress)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from dactcli.data.rows import Rows
     from dactcli.errors import StoppedError
-    from dactcli.model.checkpoint import Run
-    from dactcli.model.rules import Rule
+    from dactcli.halting.rules import Rule
     from dactcli.prediction.output import Output
     from dactcli.prediction.windows import Answer, Columns, Window
+    from dactcli.runs.load import Run
 
 EXAMPLE = """Examples: dact predict reviews.csv --output answers.jsonl --text review
 
@@ -97,7 +97,7 @@ def predict(
     """
     from contextlib import nullcontext
 
-    from dactcli import group
+    from dactcli import distributed
     from dactcli.errors import UsageError
     from dactcli.prediction.signals import stoppable
     from dactcli.report.console import print_notice
@@ -105,9 +105,9 @@ def predict(
     _check_options(kind, on_error)
     if answers is None and (resume or overwrite):
         raise UsageError("is about a file", place="--resume" if resume else "--overwrite", remedy="add --output FILE")
-    rows = _open_rows(sources, kind) if group.is_main() else None
+    rows = _open_rows(sources, kind) if distributed.is_main() else None
     output = _output(answers, rows, skips=on_error == "skip") if rows is not None else None
-    if group.by_main(lambda: output is not None and output.complete(resume=resume)):
+    if distributed.on_main(lambda: output is not None and output.complete(resume=resume)):
         print_notice(f"{answers} is complete, and there is nothing to go on with")
         return
     if rows is None:
@@ -123,7 +123,7 @@ def predict(
             work = _Work(opened, rows, chosen, columns)
             written = work.print() if output is None else work.write(output, resume=resume)
     if answers is not None:
-        print_notice(f"{written:,} predictions in {answers} (rule {chosen})")
+        print_notice(f"{written:,} {'prediction' if written == 1 else 'predictions'} in {answers} (rule {chosen})")
     if work.skipped:
         rows_have = "row has" if work.skipped == 1 else "rows have"
         print_notice(f"{work.skipped:,} {rows_have} no answer (--on-error skip); `error` says why")
@@ -186,7 +186,7 @@ def _answer(run: Run, rule: Rule, progress: Callable[[int], None] | None = None)
 
 def _rule(run: Run, rule: str | None, max_layers: int | None) -> Rule:
     from dactcli.evaluation.examples import promise_of
-    from dactcli.model.rules import AtMost
+    from dactcli.halting.rules import AtMost
     from dactcli.report.console import print_notice
 
     chosen = run.model.rule(rule or options.default_rule(run))
@@ -235,7 +235,7 @@ class _Work:
 
     def write(self, output: Output, *, resume: bool) -> int:
         """Answer into a file; returns how many predictions it holds."""
-        from dactcli.model.identity import identify
+        from dactcli.runs.identity import identify
 
         facts = {
             "rule": str(self.rule),
@@ -244,6 +244,7 @@ class _Work:
             "on_error": "skip" if self.columns.skip else "stop",
         }
         there = output.begin(facts, resume=resume)
+        self.skipped = output.rows.failed
         output.add(self._windows(there))
         output.finish()
         return output.count

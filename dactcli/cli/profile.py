@@ -172,8 +172,8 @@ def profile(
 def _geometry(run: Path | None, random: str | None, data: Path | None) -> str | None:
     """The geometry to take random weights of, or None where there is a run."""
     from dactcli.errors import ArtefactError, UsageError
-    from dactcli.model.checkpoint import find_run
     from dactcli.report.console import print_notice
+    from dactcli.runs.load import find_run
 
     if random is not None:
         if run is not None:
@@ -197,7 +197,7 @@ def _random(
     geometry: str, depths: str, rule: str | None, where: Any, examples: int, tokens: int, dtype: str | None
 ) -> tuple[Subject, Encoded, None]:
     from dactcli.errors import UsageError
-    from dactcli.model.rules import Full
+    from dactcli.halting.rules import Full
     from dactcli.profiling.geometry import depth_profile, random_examples, random_model
 
     if rule is not None:
@@ -221,9 +221,9 @@ def _trained(
 ) -> tuple[Subject, Encoded, Any, int]:
     from dactcli.evaluation.evaluate import answer_metrics
     from dactcli.evaluation.examples import metric_name
-    from dactcli.model.checkpoint import load_run
     from dactcli.profiling.geometry import depth_profile, stretched
     from dactcli.profiling.profile import sample
+    from dactcli.runs.load import load_run
 
     opened = load_run(run)
     encoded, _ = options.run_examples(opened, split, data)
@@ -263,8 +263,10 @@ def _measured(
     train: bool,
     trace: Path | None,
 ) -> ProfileResult:
+    from contextlib import suppress
     from dataclasses import replace
 
+    from dactcli.errors import ArtefactError
     from dactcli.profiling.estimate import estimate_seconds
     from dactcli.profiling.profile import profile_latency, profile_throughput, wide_notices, write_trace
     from dactcli.profiling.training import profile_training
@@ -273,9 +275,10 @@ def _measured(
     from dactcli.results import ProfileResult
 
     settings: dict[str, Any] = {"sequence_length": tokens, "effort": effort}
-    expected = estimate_seconds(subject, encoded, batch_sizes=sizes, effort=effort, train=train)
-    rounds = f"{effort.warmup + effort.repeats} rounds of {len(encoded.lengths):,} examples"
-    print_notice(f"about {duration(expected)}: {rounds} for each case")
+    with suppress(ArtefactError):  # the measurement itself names the examples whose answers are not finite
+        expected = estimate_seconds(subject, encoded, batch_sizes=sizes, effort=effort, train=train)
+        rounds = f"{effort.warmup + effort.repeats} rounds of {len(encoded.lengths):,} examples"
+        print_notice(f"about {duration(expected)}: {rounds} for each case")
     if train:
         steps = []
         for size in sizes:

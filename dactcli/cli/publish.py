@@ -10,8 +10,8 @@ import typer
 from dactcli.cli import options
 
 if TYPE_CHECKING:
-    from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration, Comparison, EvalResult, PublishResult
+    from dactcli.runs.load import Run
 
 EXAMPLE = """Examples: dact publish runs/sst2-1 --to sst2-dact
 
@@ -39,9 +39,9 @@ def publish(
 ) -> None:
     """Write a run as a model folder with a model card, and push it to the hub."""
     _check_arguments(to, hub, private=private, message=message)
-    from dactcli.model.checkpoint import find_run
     from dactcli.publishing.folder import check_target
     from dactcli.publishing.hub import check_hub
+    from dactcli.runs.load import find_run
 
     if to is not None:
         check_target(to, find_run(path), overwrite=overwrite)
@@ -73,13 +73,13 @@ def _publish(run: Run, to: Path | None, hub: str | None, *, private: bool, messa
     """Everything is written beside its place, pushed, and named last, so that what fails leaves nothing behind."""
     from dataclasses import replace
 
-    from dactcli.evaluation.calibration_record import ATTEMPTS, CALIBRATION, load_attempts, load_calibration
     from dactcli.publishing.card import UNLICENSED
     from dactcli.publishing.folder import finish, staging, write_model
     from dactcli.publishing.hub import push
     from dactcli.recipe.schema import SPLITS
     from dactcli.report.console import print_notice
     from dactcli.results import PublishResult
+    from dactcli.runs.calibration import ATTEMPTS, CALIBRATION, load_attempts, load_calibration
 
     rule = options.default_rule(run) or "full"  # tells where a calibration is void
     calibration, _ = load_calibration(run)
@@ -144,7 +144,7 @@ def _card(run: Run, to: Path | None, name: str, rule: str, calibration: Calibrat
 
 def _is_of(summary: dict[str, Any], run: Run) -> bool:
     """Whether a summary belongs to the model as it is now; an older summary knows the weights alone."""
-    from dactcli.model.identity import identify
+    from dactcli.runs.identity import identify
 
     now = identify(run)
     if "model_sha256" in summary:

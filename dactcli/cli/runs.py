@@ -23,7 +23,7 @@ def runs(
     from dactcli.errors import UsageError, did_you_mean
     from dactcli.report.console import print_notice, show
     from dactcli.report.listings import SORTS, render_runs
-    from dactcli.training.listing import list_runs
+    from dactcli.runs.listing import list_runs
 
     if sort not in SORTS:
         raise UsageError(f"{sort!r} is unknown", place="--sort", remedy=did_you_mean(sort, SORTS))

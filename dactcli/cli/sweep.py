@@ -26,31 +26,30 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
     Returns:
         The document of sweep.json, which is written after every run.
     """
-    from dactcli import group
+    from dactcli import distributed
     from dactcli.cli.finetune import run_one
-    from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
     from dactcli.report.console import print_notice
+    from dactcli.runs.folders import check_writable, unfinished
     from dactcli.storage import SUMMARY, write_json
-    from dactcli.training.runs import check_writable, unfinished
     from dactcli.training.sweeps import SWEEP, expand, finished_run, front
 
-    base = complete(load_recipe(recipe, overrides))
+    base = load_recipe(recipe, overrides)
     name = base.output.name or base.task.name
     folder = Path(base.output.dir).expanduser() / f"{name}-sweep"
     variants = expand(sweeps, name)
     recipes = [
-        complete(load_recipe(recipe, [*overrides, *one.overrides, f"output.dir={folder}", f"output.name={one.name}"]))
+        load_recipe(recipe, [*overrides, *one.overrides, f"output.dir={folder}", f"output.name={one.name}"])
         for one in variants
     ]
-    group.by_main(lambda: check_writable(folder))
+    distributed.on_main(lambda: check_writable(folder))
     document: dict[str, Any] = {"recipe": str(recipe), "sweep": sweeps, "rule": "", "runs": [], "front": []}
     for variant, full in zip(variants, recipes, strict=True):
-        run = group.by_main(partial(finished_run, full, folder, variant.name))
+        run = distributed.on_main(partial(finished_run, full, folder, variant.name))
         if run is not None:
             print_notice(f"{run} is finished, and skipped")
         else:
-            going_on = group.by_main(partial(unfinished, folder, variant.name))
+            going_on = distributed.on_main(partial(unfinished, folder, variant.name))
             where = options.usable_device(device)
             run = Path(run_one(full, device=where, resume=going_on, loudness=loudness).run)
         summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
@@ -60,5 +59,5 @@ def sweep(recipe: Path, overrides: list[str], sweeps: list[str], *, device: str,
         document["runs"].append(found)
         document["rule"] = list(rules)[-1]
         document["front"] = front(document["runs"], document["rule"])
-        group.by_main(partial(write_json, folder / SWEEP, document))
+        distributed.on_main(partial(write_json, folder / SWEEP, document))
     return document

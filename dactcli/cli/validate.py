@@ -16,13 +16,12 @@ def validate(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Check everything about a recipe that can be checked without training, and estimate time and memory."""
-    from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
     from dactcli.report.console import print_notice, show, waiting
     from dactcli.report.listings import render_plan
 
     options.check_outputs(overwrite=overwrite, output=output)
-    full = complete(load_recipe(recipe, overrides or ()))
+    full = load_recipe(recipe, overrides or ())
     where = options.usable_device(device)
     from dactcli.training.examine import examine
 

@@ -15,7 +15,6 @@ import string
 from random import Random
 from typing import NamedTuple
 
-LABELS = ["unacceptable", "acceptable"]
 MAX_DISTRACTORS = 4
 MAX_IN_FRONT = 2
 
@@ -59,7 +58,7 @@ AUXILIARIES = (("is", "are", ADJECTIVES), ("was", "were", ADJECTIVES), ("has", "
 
 
 class Example(NamedTuple):
-    """A sentence, its label (an index into LABELS), and how many nouns distract from the subject."""
+    """A sentence, its label (0 unacceptable, 1 acceptable), and how many nouns distract from the subject."""
 
     sentence: str
     label: int

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from dactcli import group
+from dactcli import distributed
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -226,7 +226,7 @@ def shared_by_length(
         The positions among all examples, and their padded tensors [B, T].
     """
     lengths = encoded.lengths
-    own = group.share(sorted(range(len(lengths)), key=lambda position: -lengths[position]))
+    own = distributed.share(sorted(range(len(lengths)), key=lambda position: -lengths[position]))
     for places, batch in by_length(padding, encoded.select(own), batch_size, device):
         yield [own[place] for place in places], batch
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dactcli.data.rows import Table
-from dactcli.errors import DactError, DataError, ResourceError, did_you_mean
+from dactcli.errors import DactError, DataError, ResourceError, did_you_mean, first_line
 
 
 def read_hub(
@@ -68,7 +68,7 @@ def _load_quietly(name: str, config: str | None, revision: str | None) -> Any:
 
 
 def _hub_error(name: str, error: Exception) -> DactError:
-    reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    reason = first_line(error.__cause__ or error)
     remedy = "check data.name and data.config, or use data.source: files"
     if isinstance(error, ConnectionError):
         fault = f"the hub cannot be reached to fetch {name}"

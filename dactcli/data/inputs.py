@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from dactcli.errors import DactError, DataError, did_you_mean, listed
+from dactcli.errors import DactError, DataError, did_you_mean, first_line, listed
 from dactcli.storage import sha256
 
 KINDS = ("csv", "tsv", "jsonl", "json", "parquet", "txt")
@@ -199,7 +199,7 @@ def _reading(name: str) -> Iterator[None]:
     except Exception as error:
         if not is_address(name):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error)
         fault = f"cannot be read ({reason})"
         remedy = "install what is missing, or copy the file here" if isinstance(error, ImportError) else None
         raise DataError(fault, place=name, remedy=remedy or "check the address, or copy the file here") from error
@@ -207,7 +207,7 @@ def _reading(name: str) -> Iterator[None]:
 
 def read_error(name: str, error: OSError) -> DataError:
     """The error of an input that the system, or a store, does not let us read."""
-    reason = error.strerror or (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = error.strerror or first_line(error)
     return DataError(f"cannot be read: {reason}", place=name)
 
 

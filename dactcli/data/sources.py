@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from dactcli.data import agreement
 from dactcli.data.formats import describe
 from dactcli.data.hub import read_hub
+from dactcli.data.labels import HIDDEN, Scale, class_names, label_key
 from dactcli.data.overlap import overlaps
 from dactcli.data.rows import Table, missing_column, read_tables
-from dactcli.data.tasks import HIDDEN, Scale, class_names, is_regression, label_key
 from dactcli.errors import DataError
 from dactcli.recipe.schema import SPLITS, DataSection, Recipe
+from dactcli.recipe.tasks import is_regression
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

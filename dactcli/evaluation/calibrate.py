@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.errors import DactError, UsageError
 from dactcli.evaluation.calibration import (
     BudgetRequest,
@@ -16,20 +16,20 @@ from dactcli.evaluation.calibration import (
     free_rule,
     thresholds,
 )
-from dactcli.evaluation.calibration_record import bound_to, keep_calibration, spend
 from dactcli.evaluation.evaluate import judge, label_names
 from dactcli.evaluation.examples import batch_size, metric_name, run_examples, standing_rules
 from dactcli.evaluation.measures import class_names
-from dactcli.evaluation.outputs import cached_outputs
-from dactcli.model.identity import identify
+from dactcli.runs.calibration import bound_to, keep_calibration, spend
+from dactcli.runs.identity import identify
+from dactcli.runs.outputs import cached_outputs
 from dactcli.storage import SUMMARY, read_document, write_json
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.outputs import LayerOutputs
     from dactcli.evaluation.sample import CalibrationSample
-    from dactcli.model.checkpoint import Run
-    from dactcli.model.rules import Rule
+    from dactcli.halting.rules import Rule
     from dactcli.results import Calibration
+    from dactcli.runs.load import Run
+    from dactcli.runs.outputs import LayerOutputs
 
 
 def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
@@ -104,10 +104,10 @@ def calibrate(
         found = calibrate_budget(measured, rules[0], request, facts=facts)
     else:
         asked = dataclasses.replace(request, rules=tuple(sorted(rule.name for rule in rules)))
-        number = group.by_main(lambda: spend(run, sample.fingerprint, asked))
+        number = distributed.on_main(lambda: spend(run, sample.fingerprint, asked.to_json()))
         facts["attempt"] = number
         found = calibrate_risk(measured, rules, request, delta=request.delta / 2**number, facts=facts)
-    group.by_main(lambda: keep_calibration(run, found, replace=replace))
+    distributed.on_main(lambda: keep_calibration(run, found, replace=replace))
     run.model.config.rule = found.rule
     _add_to_summary(run, found.rule)
     return found
@@ -129,4 +129,4 @@ def _add_to_summary(run: Run, rule: str) -> None:
     judged = judge(outputs, made, labels=encoded.labels, metric=metric_name(run), mixes=run.model.mixes, names=names)
     standing = {name: result for name, result in validation["rules"].items() if name in standing_rules(run)}
     validation["rules"] = {**standing, **judged.to_json()["rules"]}
-    group.by_main(lambda: write_json(run.folder / SUMMARY, summary))
+    distributed.on_main(lambda: write_json(run.folder / SUMMARY, summary))

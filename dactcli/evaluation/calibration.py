@@ -1,7 +1,7 @@
 """Choose a threshold on a calibration sample: one whose risk is certified, or one that meets a budget of layers.
 
 The tests are in `dactcli.evaluation.certificate`, the choice of examples in `dactcli.evaluation.sample`, and what is
-kept in `dactcli.evaluation.calibration_record`.
+kept in `dactcli.runs.calibration`.
 
 E examples, N layers, C classes, T thresholds.
 """
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from dactcli.errors import UsageError, did_you_mean
 from dactcli.evaluation.certificate import Evidence, evidence, evidence_by_class, last_certified, smallest_sample
 from dactcli.evaluation.measures import by_class
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.decide import exit_layers
-from dactcli.model.rules import RULES, Full, Rule
+from dactcli.halting.decision import exit_layers
+from dactcli.halting.rules import RULES, Full, Rule
 from dactcli.results import Calibration, ClassResult
+from dactcli.runs.outputs import LayerOutputs
 
 if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification

@@ -22,9 +22,9 @@ from dactcli.errors import UsageError
 from dactcli.evaluation.calibration import Sweep, full_classes, thresholds
 from dactcli.evaluation.curves import Curves, curve, layers_for, value_at
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.rules import RULES, Full, Rule
+from dactcli.halting.rules import RULES, Full, Rule
 from dactcli.results import ComparedRule, Comparison, CurvePoint
+from dactcli.runs.outputs import LayerOutputs
 
 BOOTSTRAPS = 1000
 SHARES = (0.25, 0.5, 0.75)

@@ -18,10 +18,10 @@ from dactcli.evaluation.measures import (
     one_layer_alone,
 )
 from dactcli.evaluation.metrics import classification_metrics, correlation, regression_metrics, undefined_notes
-from dactcli.evaluation.outputs import LayerOutputs, collect
-from dactcli.model.decide import Decision
-from dactcli.model.rules import Full, Rule
+from dactcli.halting.decision import Decision
+from dactcli.halting.rules import Full, Rule
 from dactcli.results import Calibration, EvalResult, Reference, RuleResult
+from dactcli.runs.outputs import LayerOutputs, collect
 
 if TYPE_CHECKING:
     from torch import Tensor

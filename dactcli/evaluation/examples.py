@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import load_splits, read_file
 from dactcli.errors import UsageError
-from dactcli.evaluation.calibration_record import load_calibration
 from dactcli.evaluation.evaluate import standard_rules
+from dactcli.runs.calibration import load_calibration
 
 if TYPE_CHECKING:
-    from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
+    from dactcli.runs.load import Run
 
 Notice = Callable[[str], None]
 

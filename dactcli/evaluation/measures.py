@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.model.halting import halting_weights
+from dactcli.halting.recursion import halting_weights
 from dactcli.results import ClassResult
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dactcli.evaluation.outputs import LayerOutputs
-    from dactcli.model.decide import Decision
+    from dactcli.halting.decision import Decision
+    from dactcli.runs.outputs import LayerOutputs
 
 RESAMPLES = 200  # of the examples, for the standard error of a difference of metrics
 PART = 2**20  # most counts of resamples in one go: with thousands of classes they would fill the memory

@@ -26,8 +26,8 @@ from dactcli.storage import SUMMARY, read_document
 
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
-    from dactcli.model.checkpoint import Run
     from dactcli.results import Calibration
+    from dactcli.runs.load import Run
 
 Notice = Callable[[str], None]
 USED = ("train", "validation")  # splits that training used: layers, halting thresholds, checkpoints

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, encode
 from dactcli.errors import UsageError
+from dactcli.halting.recursion import halting_weights
+from dactcli.halting.rules import Full, Rule
 from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.halting import halting_weights
-from dactcli.model.rules import Full, Rule
 from dactcli.results import ExitTrace
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.errors import ResourceError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -23,7 +23,7 @@ def find_device(name: str = "auto") -> torch.device:
     """
     if name not in DEVICES:
         raise UsageError(f"device {name!r} is unknown", place="--device", remedy=f"use {', '.join(DEVICES)}")
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available() and not group.launched()
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available() and not distributed.launched()
     if name == "auto":
         name = "cuda" if cuda else "mps" if mps else "cpu"
     if name == "cuda" and not cuda:
@@ -36,14 +36,14 @@ def find_device(name: str = "auto") -> torch.device:
             else "install a CUDA build of torch (see the README), or use --device cpu",
         )
     if name == "mps" and not mps:
-        fault = "several processes cannot share it" if group.launched() else "torch sees no MPS device"
+        fault = "several processes cannot share it" if distributed.launched() else "torch sees no MPS device"
         raise ResourceError(fault, place="--device mps", remedy="use --device cpu")
-    return _own_cuda() if name == "cuda" and group.launched() else torch.device(name)
+    return _own_cuda() if name == "cuda" and distributed.launched() else torch.device(name)
 
 
 def _own_cuda() -> torch.device:
     """The CUDA device of this process among those of its machine."""
-    number, devices = group.local_rank(), torch.cuda.device_count()
+    number, devices = distributed.local_rank(), torch.cuda.device_count()
     if number >= devices:
         raise ResourceError(
             f"process {number} of this machine finds no device of its own among {devices}",

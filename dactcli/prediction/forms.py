@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dactcli.errors import DataError
+from dactcli.errors import DataError, first_line
 from dactcli.results import Prediction
 from dactcli.storage import to_json
 
@@ -91,9 +91,11 @@ def write_parquet(
             kind.add(row.get(name))
     types = answer_types(kinds.pop(names["label"]), names)
     for name, kind in kinds.items():
+        types[name] = _nested_type(rows, name) if kind.nested else kind.type()
         if kind.mixed:
             notice(f"column {name} holds values of several kinds, so it is written as {kind.mixed}")
-        types[name] = _nested_type(rows, name) if kind.nested else kind.type()
+        elif pyarrow.types.is_string(types[name]) and kind.values - {str}:
+            notice(f"column {name} holds values that no type of parquet holds exactly, so it is written as text")
     names_in_order = [*columns, *names.values()]
     schema = pyarrow.schema([(whole_characters(name), types[name]) for name in names_in_order])
 
@@ -119,7 +121,7 @@ def write_tables(tables: Iterable[Any], schema: Any, path: Path) -> None:
             for table in tables:
                 writer.write_table(table)
     except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         remedy = "write .jsonl instead"
         raise DataError(f"the columns do not fit into parquet: {reason}", remedy=remedy) from None
 

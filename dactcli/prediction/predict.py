@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dactcli.data.batches import by_length, encode, tokens_per_batch
-from dactcli.data.tasks import label_values
+from dactcli.data.labels import label_values
+from dactcli.halting.rules import Rule
 from dactcli.model.engine import run_batches
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.rules import Rule
 from dactcli.results import Prediction
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.prediction.windows import Answer
 from dactcli.results import Prediction
 
@@ -21,7 +21,7 @@ def helped(answer: Answer) -> Iterator[Answer]:
         The same, with the help of the processes that are in `help_out`; they are let go in the end. Where a window
         broke off they wait for their part of it, and end with this process.
     """
-    if group.world_size() == 1:
+    if distributed.world_size() == 1:
         yield answer
         return
     busy = False
@@ -29,7 +29,7 @@ def helped(answer: Answer) -> Iterator[Answer]:
     def together(texts: list[str], pairs: list[str] | None) -> Sequence[Prediction]:
         nonlocal busy
         busy = True
-        found = _part(answer, *group.broadcast((texts, pairs)))
+        found = _part(answer, *distributed.broadcast((texts, pairs)))
         busy = False
         return found
 
@@ -37,7 +37,7 @@ def helped(answer: Answer) -> Iterator[Answer]:
         yield together
     finally:
         if not busy:
-            group.broadcast(None)
+            distributed.broadcast(None)
 
 
 def help_out(answer: Answer) -> None:
@@ -47,11 +47,11 @@ def help_out(answer: Answer) -> None:
         answer: Predicts texts.
     """
     window: tuple[list[str], list[str] | None] | None = None
-    while (window := group.broadcast(window)) is not None:
+    while (window := distributed.broadcast(window)) is not None:
         _part(answer, *window)
 
 
 def _part(answer: Answer, texts: list[str], pairs: list[str] | None) -> Sequence[Prediction]:
     """The predictions of a window, in order; this process makes its part of them."""
-    own = list(group.share(pairs)) if pairs is not None else None
-    return group.join(answer(list(group.share(texts)), own))
+    own = list(distributed.share(pairs)) if pairs is not None else None
+    return distributed.join(answer(list(distributed.share(texts)), own))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from dactcli.model.rules import Rule
-from dactcli.model.state import HaltingState
+from dactcli.halting.rules import Rule
+from dactcli.halting.state import HaltingState
 from dactcli.profiling.latency import synchronise
 from dactcli.profiling.ways import run_batch
 from dactcli.results import Breakdown
@@ -86,7 +86,7 @@ class _TimedModel:
 
     def __init__(self, model: DactForSequenceClassification, clock: Clock) -> None:
         self.mixes, self.classes, self.reads_first_token = model.mixes, model.classes, model.reads_first_token
-        self.units, self.said = model.units, partial(clock.time, "units", model.said)
+        self.units, self.exit_outputs = model.units, partial(clock.time, "units", model.exit_outputs)
         self.adapter: Any = _Part(model.adapter, clock, {"embed": "embeddings", "run": "layer", "select": "regrouping"})
         self.layer_answer = model.layer_answer
 

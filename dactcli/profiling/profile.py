@@ -14,10 +14,10 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, tokens_per_batch
 from dactcli.errors import DataError, ResourceError
+from dactcli.halting.rules import Full
 from dactcli.model.encoders import adapt
 from dactcli.model.engine import EngineOutput, run_batches
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.rules import Full
 from dactcli.profiling.breakdown import break_down
 from dactcli.profiling.flops import (
     LayerFlops,

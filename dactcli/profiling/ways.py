@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError
+from dactcli.halting.rules import ForcedDepths, Full, Rule
 from dactcli.model.encoders import adapt
 from dactcli.model.engine import EngineOutput, run_adaptive
-from dactcli.model.rules import ForcedDepths, Full, Rule
 
 if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.errors import ArtefactError, ResourceError, UsageError
-from dactcli.model.identity import ORIGINS, TOKENIZER_FILES
 from dactcli.publishing.facts import is_hub_name
 from dactcli.recipe.load import dump_recipe
+from dactcli.runs.identity import ORIGINS, TOKENIZER_FILES
 from dactcli.storage import check_folder, files_below, put, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
-    from dactcli.model.checkpoint import Run
     from dactcli.recipe.schema import Recipe
+    from dactcli.runs.load import Run
 
 CARD, RECIPE = "README.md", "recipe.yaml"
 SEAL = "<!-- written by dact, {} -->"

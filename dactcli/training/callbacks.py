@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.results import EvalResult, StepLog
 from dactcli.storage import to_json
 from dactcli.training.signals import Stopper
@@ -105,7 +105,7 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Show the stage; after a resume drop log lines of steps that are taken again."""
-        if group.is_main():
+        if distributed.is_main():
             keep_lines_until(self.log, self.stage.label, state.global_step)
         self.listener.stage_started(self.stage.name, self.stage.number, self.stages, state.max_steps)
         self.listener.stepped(state.global_step)
@@ -153,7 +153,7 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         self.listener.evaluated(result)
 
     def _write(self, step: int, values: dict[str, Any]) -> None:
-        if not group.is_main():
+        if not distributed.is_main():
             return
         line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **values}
         with self.log.open("a", encoding="utf-8") as file:

@@ -8,33 +8,34 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dactcli import group, hub
+from dactcli import distributed, hub
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
-from dactcli.model.checkpoint import Run, load_run, save_model, unsaved, weights_digest, without_bars
 from dactcli.model.dact import DactForSequenceClassification
-from dactcli.model.identity import identify
 from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
+from dactcli.runs import folders as runs
+from dactcli.runs.identity import identify
+from dactcli.runs.load import Run, load_run, save_model, unsaved, weights_digest
+from dactcli.runs.weights import without_bars
 from dactcli.storage import commit, write_json, write_whole
-from dactcli.training import runs
-from dactcli.training.build import build, from_hub, settle
+from dactcli.training.build import build, from_hub, with_labels
 from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
-from dactcli.training.halting import fit_thresholds, steps_in_all
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
-from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
+from dactcli.training.stages import Stage, final_objective, final_settings, halting_loss, resolve_stages
+from dactcli.training.thresholds import fit_thresholds, steps_in_all
 from dactcli.training.trackers import reporting
 from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
 
@@ -89,7 +90,7 @@ def fit(
     Under `torchrun` all processes call this alike and share every batch and evaluation; process 0 writes.
 
     Args:
-        recipe: A complete recipe (`dactcli.data.tasks.complete`).
+        recipe: A complete recipe (`dactcli.recipe.tasks.complete`).
         evaluate: Evaluates the validation split.
         listener: Hears how it goes, in process 0.
         device: Where to train.
@@ -107,8 +108,8 @@ def fit(
         ResourceError: The output folder cannot be written, another process trains in it, or memory ran out.
         StoppedError: SIGINT or SIGTERM came; what was learned is saved.
     """
-    with group.together():
-        heard = listener if group.is_main() else Quiet()
+    with distributed.process_group():
+        heard = listener if distributed.is_main() else Quiet()
         with hub.reachable(from_hub(recipe), heard.notice):
             return _fit(
                 recipe,
@@ -135,9 +136,9 @@ def _fit(
         )
     output = Path(recipe.output.dir).expanduser()
     name = recipe.output.name or recipe.task.name
-    group.by_main(lambda: runs.check_writable(output))
+    distributed.on_main(lambda: runs.check_writable(output))
     splits = load_splits(recipe)
-    recipe = settle(recipe, splits)
+    recipe = with_labels(recipe, splits)
     check_plan(recipe)
     for text in [*splits.notices, *class_notices(splits)]:
         listener.notice(text)
@@ -153,7 +154,7 @@ def _fit(
         model = made.model.to(device)
         if run is None:  # only now, so that what cannot be built leaves no folder
             run = _taken(
-                stack, group.by_main(lambda: runs.new_run(output, name)), stopper, partial(_begin, recipe, splits)
+                stack, distributed.on_main(lambda: runs.new_run(output, name)), stopper, partial(_begin, recipe, splits)
             )
         job = Job(
             recipe=recipe,
@@ -180,7 +181,7 @@ def _taken(stack: ExitStack, run: Path, stopper: Stopper, begin: Callable[[Path]
         stack.enter_context(runs.locked(run))
         begin(run)
 
-    group.by_main(take)
+    distributed.on_main(take)
     stopper.place, stopper.resumable = str(run), True
     return run
 
@@ -192,7 +193,7 @@ def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
 
 
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
-    stages = resolve_stages(job.recipe, job.model.config.class_weights)
+    stages = resolve_stages(job.recipe, job.model.config.halting.class_weights)
     started, steps = time.perf_counter(), 0
     try:
         for stage in stages:
@@ -209,10 +210,10 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         raise unsaved(job.run, error) from None
     seconds = time.perf_counter() - started
     _dress(job.model, job.recipe, stages)
-    group.by_main(lambda: save_model(job.model, job.tokenizer, job.run))
+    distributed.on_main(lambda: save_model(job.model, job.tokenizer, job.run))
     result = replace(job.evaluation(), run=str(job.run))
     trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed, job.recipe.fits_halting)
-    group.by_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
+    distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
     return trained
 
 
@@ -228,9 +229,8 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
     """Train a stage, or load it when an earlier process finished it; returns its steps."""
     folder = job.run / "checkpoints" / stage.label
     done = folder / DONE
-    config = job.model.config
-    config.objective = stage.loss.objective
-    if group.by_main(lambda: is_done(folder, job.listener.notice)):
+    job.model.config.halting = stage.loss
+    if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
         job.model.load_state_dict(load_run(done).model.state_dict())
         return int((done / "steps").read_text())
     callback = StageCallback(
@@ -242,7 +242,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         stopper=job.stopper,
     )
     trackers = job.recipe.training.report_to
-    last = group.by_main(lambda: _last(job, folder))
+    last = distributed.on_main(lambda: _last(job, folder))
     begun = int(last.name.rpartition("-")[2]) if last is not None else 0
     tensorboard = job.run / "tensorboard" / stage.label
     with reporting(trackers, tensorboard, job.listener.notice, after=begun) as logs:
@@ -266,7 +266,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
         raise job.stopper.error(stopped, f"saved after step {steps} of stage {stage.label} and stopped by")
     check_weights(job.model, stage, steps)
     job.model.requires_grad_(True)
-    group.by_main(lambda: _keep_stage(job, folder, steps))
+    distributed.on_main(lambda: _keep_stage(job, folder, steps))
     if stopped is not None:
         raise job.stopper.error(stopped, f"stage {stage.label} is finished and saved; stopped by")
     return steps
@@ -290,9 +290,9 @@ def _last(job: Job, folder: Path) -> Path | None:
     last = newest_valid(folder, weights_only=job.weights_only, notice=job.listener.notice)
     if last is not None and not job.weights_only:
         saved = max(len(list(last.glob("rng_state*.pth"))), 1)
-        if saved != group.world_size():
+        if saved != distributed.world_size():
             job.listener.notice(
-                f"{last} was written by {saved} processes, now there are {group.world_size()}: "
+                f"{last} was written by {saved} processes, now there are {distributed.world_size()}: "
                 "the batches stay the same, but dropout and hidden tokens are drawn anew"
             )
     return last
@@ -308,22 +308,18 @@ def _keep_stage(job: Job, folder: Path, steps: int) -> None:
 
 
 def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[Stage]) -> None:
-    """Write into the configuration what the finished model can do."""
-    config = model.config
-    config.objective = final_objective(recipe)
-    loss = halting_loss(stages) if recipe.fits_halting else stages[-1].loss
-    config.tau = loss.tau
-    config.rule = None if model.sound_rule == "full" else model.sound_rule
-    model.loss_settings = loss
+    """Write the settings and the halting rule of the finished model into its configuration."""
+    model.config.halting = model.loss_settings = final_settings(recipe, stages)
+    model.config.rule = None if model.sound_rule == "full" else model.sound_rule
 
 
 def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
     """Refuse to go on with a run under another recipe, or on other data, than it began with."""
     path, now = run / "recipe.yaml", dump_recipe(recipe)
     then = path.read_text(encoding="utf-8")
-    if then != now:
+    if then != now and (changed := difference(then, now)) is not None:
         raise RecipeError(
-            f"the recipe has changed since this run began: {difference(then, now)}",
+            f"the recipe has changed since this run began: {changed}",
             place=str(path),
             remedy="restore it, or leave out --resume to begin a new run",
         )
@@ -333,10 +329,10 @@ def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
         raise ArtefactError(
             "is missing or damaged", place=str(run / BEGUN), remedy="leave out --resume to begin a new run"
         ) from None
-    changed = [split for split, digest in splits.fingerprint.items() if fingerprint.get(split) != digest]
-    if changed:
+    differing = [split for split, digest in splits.fingerprint.items() if fingerprint.get(split) != digest]
+    if differing:
         raise DataError(
-            f"the data have changed since this run began: {', '.join(changed)}",
+            f"the data have changed since this run began: {', '.join(differing)}",
             place=str(run),
             remedy="restore the files, or leave out --resume to begin a new run",
         )
@@ -356,13 +352,13 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "seed": job.recipe.training.seed,
         "device": str(job.device),
-        "processes": group.world_size(),
+        "processes": distributed.world_size(),
         "threads": torch.get_num_threads(),
         "git_revision": _git_revision(),
         "data_fingerprint": splits.fingerprint,
         "weights_sha256": weights_digest(job.run),
         "model_sha256": identify(Run(job.run, job.model, job.tokenizer, job.recipe)).digest,
-        "stages": [asdict(stage.loss) | {"stage": stage.label} for stage in stages],
+        "stages": [stage.loss.model_dump(mode="json") | {"stage": stage.label} for stage in stages],
     }
 
 

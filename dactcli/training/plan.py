@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dactcli import group
-from dactcli.data.tasks import is_regression
+from dactcli import distributed
 from dactcli.errors import RecipeError, listed
-from dactcli.model.rules import make_rule
+from dactcli.halting.rules import make_rule
 from dactcli.recipe.schema import Recipe
+from dactcli.recipe.tasks import is_regression
 from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
 from dactcli.training.trackers import check_trackers
 
 TRAINS = {
-    "joint": "encoder and units",
-    "units": "units, the encoder stays as it is",
-    "encoder": "encoder and last unit, plain fine-tuning",
+    "joint": "encoder and exit heads",
+    "units": "exit heads, the encoder stays as it is",
+    "encoder": "encoder and last exit head, plain fine-tuning",
 }
 
 
@@ -62,9 +62,9 @@ def check_plan(recipe: Recipe) -> None:
 
 def _check_batches(recipe: Recipe) -> None:
     smallest = min(stage.keys.batch_size for stage in resolve_stages(recipe))
-    if smallest < group.world_size():
+    if smallest < distributed.world_size():
         raise RecipeError(
-            f"is {smallest}, and {group.world_size()} processes share each batch",
+            f"is {smallest}, and {distributed.world_size()} processes share each batch",
             place="training.batch_size",
             remedy="raise it, or start fewer processes",
         )

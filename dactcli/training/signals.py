@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from types import FrameType, TracebackType
 from typing import Any
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,11 +51,11 @@ class Stopper(AbstractContextManager["Stopper"]):
 
     def agree(self) -> int | None:
         """The signal that ends the run, once any process has received one; all must ask, at the same point."""
-        self.received = group.most(self.received or 0) or None
+        self.received = distributed.all_reduce_max(self.received or 0) or None
         return self.received
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        broken = group.failure() is not None  # then this is the launcher, which ends what is left of the group
+        broken = distributed.failure() is not None  # then this is the launcher, which ends what is left of the group
         if self.stepping and self.received is None and not broken:
             self.received = number
             self.notice(

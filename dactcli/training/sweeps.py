@@ -12,7 +12,7 @@ from typing import Any
 from dactcli.errors import UsageError
 from dactcli.recipe.load import dump_recipe, load_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.training.runs import is_finished, runs_named
+from dactcli.runs.folders import is_finished, runs_named
 
 PLACE = "--sweep"
 SWEEP = "sweep.json"

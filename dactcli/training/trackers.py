@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.errors import RecipeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -72,5 +72,5 @@ def reporting(
             stack.enter_context(TensorBoardLog.open(folder, notice, after=after))
             if name == TENSORBOARD
             else INTEGRATION_TO_CALLBACK[name]()
-            for name in (names if group.is_main() else ())
+            for name in (names if distributed.is_main() else ())
         ]

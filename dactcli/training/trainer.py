@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.training_args import ParallelMode
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.data.batches import BucketSampler, pad
 from dactcli.errors import ArtefactError, DactError, DivergedError
-from dactcli.model.checkpoint import unsaved
-from dactcli.model.decide import decide
-from dactcli.model.halting import halting_weights
-from dactcli.model.rules import Rule
+from dactcli.halting.decision import decide
+from dactcli.halting.recursion import halting_weights
+from dactcli.halting.rules import Rule
+from dactcli.runs.load import unsaved
 from dactcli.storage import commit
 from dactcli.training.checkpoints import WRITING, retain
 from dactcli.training.stages import Stage
@@ -70,11 +70,11 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         bf16=recipe.model.dtype == "bfloat16",
         fp16=recipe.model.dtype == "float16",
         # all processes take their parts of the same batches, and draw dropout and hidden tokens each for itself
-        seed=(seed + APART * group.rank()) % 2**32,
+        seed=(seed + APART * distributed.rank()) % 2**32,
         data_seed=seed,
         full_determinism=True,
         use_cpu=device.type == "cpu",
-        ddp_backend="gloo" if device.type == "cpu" and group.world_size() > 1 else None,
+        ddp_backend="gloo" if device.type == "cpu" and distributed.world_size() > 1 else None,
         ddp_find_unused_parameters=True,  # a stage need not train all units
         dataloader_pin_memory=device.type == "cuda",
         logging_steps=recipe.training.log_steps,
@@ -85,7 +85,7 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         report_to=[],
         remove_unused_columns=False,
     )
-    if not group.launched():
+    if not distributed.launched():
         arguments._n_gpu = min(arguments.n_gpu, 1)  # or a process alone would put a whole batch on each GPU it sees
     return arguments
 
@@ -134,7 +134,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=RECENT)
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-            part = group.share(rows) or rows[:1]
+            part = distributed.share(rows) or rows[:1]
             batch = pad(tokenizer, {name: [row[name] for row in part] for name in encoded.inputs})
             batch["labels"] = torch.tensor([row["labels"] for row in part])
             batch[POSITIONS] = torch.tensor([row[POSITIONS] for row in rows])
@@ -216,7 +216,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         """The model's own loss; keeps the last outputs for `depth`."""
         out = model(**inputs)
         if out.halting is not None and self.stage.loss.objective == "dact":
-            rows = len(group.share(self.positions))  # a row that is computed with weight 0 is another process's
+            rows = len(distributed.share(self.positions))  # a row that is computed with weight 0 is another process's
             answers = self.model.layer_answer(out.layer_logits[:rows].detach())
             self.recent.append((answers, out.halting[:rows].detach()))
         loss = out.loss if self.weight == 1 else out.loss * self.weight
@@ -225,13 +225,15 @@ class DactTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
         """One step, which ends the run when the loss is not finite, on whichever process."""
         self.positions = inputs.pop(POSITIONS).tolist()
-        self.weight = len(group.share(self.positions)) * group.world_size() / len(self.positions)
+        self.weight = len(distributed.share(self.positions)) * distributed.world_size() / len(self.positions)
         self._hide_tokens(inputs["input_ids"])
         self.model.loss_settings = self.stage.loss_at(self.state.global_step, self.state.max_steps)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         finite = bool(torch.isfinite(loss))
-        if group.most(not finite):
-            found = [one for one in group.gather(None if finite else (loss.item(), self._not_finite(inputs))) if one]
+        if distributed.all_reduce_max(not finite):
+            found = [
+                one for one in distributed.gather(None if finite else (loss.item(), self._not_finite(inputs))) if one
+            ]
             guilty = self._named([position for _, positions in found for position in positions])
             raise diverged(self.stage, self.state.global_step + 1, f"the loss on {guilty}", found[0][0])
         return loss
@@ -258,7 +260,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
     def _not_finite(self, inputs: dict[str, Tensor]) -> list[int]:
         """Which examples of this process have no finite loss by themselves, by position; all where none has alone."""
         inputs = self._prepare_inputs(inputs)
-        mine = group.share(self.positions) or self.positions[:1]
+        mine = distributed.share(self.positions) or self.positions[:1]
         singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(len(mine))]
         finite = [bool(torch.isfinite(self.model(**single).loss)) for single in singles]
         return [position for position, fine in zip(mine, finite, strict=True) if not fine] or list(mine)
@@ -279,17 +281,17 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         if self.saved == self.state.global_step:
             return  # the last step of an epoch, saved already as a step
         self.staging = folder / WRITING
-        if group.is_main():
+        if distributed.is_main():
             shutil.rmtree(self.staging, ignore_errors=True)
-        group.wait()
+        distributed.barrier()
         try:
             written = partial(super()._save_checkpoint, *args, **kwargs)
-            group.settle(_unsaved(final, written))
+            distributed.raise_everywhere(_unsaved(final, written))
             committed = partial(_commit, folder / WRITING / final.name, final)
-            group.settle(_unsaved(final, committed) if group.is_main() else None)
+            distributed.raise_everywhere(_unsaved(final, committed) if distributed.is_main() else None)
         finally:
             self.staging = None
-            if group.is_main():
+            if distributed.is_main():
                 shutil.rmtree(folder / WRITING, ignore_errors=True)
         self.saved = self.state.global_step
 
@@ -333,7 +335,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         for y, h in (batch for batch in self.recent if len(batch[0])):
             exits, weights_sum = decide(rule, y, h).exit_layer.sum(), halting_weights(h).cpu().double().sum(0)
             totals += torch.cat([torch.tensor([len(h), float(exits)]), weights_sum])
-        examples, layers, *weights = group.add(totals).tolist()
+        examples, layers, *weights = distributed.all_reduce_sum(totals).tolist()
         return (layers / examples, [weight / examples for weight in weights]) if examples else None
 
 

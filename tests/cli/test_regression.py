@@ -10,7 +10,7 @@ import pytest
 from layouts import write_hub_folder
 from support import dact
 
-from dactcli.recipe.shelf import pick
+from dactcli.recipe.bundled import pick
 
 GEOMETRY = "{hidden_size: 16, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 32}"
 

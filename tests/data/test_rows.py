@@ -260,7 +260,6 @@ def test_a_named_pipe_is_read() -> None:
 
 def test_a_recipe_takes_globs_and_addresses() -> None:
     from dactcli.data.sources import load_splits
-    from dactcli.data.tasks import complete
     from dactcli.recipe.load import load_recipe
 
     Path("data").mkdir()
@@ -270,7 +269,7 @@ def test_a_recipe_takes_globs_and_addresses() -> None:
     Path("data/r.yaml").write_text(
         "data: {source: files, train: [a.csv, 'part-*.jsonl.gz'], validation: a.csv, test: 's3://bucket/x.csv'}\nmodel: {encoder: tiny}\n"
     )
-    recipe = complete(load_recipe(Path("data/r.yaml")))
+    recipe = load_recipe(Path("data/r.yaml"))
     assert recipe.data.test == "s3://bucket/x.csv"
     train = load_splits(recipe, only=["train"]).splits["train"]
     assert (train["text"][:], train["label"][:]) == (["null", "b0", "b1"], [1, 0, 0])

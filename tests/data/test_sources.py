@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from layouts import write_hub_folder
 
 from dactcli.data.sources import draw_fractions, load_splits, read_file
-from dactcli.data.tasks import complete
 from dactcli.errors import DataError, ResourceError
 from dactcli.recipe.schema import Recipe
+from dactcli.recipe.tasks import complete
 
 GOOD = "sentence,label\nthe lamp glows,1\nlamp the glow,0\n"
 COLUMNS = {"text": "sentence", "label": "label", "labels": ["negative", "positive"]}

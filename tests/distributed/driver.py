@@ -58,11 +58,11 @@ def not_finite_in_step(step: int) -> None:
 
 
 def main() -> None:
-    from dactcli import group
+    from dactcli import distributed
     from dactcli.cli.app import main as dact
 
     path, *fault = sys.argv[1:]
-    if fault and group.launched_rank() == 1:
+    if fault and distributed.launched_rank() == 1:
         globals()[fault[0]](int(fault[1]))
     codes = []
     for arguments in json.loads(Path(path).read_text()):
@@ -71,7 +71,7 @@ def main() -> None:
             dact()
         except SystemExit as end:
             codes.append(end.code or 0)
-        Path(path).with_name(f"codes-{group.launched_rank()}.json").write_text(json.dumps(codes))
+        Path(path).with_name(f"codes-{distributed.launched_rank()}.json").write_text(json.dumps(codes))
     sys.exit(next(filter(None, codes), 0))
 
 

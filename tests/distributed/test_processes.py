@@ -16,7 +16,7 @@ from processes import HERE, TORCHRUN, codes, environment, launch, sentences, wri
 from safetensors.torch import load_file
 from support import dact
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.errors import ResourceError
 from dactcli.model.device import find_device
 
@@ -194,32 +194,32 @@ def second_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_alone_nothing_is_shared() -> None:
-    assert not group.launched()
-    with group.together():
-        assert (group.rank(), group.world_size(), group.local_rank()) == (0, 1, 0)
+    assert not distributed.launched()
+    with distributed.process_group():
+        assert (distributed.rank(), distributed.world_size(), distributed.local_rank()) == (0, 1, 0)
         items = [1, 2]
-        assert group.share(items) is items
-        assert group.join(items) == items
-        assert group.by_main(lambda: 3) == group.broadcast(3) == group.most(3) == 3
-        group.settle(None)
-        group.wait()
-    with group.failing(2) as speaks:
+        assert distributed.share(items) is items
+        assert distributed.join(items) == items
+        assert distributed.on_main(lambda: 3) == distributed.broadcast(3) == distributed.all_reduce_max(3) == 3
+        distributed.raise_everywhere(None)
+        distributed.barrier()
+    with distributed.failing(2) as speaks:
         assert speaks
-    assert group.failure() is None
-    assert group.lost(RuntimeError("Connection closed by peer")) is None
+    assert distributed.failure() is None
+    assert distributed.lost(RuntimeError("Connection closed by peer")) is None
 
 
 @pytest.mark.usefixtures("second_of_two")
 def test_what_is_not_shared_is_done_by_process_0() -> None:
-    assert group.launched_rank() == 1
-    assert group.world_size() == 1  # not before `together`
+    assert distributed.launched_rank() == 1
+    assert distributed.world_size() == 1  # not before `together`
     result = dact("runs", "nowhere")
     assert (result.exit_code, result.output) == (0, "")
 
 
 @pytest.mark.usefixtures("second_of_two")
 def test_before_anything_is_shared_process_0_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group, "GRACE", 0.0)
+    monkeypatch.setattr(distributed, "GRACE", 0.0)
     result = dact("finetun")
     assert (result.exit_code, result.output) == (2, "")
 

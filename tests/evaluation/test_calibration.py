@@ -21,10 +21,10 @@ from dactcli.evaluation.calibration import (
     thresholds,
 )
 from dactcli.evaluation.certificate import Evidence, distinct_losses, evidence, last_certified, smallest_sample
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.decide import decide
-from dactcli.model.rules import make_rule
+from dactcli.halting.decision import decide
+from dactcli.halting.rules import make_rule
 from dactcli.results import Calibration
+from dactcli.runs.outputs import LayerOutputs
 
 FACTS: dict[str, Any] = {
     **dict.fromkeys(("weights_sha256", "config_sha256", "tokenizer_sha256", "data_fingerprint"), "x"),

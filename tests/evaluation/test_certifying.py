@@ -19,8 +19,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from dactcli import RiskRequest, calibrate, evaluate, open_run, predict
 from dactcli.data.agreement import generate
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.evaluation import calibration_record
-from dactcli.evaluation.calibration_record import (
+from dactcli.evaluation.evaluate import evaluate as judged_anew
+from dactcli.evaluation.examples import run_examples
+from dactcli.runs import calibration as record
+from dactcli.runs.calibration import (
     ATTEMPTS,
     CALIBRATION,
     WeakerCalibrationError,
@@ -29,8 +31,6 @@ from dactcli.evaluation.calibration_record import (
     load_calibration,
     spend,
 )
-from dactcli.evaluation.evaluate import evaluate as judged_anew
-from dactcli.evaluation.examples import run_examples
 
 FILES = "{source: files, train: train.jsonl, validation: dev.jsonl, calibration: %s, test: test.jsonl, max_length: 48}"
 
@@ -146,17 +146,17 @@ def test_each_further_attempt_on_a_sample_has_half_as_much(run: Path) -> None:
 
 def test_attempts_at_the_same_time_are_counted_one_after_the_other(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_run(run)
-    read = calibration_record.load_attempts
+    read = record.load_attempts
 
     def slowly(folder: Path) -> list[dict[str, Any]]:
         found = read(folder)
         time.sleep(0.05)
         return found
 
-    monkeypatch.setattr(calibration_record, "load_attempts", slowly)
+    monkeypatch.setattr(record, "load_attempts", slowly)
     risks = [0.1 + step / 100 for step in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        numbers = list(pool.map(lambda risk: spend(opened, "sample", RiskRequest(risk)), risks))
+        numbers = list(pool.map(lambda risk: spend(opened, "sample", RiskRequest(risk).to_json()), risks))
     assert sorted(numbers) == [1, 2, 3, 4]
     assert sorted(one["attempt"] for one in read(run)) == [1, 2, 3, 4]
 
@@ -187,17 +187,21 @@ def test_the_record_is_of_model_and_sample_and_goes_with_copies(
 def test_an_attempt_of_an_impossible_number_gives_no_delta_back(run: Path, number: float) -> None:
     """Attempt -5 would be tested at 32 times delta."""
     ask(run, "risk=0.3,delta=0.2")
-    record = json.loads((run / ATTEMPTS).read_text())
-    record["attempts"][0]["attempt"] = number
-    (run / ATTEMPTS).write_text(json.dumps(record))
+    document = json.loads((run / ATTEMPTS).read_text())
+    document["attempts"][0]["attempt"] = number
+    (run / ATTEMPTS).write_text(json.dumps(document))
     assert "calibration-attempts.json: " in ask(run, "risk=0.3,delta=0.2", code=3)
+
+
+def test_a_tiny_delta_is_no_certainty(run: Path) -> None:
+    assert "with probability at least 1 - 1e-07 over" in ask(run, "risk=0.3,delta=1e-7")["promise"]
 
 
 def test_a_sample_can_be_spent(run: Path) -> None:
     ask(run, "risk=0.3,delta=0.2")
-    record = json.loads((run / ATTEMPTS).read_text())
-    record["attempts"][0]["attempt"] = 1000
-    (run / ATTEMPTS).write_text(json.dumps(record))
+    document = json.loads((run / ATTEMPTS).read_text())
+    document["attempts"][0]["attempt"] = 1000
+    (run / ATTEMPTS).write_text(json.dumps(document))
     assert "1000 attempts on this sample have spent its delta" in ask(run, "risk=0.2,delta=0.2", code=2)
 
 

@@ -11,9 +11,9 @@ import torch
 from dactcli.errors import UsageError
 from dactcli.evaluation.comparison import STATIC, Contender, compare
 from dactcli.evaluation.curves import area, curve, value_at
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.decide import decide
-from dactcli.model.rules import make_rule
+from dactcli.halting.decision import decide
+from dactcli.halting.rules import make_rule
+from dactcli.runs.outputs import LayerOutputs
 
 
 def contender(

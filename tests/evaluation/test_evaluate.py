@@ -21,14 +21,14 @@ from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
 from dactcli.evaluation.evaluate import evaluate, judge, standard_rules
 from dactcli.evaluation.metrics import CLASSIFICATION, classification_metrics, regression_metrics, tally
-from dactcli.evaluation.outputs import LayerOutputs, collect
-from dactcli.model.checkpoint import load_run, save_model
-from dactcli.model.rules import Exact, Full, make_rule
+from dactcli.halting.rules import Exact, Full, make_rule
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.listings import render_runs
 from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import summary_line
 from dactcli.results import RunFacts
+from dactcli.runs.load import load_run, save_model
+from dactcli.runs.outputs import LayerOutputs, collect
 from dactcli.training.sweeps import front
 
 

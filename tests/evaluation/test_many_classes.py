@@ -12,15 +12,15 @@ import pytest
 import torch
 from support import dact, train
 
-from dactcli.data.tasks import Scale
+from dactcli.data.labels import Scale
 from dactcli.errors import DataError, UsageError
-from dactcli.evaluation import outputs as outputs_module
 from dactcli.evaluation.calibration import Sweep, thresholds
 from dactcli.evaluation.comparison import Contender, compare
 from dactcli.evaluation.metrics import classification_metrics
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.checkpoint import load_run
-from dactcli.model.rules import RULES, Exact, Full
+from dactcli.halting.rules import RULES, Exact, Full
+from dactcli.runs import outputs as outputs_module
+from dactcli.runs.load import load_run
+from dactcli.runs.outputs import LayerOutputs
 
 CLASSES = 3000
 RECIPE = """

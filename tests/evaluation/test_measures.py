@@ -11,10 +11,10 @@ import torch
 
 from dactcli.evaluation.evaluate import judge
 from dactcli.evaluation.measures import Task, by_class, class_names, not_above_constant, one_layer_alone
-from dactcli.evaluation.outputs import LayerOutputs
-from dactcli.model.decide import Decision
-from dactcli.model.rules import Full, make_rule
+from dactcli.halting.decision import Decision
+from dactcli.halting.rules import Full, make_rule
 from dactcli.results import EvalResult, RuleResult
+from dactcli.runs.outputs import LayerOutputs
 
 NAMES = ["other", "same"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import STEPS, TINY, Interrupt, Silence, train
 
-from dactcli.training import runs
+from dactcli.runs import folders as runs
 
 
 @pytest.fixture(scope="session")

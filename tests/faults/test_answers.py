@@ -14,8 +14,8 @@ from support import dact, train
 from transformers import AutoModelForSequenceClassification, pipeline
 
 from dactcli.errors import ArtefactError
-from dactcli.model.checkpoint import load_run
 from dactcli.prediction.predict import predict_texts
+from dactcli.runs.load import load_run
 
 FAULT = "the model's answer is not a finite number"
 

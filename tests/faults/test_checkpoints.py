@@ -17,9 +17,9 @@ import pytest
 from support import STEPS, TINY, Interrupt, Silence, train
 
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
-from dactcli.model.checkpoint import weights_digest
+from dactcli.runs import folders as runs
+from dactcli.runs.load import weights_digest
 from dactcli.storage import MANIFEST, commit, faults
-from dactcli.training import runs
 from dactcli.training.checkpoints import newest_valid
 
 Resume = Callable[..., tuple[Path, list[str]]]
@@ -272,7 +272,7 @@ def test_changed_data_are_refused(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from dactcli.training.runs import locked
+from dactcli.runs.folders import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -350,7 +350,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from dactcli.errors import ResourceError
-from dactcli.training.runs import check_writable
+from dactcli.runs.folders import check_writable
 if os.geteuid() == 0:
     os.setegid(65534)
     os.seteuid(65534)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from support import STEPS, TINY, Silence, train
 
 from dactcli.errors import DivergedError
-from dactcli.model.checkpoint import load_run
+from dactcli.runs.load import load_run
 from dactcli.training import trainer as trainer_module
 from dactcli.training.checkpoints import newest_valid
 

@@ -311,7 +311,7 @@ STOPPED = {
     "profile": (["profile", "RUN"], "dactcli.profiling.profile.profile_latency"),
     "validate": (["validate", "tiny.yaml"], "dactcli.training.examine.load_splits"),
     "finetune": (["finetune", "tiny.yaml"], "dactcli.training.fit.load_splits"),
-    "runs": (["runs"], "dactcli.training.listing.list_runs"),
+    "runs": (["runs"], "dactcli.runs.listing.list_runs"),
     "publish": (["publish", "RUN", "--to", "out"], "dactcli.publishing.folder.write_model"),
 }
 
@@ -339,7 +339,7 @@ def test_a_stop_that_was_asked_for_is_no_error(
 SWALLOWS = """
 import time
 import dactcli.cli.app as app
-import dactcli.training.listing as listing
+import dactcli.runs.listing as listing
 app.PATIENCE = 1.0
 def list_runs(folder):
     try:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dactcli.data.sources import read_file
 from dactcli.errors import DactError
 from dactcli.inspection.trace import trace
-from dactcli.model.checkpoint import Run, load_run
 from dactcli.recipe.load import load_recipe
+from dactcli.runs.load import Run, load_run
 
 QUICK = settings(max_examples=100, suppress_health_check=list(HealthCheck))
 

@@ -17,10 +17,10 @@ from faults.test_checkpoints import Canary, flip, truncate, zero
 from support import TINY, train
 
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.evaluation.calibration_record import load_calibration
-from dactcli.model.checkpoint import load_run
-from dactcli.model.identity import identify
 from dactcli.profiling.environment import read_baseline
+from dactcli.runs.calibration import load_calibration
+from dactcli.runs.identity import identify
+from dactcli.runs.load import load_run
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 from support import STEPS, TINY, Silence, train
 
 from dactcli.errors import StoppedError
-from dactcli.model.checkpoint import weights_digest
-from dactcli.training import runs
+from dactcli.runs import folders as runs
+from dactcli.runs.load import weights_digest
 
 
 class Send(Silence):

@@ -13,8 +13,8 @@ from support import Silence, dact, pretrained, small_config, train, words
 from transformers import AutoModel, AutoTokenizer, BertTokenizerFast
 
 from dactcli.errors import ArtefactError
-from dactcli.model.checkpoint import load_run
 from dactcli.model.tokenizers import check_fit, load_tokenizer
+from dactcli.runs.load import load_run
 
 RECIPE = """
 task: {name: agreement}

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import FAMILIES, Scripted, adversaries, random_batch, small_model
 
-from dactcli.model.decide import decide
+from dactcli.halting.decision import decide
+from dactcli.halting.rules import ForcedDepths, Full, Layer, Rule, make_rule
 from dactcli.model.engine import run_adaptive, run_batches
 from dactcli.model.finite import unfinite_rows
-from dactcli.model.rules import ForcedDepths, Full, Layer, Rule, make_rule
 
 MARGIN = 1e-4
 MODELS = {name: small_model(name, layers=5) for name in FAMILIES}
@@ -33,7 +33,7 @@ def near_the_cut(rule: Rule, model: object, batch: dict[str, torch.Tensor]) -> t
     full = run_adaptive(model, Full(), **batch, trace=True)  # type: ignore[arg-type]
     assert full.trace is not None
     y, h = full.trace.layer_answers, full.trace.halting
-    from dactcli.model.state import HaltingState
+    from dactcli.halting.state import HaltingState
 
     state = HaltingState.start(len(y), y.shape[-1], layers=y.shape[1], mixes=True, like=y)
     close = torch.zeros(len(y), dtype=torch.bool)

@@ -19,12 +19,13 @@ from support import FAMILIES, pretrained, random_batch, small_config, small_mode
 from transformers import AutoModelForSequenceClassification
 
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.halting.decision import decide
+from dactcli.halting.rules import ForcedDepths
 from dactcli.model import encoders
-from dactcli.model.checkpoint import load_encoder, load_run, save_model
-from dactcli.model.decide import decide
 from dactcli.model.engine import run_adaptive, run_batches
-from dactcli.model.rules import ForcedDepths
 from dactcli.model.tokenizers import load_tokenizer
+from dactcli.runs.load import load_run, save_model
+from dactcli.runs.pretrained import load_encoder
 
 DOCS = Path(__file__).parents[2] / "docs" / "encoders.md"
 TABLE = re.compile(r"(?<=<!-- made by tests/model/test_families.py -->\n).*?(?=<!-- end -->)", re.DOTALL)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support import recursion
 
-from dactcli.model import halting
+from dactcli.halting import recursion as halting
 
 
 def plain(y: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,11 +11,11 @@ from support import FAMILIES, pretrained, random_batch, small_config, train
 from transformers import AutoModelForSequenceClassification
 
 from dactcli.errors import ArtefactError, RecipeError
-from dactcli.model.checkpoint import load_run
+from dactcli.halting.rules import make_rule
 from dactcli.model.dact import from_encoder
 from dactcli.model.engine import run_adaptive
 from dactcli.model.kept import KeptClassifier
-from dactcli.model.rules import make_rule
+from dactcli.runs.load import load_run
 
 LENGTHS = [4, 15, 6, 9, 15]
 RECIPE = """

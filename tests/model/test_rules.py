@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from support import adversaries, recursion
 
 from dactcli.errors import UsageError
-from dactcli.model.decide import decide, exit_layers, score_layers
-from dactcli.model.halting import log_answer
-from dactcli.model.rules import RULES, AtMost, Exact, Full, Paper, Rule, Tolerance, make_rule
-from dactcli.model.state import HaltingState
+from dactcli.halting.decision import decide, exit_layers, score_layers
+from dactcli.halting.recursion import log_answer
+from dactcli.halting.rules import RULES, AtMost, Exact, Full, Paper, Rule, Tolerance, make_rule
+from dactcli.halting.state import HaltingState
 
 
 def softmax(logits: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from support import FAMILIES, random_batch, small_config, small_model
 
 from dactcli.data.batches import Encoded
 from dactcli.errors import ArtefactError, DactError, UsageError
-from dactcli.model.rules import Full, make_rule
+from dactcli.halting.rules import Full, make_rule
 from dactcli.profiling import environment, geometry, latency
 from dactcli.profiling.profile import Effort, profile_latency, profile_throughput, sample, wide_notices
 from dactcli.profiling.training import profile_training

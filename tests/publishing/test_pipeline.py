@@ -11,8 +11,8 @@ import torch
 from support import random_batch, small_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from dactcli.model.checkpoint import load_run, save_model
 from dactcli.prediction.predict import predict_texts
+from dactcli.runs.load import load_run, save_model
 
 TEXTS = [
     "the key is rusty .",

@@ -19,7 +19,6 @@ from support import TINY, dact, train
 from syrupy.assertion import SnapshotAssertion
 from transformers import AutoConfig
 
-from dactcli.model.checkpoint import load_run, weights_digest
 from dactcli.publishing.card import UNLICENSED, code, write_card
 from dactcli.publishing.facts import CardFacts
 from dactcli.publishing.folder import shareable
@@ -34,6 +33,7 @@ from dactcli.results import (
     Reference,
     RuleResult,
 )
+from dactcli.runs.load import load_run, weights_digest
 
 FILES = ["README.md", "config.json", "model.safetensors", "recipe.yaml", "tokenizer.json", "tokenizer_config.json"]
 

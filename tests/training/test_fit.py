@@ -16,11 +16,10 @@ import torch
 from safetensors.torch import load_file
 from support import STEPS, TINY, Interrupt, Silence, train
 
-from dactcli.data.tasks import complete
 from dactcli.errors import DivergedError, RecipeError, ResourceError, UsageError
-from dactcli.model.checkpoint import load_run
 from dactcli.recipe.load import load_recipe
-from dactcli.training import runs
+from dactcli.runs import folders as runs
+from dactcli.runs.load import load_run
 from dactcli.training.callbacks import keep_lines_until
 from dactcli.training.stages import resolve_stages
 from dactcli.training.trainer import DactTrainer
@@ -153,7 +152,7 @@ def test_plain_fine_tuning_has_full_depth_only(tmp_path: Path) -> None:
 def stages_of(tmp_path: Path, text: str) -> list[Any]:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    return resolve_stages(complete(load_recipe(path)))
+    return resolve_stages(load_recipe(path))
 
 
 def test_stages_inherit_and_override(tmp_path: Path) -> None:

@@ -12,29 +12,28 @@ from safetensors.torch import load_file
 from support import TINY, Interrupt, Silence, train
 
 from dactcli.data.batches import Encoded
-from dactcli.data.tasks import complete
 from dactcli.errors import RecipeError
-from dactcli.model.checkpoint import load_run
-from dactcli.model.decide import decide
+from dactcli.halting.decision import decide
 from dactcli.model.heads import SLOPE
-from dactcli.model.loss import LossSettings
 from dactcli.recipe.load import load_recipe
-from dactcli.training import runs
-from dactcli.training.halting import _descend, fit_thresholds, steps_in_all
+from dactcli.recipe.settings import HaltingSettings
+from dactcli.runs import folders as runs
+from dactcli.runs.load import load_run
 from dactcli.training.plan import describe_stages
 from dactcli.training.stages import final_objective, halting_loss, resolve_stages
+from dactcli.training.thresholds import _descend, fit_thresholds, steps_in_all
 
 DEFAULT = TINY.replace(
     "  halting_inputs: features  # as the papers have it, so that there are halting units to train in a stage\n", ""
 ).replace("dact: {tau: 0.05, ponder: sum_h, answer_loss: nll}\n", "")
-SETTINGS = LossSettings(tau=0.01, ponder="sum_p", answer_loss="error")
+SETTINGS = HaltingSettings(tau=0.01, ponder="sum_p", answer_loss="error")
 
 
-def descend(right: torch.Tensor, sure: torch.Tensor, *, tau: float = 0.01, shared: bool = False) -> torch.Tensor:
+def descend(right: torch.Tensor, sure: torch.Tensor, *, tau: float = 0.01) -> torch.Tensor:
     """The thresholds [U], in log odds."""
-    settings = LossSettings(tau=tau, ponder="sum_p", answer_loss="error")
+    settings = HaltingSettings(tau=tau, ponder="sum_p", answer_loss="error")
     labels = torch.zeros(len(right), dtype=torch.long)
-    loss, bias = _descend(right, sure, labels, settings, 2.0, shared=shared, stepped=lambda: None)
+    loss, bias = _descend(right, sure, labels, settings, 2.0, stepped=lambda: None)
     assert loss < 1
     return bias / SLOPE
 
@@ -59,11 +58,6 @@ def test_a_layer_that_is_dear_or_useless_is_not_run() -> None:
     better[:50, 0] = torch.nn.functional.logsigmoid(torch.tensor(-2.0))
     assert descend(better, sure, tau=0.01)[0] > 2.5  # a wrong answer in two: worth a layer
     assert descend(better, sure, tau=0.9)[0] < 1.5  # not at any price
-
-
-def test_layers_that_share_a_unit_share_a_threshold() -> None:
-    sure = torch.linspace(0, 6, 200).unsqueeze(-1).repeat(1, 3)
-    assert descend(answers(sure > 3, sure), sure, shared=True).shape == (1,)
 
 
 def test_only_the_halting_is_trained(tmp_path: Path) -> None:
@@ -92,8 +86,13 @@ def test_a_run_learns_its_layers_first_and_when_to_stop_at_last(tmp_path: Path) 
     assert list(result.evaluation["validation"].rules) == ["full", "paper", "exact"]
     run = load_run(Path(result.run))
     config = run.model.config
-    assert (config.objective, config.rule, config.tau, config.halting_inputs) == ("dact", "exact", 0.01, "answer")
-    assert (config.answer_loss, config.ponder) == ("error", "sum_p")
+    assert (config.objective, config.rule, config.halting.tau, config.halting_inputs) == (
+        "dact",
+        "exact",
+        0.01,
+        "answer",
+    )
+    assert (config.halting.answer_loss, config.halting.ponder) == ("error", "sum_p")
     # the layers are those of a training without the DACT loss
     plain = train(tmp_path, DEFAULT, "dact.tau=null")
     alone, own = weights(plain.run), weights(result.run)
@@ -128,7 +127,7 @@ def test_exact_keeps_the_class_of_a_run_whose_halting_sees_answers(tmp_path: Pat
 def recipe_of(tmp_path: Path, text: str, *sets: str) -> Any:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    return complete(load_recipe(path, list(sets)))
+    return load_recipe(path, list(sets))
 
 
 def test_what_the_finished_model_can_be_asked_for(tmp_path: Path) -> None:

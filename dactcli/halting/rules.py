@@ -2,7 +2,7 @@
 
 B batch, N layers, C classes. After layer n < N a rule looks at a `HaltingState` and gives each row a score; the row
 halts when its score reaches the rule's cut. At layer N every rule halts. The same two calls, `HaltingState.step` and
-`Rule.score`, decide for cached outputs (`dactcli.model.decide`) and in live inference (`dactcli.model.engine`).
+`Rule.score`, decide for cached outputs (`dactcli.halting.decision`) and in live inference (`dactcli.model.engine`).
 
 Scores are float64 from the float32 a_n and p_n. `paper` and `exact` are sound: the class cannot change any more,
 whatever the layers that did not run would have said. Proof for `exact`, with d = N - n layers left: together they can
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError, did_you_mean
-from dactcli.model.state import HaltingState
+from dactcli.halting.state import HaltingState
 
 # Most that rounding moves one entry of a_N, per layer and in units of the largest value that it may have: eight halves
 # of a float32's last digit. The proof needs at most 6.1 (docs/mathematics.md).

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dactcli.storage import sha256
 
 if TYPE_CHECKING:
-    from dactcli.model.checkpoint import Run
+    from dactcli.runs.load import Run
 
 # where transformers notes what something was loaded from
 ORIGINS = (

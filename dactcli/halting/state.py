@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dactcli.model.halting import advance
+from dactcli.halting.recursion import advance
 
 
 @dataclass

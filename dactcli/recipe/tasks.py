@@ -7,31 +7,23 @@ is a plain classification task. What the user wrote always stands.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
-from dactcli.data import agreement
-from dactcli.data.formats import describe
-from dactcli.errors import DataError, RecipeError, did_you_mean, listed
+from dactcli.errors import RecipeError
 from dactcli.recipe.schema import (
     REGRESSION_METRICS,
     SPLITS,
     DataSection,
     Metric,
     Recipe,
-    Section,
     StageSection,
     TaskSection,
 )
+from dactcli.recipe.settings import REGRESSION_TAU, Section
 
 BUILTIN = "agreement"
-REGRESSION_TAU = 0.05  # price of a layer, in squared errors
-HIDDEN = "-1"  # what GLUE writes for the labels that it keeps to itself
-_INTEGER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
+BUILTIN_LABELS = ("unacceptable", "acceptable")  # of the generated sentences
 AnySection = TypeVar("AnySection", bound=Section)
 
 
@@ -113,7 +105,7 @@ TASKS: dict[str, Task] = {
             validation=0.1,
             test="test",
         ),
-        Task(name=BUILTIN, labels=tuple(agreement.LABELS)),
+        Task(name=BUILTIN, labels=BUILTIN_LABELS),
     )
 }
 
@@ -249,102 +241,3 @@ def _fill(section: AnySection, **values: Any) -> AnySection:
 
 def _replace(section: AnySection, **values: Any) -> AnySection:
     return section.model_copy(update=values)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What labels mean: class names in order, or else numbers within a range (any number when None)."""
-
-    labels: list[str]
-    range: tuple[float, float] | None = None
-
-    @cached_property
-    def index(self) -> dict[str | None, int]:
-        """Class index by what a source may write for it: the name; the index, unless names are integers."""
-        index: dict[str | None, int] = {label_key(label): number for number, label in enumerate(self.labels)}
-        if not self._named_by_integers:
-            index |= {str(number): number for number in range(len(self.labels))}
-        return index
-
-    def read(self, value: Any) -> int | float:
-        """The class index or number that a source's value stands for; DataError without a place."""
-        key = label_key(value)
-        if key is None:
-            raise DataError("the label is missing", remedy="write one, or take the row out")
-        if not isinstance(value, str | int | float):
-            raise DataError(f"the label is {describe(value)}", remedy="write a name or a number")
-        return self._class(key) if self.labels else self._number(key)
-
-    def hides(self, values: Sequence[Any]) -> bool:
-        """Whether these are placeholders for labels kept secret."""
-        possible = HIDDEN in self.index or (self.range is not None and self.range[0] <= int(HIDDEN))
-        return not possible and {label_key(value) for value in values} == {HIDDEN}
-
-    @property
-    def _named_by_integers(self) -> bool:
-        return any(_INTEGER.fullmatch(label) for label in self.labels)
-
-    def _class(self, key: str) -> int:
-        if key in self.index:
-            return self.index[key]
-        if _INTEGER.fullmatch(key) and not self._named_by_integers:
-            fault = f"label {key} is outside 0..{len(self.labels) - 1}"
-            raise DataError(fault, remedy=f"these stand for {listed(self.labels)}")
-        raise DataError(f"label {key!r} is unknown", remedy=did_you_mean(key, self.labels))
-
-    def _number(self, key: str) -> float:
-        try:
-            number = float(key)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise DataError(f"label {key!r} is not a finite number", remedy="a regression needs one per row")
-        if self.range and not self.range[0] <= number <= self.range[1]:
-            fault = f"label {key} is outside {self.range[0]:g}..{self.range[1]:g}"
-            raise DataError(fault, remedy="correct it, or set task.range")
-        return number
-
-
-def label_key(value: Any) -> str | None:
-    """A label as text: integers alike however they are written, None for what is empty."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    text = str(value).lower() if isinstance(value, bool) else str(value).strip()
-    whole = _INTEGER.fullmatch(text)
-    return str(int(whole[1])) if whole else text or None
-
-
-def label_values(names: Sequence[str]) -> list[str | int]:
-    """Classes as the data write them: their names, or numbers where all names are whole numbers.
-
-    Args:
-        names: Class names in order.
-    """
-    whole = all(_INTEGER.fullmatch(name) and str(int(name)) == name for name in names)
-    return [int(name) for name in names] if whole else list(names)
-
-
-def class_names(places: Mapping[str, str]) -> list[str]:
-    """The classes found in data, in order: numerically where all are integers, else alphabetically.
-
-    Args:
-        places: Where each label key stands first.
-
-    Raises:
-        DataError: The labels are numbers, but not all whole ones: a regression, it seems.
-    """
-    if not all(map(_is_number, places)):
-        return sorted(places)
-    for key, place in places.items():
-        if not _INTEGER.fullmatch(key):
-            remedy = "for a regression, set task.metric: pearson and task.range: [lowest, highest]"
-            raise DataError(f"label {key} is not a class", place=place, remedy=remedy)
-    return sorted(places, key=int)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

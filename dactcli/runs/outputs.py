@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dactcli import group
+from dactcli import distributed
 from dactcli.data.batches import Encoded, shared_by_length
-from dactcli.model.decide import Decision, decide, score_layers
+from dactcli.halting.decision import Decision, decide, score_layers
+from dactcli.halting.rules import Rule
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.identity import identify
-from dactcli.model.rules import Rule
+from dactcli.runs.identity import identify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-    from dactcli.model.checkpoint import Run
     from dactcli.model.dact import DactForSequenceClassification
+    from dactcli.runs.load import Run
 
 PART = 2**23  # most numbers of y that a rule looks at in one go: 32 MiB
 
@@ -97,7 +97,7 @@ def collect(
     was_training, lengths = model.training, encoded.lengths
     model.eval()
     # what another process computes stays 0 here, so that the parts add up
-    own = len(group.share(lengths))
+    own = len(distributed.share(lengths))
     y = torch.zeros(len(lengths), model.units.layers, model.classes)
     h = torch.zeros(len(lengths), model.units.layers)
     certainty = torch.zeros(len(lengths), model.units.layers) if model.config.certainty else None
@@ -113,7 +113,11 @@ def collect(
                 progress(done, own)
     finally:
         model.train(was_training)
-    outputs = LayerOutputs(group.add(y), group.add(h), group.add(certainty) if certainty is not None else None)
+    outputs = LayerOutputs(
+        distributed.all_reduce_sum(y),
+        distributed.all_reduce_sum(h),
+        distributed.all_reduce_sum(certainty) if certainty is not None else None,
+    )
     if rows := unfinite_rows(*outputs.tensors().values()):
         raise unfinite_error([f"example {row + 1:,}" for row in rows])
     return outputs
@@ -137,10 +141,12 @@ def cached_outputs(
         progress: Called with the examples done and the examples in all.
     """
     kept = _kept(run, encoded, name)
-    if not group.most(kept is None) and kept is not None:  # they are computed by all processes or by none
+    if (
+        not distributed.all_reduce_max(kept is None) and kept is not None
+    ):  # they are computed by all processes or by none
         return kept
     outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
-    group.by_main(lambda: _keep(outputs, _path(run, encoded, name), name))
+    distributed.on_main(lambda: _keep(outputs, _path(run, encoded, name), name))
     return outputs
 
 

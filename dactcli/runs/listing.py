@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dactcli.errors import DactError
-from dactcli.model.identity import config_digest, tokenizer_digest
 from dactcli.recipe.load import load_recipe
 from dactcli.results import RunFacts
+from dactcli.runs.calibration import CALIBRATION
+from dactcli.runs.identity import config_digest, tokenizer_digest
 from dactcli.storage import SUMMARY, read_document, sha256
-
-CALIBRATION = "calibration.json"
 
 
 def list_runs(folder: Path) -> list[RunFacts]:

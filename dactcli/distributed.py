@@ -1,12 +1,12 @@
-"""The processes of `torchrun` or `accelerate launch` that share one piece of work.
+"""Several processes of `torchrun` or `accelerate launch` that share one piece of work.
 
-Every one of them runs the same program and takes its part: `share` says which, `join` puts parts together again, and
-what only one may do (write, decide by what a folder holds) `by_main` leaves to process 0. The sharing lasts as long as
-`together` does; outside it, and where one process was started, a process is a group of one: all of this then comes to
-nothing, and torch is not imported for it.
+Every process runs the same program and takes its part: `share` selects the part, `join` puts the parts together again,
+and `on_main` leaves to rank 0 what only one process may do (writing, or decisions that depend on a folder). Sharing
+lasts as long as `process_group` does. Outside it, and with one process, these calls are no-ops and torch is not
+imported for them.
 
-Numbers and objects are agreed over a group of its own on gloo, whatever the training itself speaks (gloo on CPUs, NCCL
-on CUDA). torchrun's key-value store remembers the first failure: it outlives broken connections.
+Numbers and objects are exchanged over a gloo group of their own, whatever backend the training uses (gloo on CPUs, NCCL
+on CUDA). torchrun's key-value store keeps the first failure, because it outlives broken connections.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def local_rank() -> int:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Share what is done inside among the processes that were started; all of them must come here.
 
     Raises:
@@ -206,7 +206,7 @@ def broadcast(value: T) -> T:
     return values[0]
 
 
-def most(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest of all processes' numbers."""
     if world_size() == 1:
         return number
@@ -218,7 +218,7 @@ def most(number: int) -> int:
     return int(value)
 
 
-def add(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """The sum of all processes' tensors, which are on the CPU, in place."""
     if world_size() > 1:
         from torch import distributed
@@ -227,7 +227,7 @@ def add(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when all processes are here."""
     if world_size() > 1:
         from torch import distributed
@@ -235,7 +235,7 @@ def wait() -> None:
         distributed.barrier(group=_Group.gloo)
 
 
-def by_main(work: Callable[[], T]) -> T:
+def on_main(work: Callable[[], T]) -> T:
     """Let process 0 do something; its result, or its error, is everyone's.
 
     Args:
@@ -260,7 +260,7 @@ def by_main(work: Callable[[], T]) -> T:
     return cast("T", value)
 
 
-def settle(error: DactError | None) -> None:
+def raise_everywhere(error: DactError | None) -> None:
     """Raise on all processes what went wrong on one of them.
 
     Args:

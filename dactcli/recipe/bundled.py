@@ -10,7 +10,7 @@ from dactcli.errors import ResourceError, UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Shelved:
+class BundledRecipe:
     """A recipe that comes with dact.
 
     Attributes:
@@ -31,26 +31,26 @@ def folder() -> Path:
     return bundled if bundled.is_dir() else package.parent / "recipes"
 
 
-def shelf() -> list[Shelved]:
+def bundled_recipes() -> list[BundledRecipe]:
     """All recipes, by name."""
     found = sorted(folder().rglob("*.yaml"))
-    return [Shelved(path.relative_to(folder()).with_suffix("").as_posix(), path, _about(path)) for path in found]
+    return [BundledRecipe(path.relative_to(folder()).with_suffix("").as_posix(), path, _about(path)) for path in found]
 
 
-def pick(name: str) -> Shelved:
+def pick(name: str) -> BundledRecipe:
     """A recipe by its name.
 
     Raises:
         UsageError: There is none of that name.
     """
-    recipes = {one.name: one for one in shelf()}
+    recipes = {one.name: one for one in bundled_recipes()}
     wanted = name.removesuffix(".yaml").removeprefix("recipes/")
     if wanted not in recipes:
         raise UsageError(f"no recipe is called {name!r}", remedy=did_you_mean(wanted, recipes))
     return recipes[wanted]
 
 
-def copy(recipe: Shelved, target: Path, *, overwrite: bool) -> Path:
+def copy(recipe: BundledRecipe, target: Path, *, overwrite: bool) -> Path:
     """Copy a recipe to where it can be edited; its first line then names the copy.
 
     Args:

@@ -1,8 +1,8 @@
 import pytest
 
-from dactcli.data.tasks import TASKS, complete, is_regression
 from dactcli.errors import RecipeError
 from dactcli.recipe.schema import Recipe, TaskSection
+from dactcli.recipe.tasks import TASKS, complete, is_regression
 
 FILES = {"source": "files", "train": "train.csv"}
 

@@ -10,8 +10,8 @@ import pytest
 from support import TINY, dact
 
 from dactcli.cli.options import RULE_NAMES, recipes, rules, runs
-from dactcli.model.rules import RULES
-from dactcli.recipe.shelf import shelf
+from dactcli.halting.rules import RULES
+from dactcli.recipe.bundled import bundled_recipes
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     listed = dact("recipes")
     assert listed.exit_code == 0
-    assert "SST-2: is a sentence of a film review positive?" in " ".join(listed.stdout.split())
+    assert "SST-2: sentiment of sentences from film reviews, positive or negative." in " ".join(listed.stdout.split())
     names = [entry["name"] for entry in json.loads(dact("recipes", "list", "--json").stdout)]
     assert names == [path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
                      for path in sorted((ROOT / "recipes").rglob("*.yaml"))]  # fmt: skip
@@ -36,7 +36,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest
     wrong = dact("recipes", "show", "sst3")
     assert "no recipe is called 'sst3'; did you mean sst2?" in wrong.stderr
     assert wrong.exit_code == 2
-    assert all(one.about.endswith((".", "?")) for one in shelf())
+    assert all(one.about.endswith((".", "?")) for one in bundled_recipes())
 
 
 def test_a_recipe_is_validated_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """What is kept of calibrations with a run: the one in force, and the record of attempts.
 
 `calibration.json` holds the calibration in force. It is void when anything that can change an answer has changed
-(`dactcli.model.identity`). A promise is replaced by less only when the user says so.
+(`dactcli.runs.identity`). A promise is replaced by less only when the user says so.
 
 `calibration-attempts.json` holds every attempt to certify, keyed by model and sample, because trying again costs:
 attempt k on a sample has delta / 2^k, so that all attempts together spend at most delta. Repeating the same request
@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.errors import ArtefactError, ResourceError, UsageError
-from dactcli.model.identity import ModelIdentity, identify
 from dactcli.results import Calibration, ClassResult
+from dactcli.runs.identity import ModelIdentity, identify
 from dactcli.storage import check_format, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.calibration import RiskRequest
-    from dactcli.model.checkpoint import Run
+    from dactcli.runs.load import Run
 
 CALIBRATION, ATTEMPTS = "calibration.json", "calibration-attempts.json"
 MOST = 1000  # attempts on a sample; delta / 2^1000 certifies nothing
@@ -146,13 +145,13 @@ def set_rule(run: Run, rule: str) -> None:
     run.model.config.rule = rule
 
 
-def spend(run: Run, fingerprint: str, request: RiskRequest) -> int:
+def spend(run: Run, fingerprint: str, request: dict[str, Any]) -> int:
     """Record an attempt to certify, before its result is known.
 
     Args:
         run: The run.
         fingerprint: Of the sample.
-        request: What is to be certified.
+        request: What is to be certified, as plain values.
 
     Returns:
         k: the number of this attempt on this sample, from 1; that of the earlier one for the same request.
@@ -162,18 +161,18 @@ def spend(run: Run, fingerprint: str, request: RiskRequest) -> int:
         UsageError: The sample is spent.
         ResourceError: The folder cannot be written.
     """
-    model, wanted = identify(run), request.to_json()
+    model = identify(run)
     with _alone(run.folder):
         attempts = load_attempts(run.folder)
         own = [one for one in attempts if (one["model"], one["sample"]) == (model.digest, fingerprint)]
         for one in own:
-            if one["request"] == wanted:
+            if one["request"] == request:
                 return int(one["attempt"])
         number = max((len(own), *(int(one["attempt"]) for one in own))) + 1
         if number > MOST:
             fault = f"{MOST} attempts on this sample have spent its delta"
             raise UsageError(fault, place=str(run.folder), remedy="use fresh examples")
-        entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": wanted}
+        entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": request}
         write_json(run.folder / ATTEMPTS, {"attempts": [*attempts, entry]})
     return number
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dactcli.model.rules import Rule
-from dactcli.model.state import HaltingState
+from dactcli.halting.rules import Rule
+from dactcli.halting.state import HaltingState
 
 
 class Scored(NamedTuple):

@@ -1,0 +1,44 @@
+"""What the commands compute, as frozen dataclasses of plain numbers, a module per command; no logic and no torch.
+
+`to_json` of a result is the document of `--json`. Other programs rely on its keys.
+"""
+
+from dactcli.results.calibrate import Calibration
+from dactcli.results.compare import AreaDifference, ComparedRule, Comparison, CurvePoint
+from dactcli.results.evaluate import REFERENCES, ClassResult, EvalResult, Reference, RuleResult, classes_shown
+from dactcli.results.fit import StepLog, TrainResult
+from dactcli.results.inspect import ExitTrace
+from dactcli.results.interval import Interval
+from dactcli.results.predict import Prediction
+from dactcli.results.profile import Breakdown, Measurement, ProfileCase, ProfileResult, TrainingCase
+from dactcli.results.publish import PublishResult
+from dactcli.results.runs import RunFacts
+from dactcli.results.validate import PlanResult, SplitFacts
+
+__all__ = [
+    "REFERENCES",
+    "AreaDifference",
+    "Breakdown",
+    "Calibration",
+    "ClassResult",
+    "ComparedRule",
+    "Comparison",
+    "CurvePoint",
+    "EvalResult",
+    "ExitTrace",
+    "Interval",
+    "Measurement",
+    "PlanResult",
+    "Prediction",
+    "ProfileCase",
+    "ProfileResult",
+    "PublishResult",
+    "Reference",
+    "RuleResult",
+    "RunFacts",
+    "SplitFacts",
+    "StepLog",
+    "TrainResult",
+    "TrainingCase",
+    "classes_shown",
+]

@@ -1,0 +1,131 @@
+"""What `dact eval --calibrate` computes: a threshold and what is promised of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from dactcli.results.evaluate import ClassResult
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold and what is promised of it; void when anything that can change an answer changes.
+
+    Attributes:
+        kind: `risk` or `budget`.
+        rule: The rule with its threshold, as `--rule` takes it.
+        threshold: The threshold; None when a sound rule stands in because none could be certified.
+        certified: Whether the promise holds.
+        rules_tried: The rules to choose from.
+        examples: Size of the calibration sample.
+        layers_mean: Mean layers on that sample.
+        weights_sha256: SHA-256 of model.safetensors.
+        config_sha256: SHA-256 of config.json in canonical form.
+        tokenizer_sha256: SHA-256 of the tokenizer files in canonical form.
+        dtype: Type that the encoder ran in.
+        max_length: Most tokens per example.
+        split: The split, or the file.
+        data_fingerprint: Digest of its examples.
+        distinct: Distinct inputs in the sample.
+        screened: Splits of training that the sample was compared with.
+        left_out: Examples left out because they stand in such a split, by split.
+        loss: `disagreement` or `harm`, for `risk`.
+        epsilon: The promised risk.
+        delta: The probability with which the promise may fail, over all attempts on the sample.
+        delta_spent: The part of delta that this attempt was tested at.
+        attempt: The number of this attempt on the sample, from 1.
+        by_class: Whether the promise holds for each class.
+        small_classes: Classes that are too small to be in a promise by class.
+        observed: Losses in the sample at this threshold.
+        classes: What the threshold does to each class of the sample.
+        budget: Mean layers wanted, for `budget`.
+        published: Whether it goes with a published model, which leaves the calibration examples behind.
+    """
+
+    kind: Literal["risk", "budget"]
+    rule: str
+    threshold: float | None
+    certified: bool
+    rules_tried: list[str]
+    examples: int
+    layers_mean: float | None
+    weights_sha256: str
+    config_sha256: str
+    tokenizer_sha256: str
+    dtype: str
+    max_length: int
+    split: str
+    data_fingerprint: str
+    distinct: int
+    screened: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    loss: Literal["disagreement", "harm"] | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+    delta_spent: float | None = None
+    attempt: int | None = None
+    by_class: bool = False
+    small_classes: list[str] = field(default_factory=list)
+    observed: int | None = None
+    classes: dict[str, ClassResult] = field(default_factory=dict)
+    budget: float | None = None
+    published: bool = False
+
+    @property
+    def terms(self) -> str:
+        """The promise in a few words: `disagreement at most 1%, delta 0.05`."""
+        each = " in every class" if self.by_class else ""
+        return f"{self.loss} at most {100 * (self.epsilon or 0):g}%{each}, delta {self.delta:g}"
+
+    @property
+    def promise(self) -> str:
+        """What may be relied on, in one sentence."""
+        if self.kind == "budget":
+            return (
+                f"{self.rule} runs {self.layers_mean:.2f} layers on the mean of {self.examples:,} calibration examples "
+                f"(budget {self.budget:g}); this is a convenience and promises nothing about the answers"
+            )
+        if not self.certified:
+            return f"{self.failure}; {self.rule} is used instead, which never changes the class"
+        harm = "answered wrongly where full depth is right"
+        event = harm if self.loss == "harm" else "answered differently from full depth"
+        return (
+            f"{self.condition}with probability at least {self._confidence} over the draw of the calibration "
+            f"sample, a fresh example{self._scope} is {event} with probability at most {self.epsilon:g}"
+        )
+
+    @property
+    def failure(self) -> str:
+        """Why nothing is certified."""
+        return (
+            f"no threshold of {', '.join(self.rules_tried)} can be certified for a risk of {self.epsilon:g} with "
+            f"{self.examples:,} examples ({self.distinct:,} distinct inputs)"
+        )
+
+    @property
+    def _confidence(self) -> str:
+        """1 - delta, which is never rounded to 1."""
+        delta = self.delta or 0
+        return f"{1 - delta:g}" if delta >= 1e-5 else f"1 - {delta:g}"
+
+    @property
+    def condition(self) -> str:
+        """Under which condition the promise holds; empty where there is none."""
+        if {"train", "validation"} <= set(self.screened):
+            return ""
+        return "provided that no calibration example was used in training, "
+
+    @property
+    def _scope(self) -> str:
+        """Of which examples the promise speaks."""
+        unseen = " whose input was not used in training" if self.left_out else ""
+        if not self.by_class:
+            return f" from the same distribution{unseen}"
+        kind = "label" if self.loss == "harm" else "class at full depth"
+        but = f" (but {', '.join(self.small_classes)}: too few examples)" if self.small_classes else ""
+        return f" of every {kind}{but}, drawn from that class's distribution{unseen},"
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of calibration.json."""
+        return {**asdict(self), "promise": self.promise}

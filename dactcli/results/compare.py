@@ -1,0 +1,99 @@
+"""What `dact eval --compare` computes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from dactcli.results.interval import Interval
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A rule at one threshold: the run (or runs) it belongs to, and what it came to on the split that is drawn."""
+
+    run: str
+    threshold: float | None
+    layers_mean: float
+    metric: float
+
+
+@dataclass(frozen=True)
+class AreaDifference:
+    """Area of one rule less that of another, over the layers that both can run, with a paired 95 % interval.
+
+    Attributes:
+        median: The difference on the data.
+        low: Lower bound of its interval.
+        high: Upper bound of its interval.
+        layers_from: Mean layers from which on both rules run; the areas are taken from there to N.
+    """
+
+    median: float
+    low: float
+    high: float
+    layers_from: float
+
+
+@dataclass(frozen=True)
+class ComparedRule:
+    """A rule over its whole range of thresholds.
+
+    Attributes:
+        area: Normalised area under its curve of metric / reference against layers / N; None for a rule that cannot
+            stop everything at layer 1, whose curve begins deeper.
+        layers_from: Mean layers of its first point; it never runs fewer.
+        metric_at: Metric with at most 0.25, 0.5 and 0.75 of the layers; None where the rule runs more than that.
+        layers_for_99: Mean layers at which 99 % of the reference is kept; None when it never is.
+        points: The curve, by ascending layers.
+        curves: Its curve in every bootstrap sample (`dactcli.evaluation.curves.Curves`); not in the JSON.
+    """
+
+    area: Interval | None
+    layers_from: float
+    metric_at: dict[str, float | None]
+    layers_for_99: float | None
+    points: list[CurvePoint]
+    curves: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rules on all runs.
+
+    Attributes:
+        reference_kind: `plain fine-tuning` where such a run is given, else `full depth`.
+        reference_runs: The runs whose metric is the reference.
+        rules: By descending area; those without one come last.
+        majority_metric: Metric of the constant answer of the most frequent class.
+        last_layer_metric: Metric of the last layer alone, in the reference runs.
+        notices: What the reader of the figures should know.
+    """
+
+    split: str
+    examples: int
+    metric: str
+    layers: int
+    runs: list[str]
+    reference_kind: str
+    reference_runs: list[str]
+    reference_metric: float
+    rules: dict[str, ComparedRule]
+    majority_metric: float | None = None
+    last_layer_metric: float | None = None
+    notices: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `dact eval --compare --json`, with the difference of each area to the first rule's."""
+        plain = {name: replace(rule, curves=None) for name, rule in self.rules.items()}
+        document = asdict(replace(self, rules=plain))
+        best = next(iter(self.rules))
+        for name, rule in document["rules"].items():
+            rule["area_difference_to_best"] = asdict(self.difference(name, best))
+            del rule["curves"]
+        return document
+
+    def difference(self, name: str, other: str) -> AreaDifference:
+        """Area of one rule less that of another over the layers that both can run."""
+        found: AreaDifference = self.rules[name].curves.less(self.rules[other].curves)
+        return found

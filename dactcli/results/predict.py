@@ -1,0 +1,30 @@
+"""What `dact predict` computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one text, or the reason why there is none.
+
+    Attributes:
+        label: The predicted class as the data write it (its name, or its number where all names are whole numbers), or
+            the predicted value of a regression. None without an answer.
+        label_id: Index of the class; None for regression.
+        probabilities: By class; empty for regression, None without an answer.
+        exit_layer: How many layers it took; None without an answer.
+        error: Why there is no answer; None where there is one.
+    """
+
+    label: str | int | float | None
+    label_id: int | None
+    probabilities: list[float] | None
+    exit_layer: int | None
+    error: str | None = None
+
+    @classmethod
+    def failed(cls, error: str) -> Prediction:
+        """The row of a text that has no answer."""
+        return cls(None, None, None, None, error)

@@ -1,0 +1,148 @@
+"""What `dact profile` computes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dactcli.results.interval import Interval
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Times of one way to run a batch.
+
+    Attributes:
+        latency_ms_p50: Median milliseconds per batch; p90 and p99 likewise.
+        examples_per_second: From the median round.
+        latency_ms_spread: Interquartile range over median of the repeated measurements.
+        flops_per_example: Floating point operations, each example at its own length; None where not counted.
+        peak_memory_mib: Weights and the most that was allocated beside them; None where not measured.
+        layers_mean: Mean layers run; None for the stock encoder.
+        depths: How many examples stopped after layer 1..N.
+        samples_ms: Every measurement.
+    """
+
+    latency_ms_p50: float
+    latency_ms_p90: float
+    latency_ms_p99: float
+    examples_per_second: float
+    latency_ms_spread: float
+    flops_per_example: float | None = None
+    peak_memory_mib: float | None = None
+    layers_mean: float | None = None
+    depths: list[int] | None = None
+    samples_ms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where adaptive inference spends its time, in milliseconds over one round.
+
+    Attributes:
+        layers_ms: In encoder layer 1..N.
+        embeddings_ms: Before the first layer.
+        units_ms: In the units.
+        rule_ms: In the rule, waiting for the device included.
+        regrouping_ms: In dropping the rows that left.
+        other_ms: In everything else.
+    """
+
+    layers_ms: list[float]
+    embeddings_ms: float
+    units_ms: float
+    rule_ms: float
+    regrouping_ms: float
+    other_ms: float
+
+
+@dataclass(frozen=True)
+class ProfileCase:
+    """Stock encoder, full depth and adaptive inference on the same batches, measured in turn.
+
+    Attributes:
+        batch_size: Examples per batch; the largest for whole data sets.
+        sequence_length: Tokens per example where it was fixed, None for real lengths.
+        rule: What adaptive inference halted by.
+        stock: transformers' own classifier.
+        full: Every layer and every unit.
+        adaptive: Each example as deep as the rule asks.
+        time_ratio_to_stock: Adaptive time over stock time.
+        full_ratio_to_stock: Full-depth time over stock time.
+        ideal_ms: Median stock time times the share of its layers' operations that ran.
+        realised_share: Ideal time over adaptive time.
+        breakdown: Where the adaptive time went; None for whole data sets.
+        metric: The task's metric at that rule, None without labels.
+        metric_name: Its name.
+        baseline: Against an earlier profile: the ratio to stock now over then, and milliseconds now over then.
+    """
+
+    batch_size: int
+    sequence_length: int | None
+    rule: str
+    stock: Measurement
+    full: Measurement
+    adaptive: Measurement
+    time_ratio_to_stock: Interval
+    full_ratio_to_stock: Interval
+    ideal_ms: float
+    realised_share: Interval
+    breakdown: Breakdown | None = None
+    metric: float | None = None
+    metric_name: str | None = None
+    baseline: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """One training step, against the plain classifier's, measured in turn.
+
+    Attributes:
+        batch_size: Examples per batch.
+        sequence_length: Tokens per example where it was fixed.
+        plain: transformers' own classifier, a loss on its one answer.
+        dact: All layers' answers, halting weights and the whole loss.
+        time_ratio_to_plain: Time of the second over that of the first.
+        phases_ms: Median milliseconds by way and phase: forward with losses, backward, optimizer.
+    """
+
+    batch_size: int
+    sequence_length: int | None
+    plain: Measurement
+    dact: Measurement
+    time_ratio_to_plain: Interval
+    phases_ms: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """A profile, and where it was measured.
+
+    Attributes:
+        environment: Device, threads, type, versions.
+        cases: Latency per batch, for each batch size.
+        throughput: All measured examples at once, batches by tokens, survivors pooled.
+        training: The training step, when asked for.
+        notices: What the user should know.
+        trace: The trace file that was written.
+        examples: How many were measured.
+        available: How many the split or file holds; None for random examples.
+    """
+
+    environment: dict[str, Any]
+    cases: list[ProfileCase]
+    throughput: list[ProfileCase] = field(default_factory=list)
+    training: list[TrainingCase] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    trace: str | None = None
+    examples: int | None = None
+    available: int | None = None
+
+    def to_json(self, *, raw: bool = False) -> dict[str, Any]:
+        """The document of `dact profile --json`; single measurements only when `raw`."""
+        document = asdict(self)
+        for case in [*document["cases"], *document["throughput"], *document["training"]]:
+            for way in case.values():
+                if isinstance(way, dict) and not raw:
+                    way.pop("samples_ms", None)
+        return document
