@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
     from dactcli.library import calibrate, evaluate, fit, inspect, open_run, predict, profile
     from dactcli.model import DactConfig, DactForSequenceClassification, DactOutput
 
@@ -30,7 +30,7 @@ __all__ = [
 
 # where a public name stands that is not in dactcli.library
 _HOMES = {
-    **dict.fromkeys(("BudgetRequest", "RiskRequest"), "dactcli.evaluation.calibration"),
+    **dict.fromkeys(("BudgetRequest", "RiskRequest"), "dactcli.evaluation.requests"),
     **dict.fromkeys(("DactConfig", "DactForSequenceClassification", "DactOutput"), "dactcli.model"),
 }
 

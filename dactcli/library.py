@@ -19,10 +19,10 @@ from typing import Literal
 from dactcli.evaluation import examples
 from dactcli.evaluation.calibrate import calibrate as calibrate_run
 from dactcli.evaluation.calibrate import rules_of
-from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
-from dactcli.evaluation.evaluate import judge, label_names, validator
+from dactcli.evaluation.evaluate import EvalSplit, judge, validator
+from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.evaluation.sample import calibration_sample
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.inspection.trace import trace
 from dactcli.model.device import find_device
 from dactcli.prediction.predict import check, predict_texts
@@ -117,19 +117,8 @@ def evaluate(
     outputs = cached_outputs(
         opened, encoded, Path(data).stem if data else split, batch_size=examples.batch_size(opened)
     )
-    return judge(
-        outputs,
-        chosen,
-        labels=encoded.labels,
-        metric=examples.metric_name(opened),
-        mixes=opened.model.mixes,
-        answer_range=opened.model.answer_range,
-        names=label_names(opened.model),
-        run=str(opened.folder),
-        split=str(data or split),
-        difficulty=difficulty,
-        calibration=calibration,
-    )
+    about = EvalSplit(examples.metric_name(opened), str(opened.folder), str(data or split), difficulty)
+    return judge(outputs, chosen, encoded.labels, about, calibration=calibration)
 
 
 def calibrate(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dactcli.cli import options
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
     from dactcli.results import Calibration
     from dactcli.runs.load import Run
 
@@ -31,7 +31,7 @@ def parse(text: str, rules: list[str] | None) -> RiskRequest | BudgetRequest:
         UsageError: It is neither, or a value does not fit.
     """
     from dactcli.errors import UsageError
-    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 
     values: dict[str, Any] = {}
     for part in text.split(","):

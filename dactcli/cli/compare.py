@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dactcli.cli import options
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.comparison import Contender
+    from dactcli.evaluation.comparison import Entrant
     from dactcli.results import Comparison
     from dactcli.runs.load import Run
 
@@ -27,21 +27,21 @@ def compare_runs(
     """
     from dactcli.evaluation.comparison import compare
 
-    contenders = [contender(path, split=split, data=data, device=device, batch_size=batch_size) for path in paths]
-    return compare([one for one, _ in contenders], metric=contenders[0][1], split=data.name if data else split)
+    entrants = [entrant(path, split=split, data=data, device=device, batch_size=batch_size) for path in paths]
+    return compare([one for one, _ in entrants], metric=entrants[0][1], split=data.name if data else split)
 
 
-def contender(
+def entrant(
     path: Path | None, *, split: str, data: Path | None, device: str, batch_size: int | None
-) -> tuple[Contender, str]:
-    """As `contender_of`, for a run that is to be loaded; the keywords are those of `compare_runs`."""
+) -> tuple[Entrant, str]:
+    """As `entrant_of`, for a run that is to be loaded; the keywords are those of `compare_runs`."""
     run = options.open_run(path, device)
-    return contender_of(run, str(path or run.folder.name), split=split, data=data, batch_size=batch_size)
+    return entrant_of(run, str(path or run.folder.name), split=split, data=data, batch_size=batch_size)
 
 
-def contender_of(
+def entrant_of(
     run: Run, name: str, *, split: str, data: Path | None = None, batch_size: int | None = None
-) -> tuple[Contender, str]:
+) -> tuple[Entrant, str]:
     """A run with what its layers said, and the name of its metric.
 
     Args:
@@ -54,7 +54,7 @@ def contender_of(
     import numpy as np
 
     from dactcli.errors import UsageError
-    from dactcli.evaluation.comparison import Contender
+    from dactcli.evaluation.comparison import Entrant
     from dactcli.evaluation.examples import metric_name
 
     if run.model.regression:
@@ -69,11 +69,9 @@ def contender_of(
 
     test, test_labels = labelled(split, data)
     validation, validation_labels = (test, test_labels) if run.recipe is None else labelled("validation", None)
-    found = Contender(
+    found = Entrant(
         run=name,
         variant=_variant(run.recipe) if run.recipe is not None else name,
-        layers=run.model.units.layers,
-        objective=run.model.config.objective,
         validation=validation,
         test=test,
         validation_labels=validation_labels,

@@ -153,7 +153,7 @@ def judged(
     run: Run, name: str, split: str, data: Path | None, rules: list[str] | None, batch_size: int | None
 ) -> EvalResult:
     """A loaded run on a split or file, by the rules asked for, else by its own and the calibrated one."""
-    from dactcli.evaluation.evaluate import judge, label_names
+    from dactcli.evaluation.evaluate import EvalSplit, judge
     from dactcli.evaluation.examples import metric_name, rules_to_judge
 
     calibration = options.valid_calibration(run)
@@ -163,19 +163,8 @@ def judged(
     if calibration is not None and calibration.rule in chosen:
         options.tell_calibrated_share(run, calibration, encoded)
     outputs = options.outputs_of(run, encoded, data.stem if data else split, batch_size)
-    return judge(
-        outputs,
-        made,
-        labels=encoded.labels,
-        metric=metric_name(run),
-        mixes=run.model.mixes,
-        answer_range=run.model.answer_range,
-        names=label_names(run.model),
-        run=name,
-        split=data.name if data is not None else split,
-        difficulty=difficulty,
-        calibration=calibration,
-    )
+    about = EvalSplit(metric_name(run), name, data.name if data is not None else split, difficulty)
+    return judge(outputs, made, encoded.labels, about, calibration=calibration)
 
 
 def _calibrate(

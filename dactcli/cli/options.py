@@ -17,23 +17,6 @@ if TYPE_CHECKING:
     from dactcli.runs.outputs import LayerOutputs
 
 
-# as dactcli.halting.rules has them, which imports torch
-RULE_NAMES = (
-    "full",
-    "paper",
-    "exact",
-    "slack",
-    "confidence",
-    "answer_entropy",
-    "entropy",
-    "max_prob",
-    "patience",
-    "learned",
-    "layer",
-    "tolerance",
-)
-
-
 def recipes(incomplete: str) -> list[str]:
     """Names of the recipes that come with dact, for the shell's completion."""
     from dactcli.recipe.bundled import bundled_recipes
@@ -47,9 +30,11 @@ def runs(incomplete: str) -> list[str]:
     return [str(path) for path in folders if str(path).startswith(incomplete) or path.name.startswith(incomplete)]
 
 
-def rules(incomplete: str) -> list[str]:
-    """Halting rules, for the shell's completion."""
-    return [name for name in RULE_NAMES if name.startswith(incomplete)]
+def rules(incomplete: str) -> list[tuple[str, str]]:
+    """Halting rules and when they halt, for the shell's completion."""
+    from dactcli.halting.names import RULE_FACTS
+
+    return [(name, facts.text) for name, facts in RULE_FACTS.items() if name.startswith(incomplete)]
 
 
 SHOWN = "Device and output"  # heading of the options that all commands have

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dactcli.data.rows import Rows
     from dactcli.errors import StoppedError
-    from dactcli.halting.rules import Rule
+    from dactcli.halting.base import Rule
     from dactcli.prediction.output import Output
     from dactcli.prediction.windows import Answer, Columns, Window
     from dactcli.runs.load import Run
@@ -123,7 +123,7 @@ def predict(
             work = _Work(opened, rows, chosen, columns)
             written = work.print() if output is None else work.write(output, resume=resume)
     if answers is not None:
-        print_notice(f"{written:,} predictions in {answers} (rule {chosen})")
+        print_notice(f"{written:,} {'prediction' if written == 1 else 'predictions'} in {answers} (rule {chosen})")
     if work.skipped:
         rows_have = "row has" if work.skipped == 1 else "rows have"
         print_notice(f"{work.skipped:,} {rows_have} no answer (--on-error skip); `error` says why")
@@ -186,7 +186,7 @@ def _answer(run: Run, rule: Rule, progress: Callable[[int], None] | None = None)
 
 def _rule(run: Run, rule: str | None, max_layers: int | None) -> Rule:
     from dactcli.evaluation.examples import promise_of
-    from dactcli.halting.rules import AtMost
+    from dactcli.halting.limits import AtMost
     from dactcli.report.console import print_notice
 
     chosen = run.model.rule(rule or options.default_rule(run))
@@ -244,6 +244,7 @@ class _Work:
             "on_error": "skip" if self.columns.skip else "stop",
         }
         there = output.begin(facts, resume=resume)
+        self.skipped = output.rows.failed
         output.add(self._windows(there))
         output.finish()
         return output.count

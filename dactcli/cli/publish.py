@@ -154,7 +154,7 @@ def _is_of(summary: dict[str, Any], run: Run) -> bool:
 
 def _judged_anew(run: Run) -> tuple[list[EvalResult], Comparison | None]:
     """What the kept outputs say of each split by all rules of the run, and the curve; nothing where data are gone."""
-    from dactcli.cli.compare import contender_of
+    from dactcli.cli.compare import entrant_of
     from dactcli.cli.evaluate import judged
     from dactcli.errors import DactError
     from dactcli.evaluation.comparison import compare
@@ -165,7 +165,7 @@ def _judged_anew(run: Run) -> tuple[list[EvalResult], Comparison | None]:
         results = [judged(run, "", split, None, None, None) for split in kept]
         if "validation" not in kept or run.model.regression or run.model.config.objective == "last":
             return results, None
-        one, metric = contender_of(run, run.folder.name, split=kept[-1])
+        one, metric = entrant_of(run, run.folder.name, split=kept[-1])
         return results, compare([one], metric=metric, split=kept[-1])
     except DactError as error:
         print_notice(f"the card has no curve: {error.sentence}")

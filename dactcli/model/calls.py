@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 
 
 def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:

@@ -14,8 +14,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.halting.base import Rule
+from dactcli.halting.names import sound_rule
 from dactcli.halting.recursion import ponder_cost
-from dactcli.halting.rules import Full, Rule, make_rule
+from dactcli.halting.rules import Full, make_rule
 from dactcli.model.calls import Untrained, at_least_a_token, check_mask, no_attentions, one_of, refuse_early, stand_in
 from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
@@ -132,10 +134,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
     @property
     def sound_rule(self) -> str:
-        """The rule that keeps the full-depth answer: `exact`, `tolerance` (regression), or `full` without tau."""
-        if not self.mixes:
-            return "full"
-        return "tolerance" if self.regression else "exact"
+        """The rule that keeps full depth's answer: `exact`, `tolerance` (regression), `full` without the DACT loss."""
+        return sound_rule(mixes=self.mixes, regression=self.regression)
 
     def rule(self, text: str | None, *, place: str = "--rule") -> Rule:
         """The halting rule that a text names, checked against this model.

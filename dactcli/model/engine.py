@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from dactcli.halting.rules import Full, Rule
+from dactcli.halting.base import Rule
+from dactcli.halting.rules import Full
 from dactcli.halting.state import HaltingState
 from dactcli.model.encoders import Encoder, EncoderState
 from dactcli.model.encoders.base import at_least_one, spans_of

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.halting.state import HaltingState
 from dactcli.profiling.latency import synchronise
 from dactcli.profiling.ways import run_batch
@@ -66,7 +66,7 @@ class _TimedRule(Rule):
     def __init__(self, rule: Rule, clock: Clock) -> None:
         super().__init__()
         self.inner, self.clock = rule, clock
-        self.reads_streak = rule.reads_streak  # type: ignore[misc]
+        self.reads_streak = rule.reads_streak
 
     def score(self, state: HaltingState) -> Tensor:
         """As the rule's own."""
