@@ -42,7 +42,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
         UsageError: The model is a regression, or cannot serve a rule, or a rule has no threshold.
     """
     if run.model.regression:
-        raise UsageError("is for classes, and this is a regression", place="calibrate", remedy="use rule tolerance:T")
+        raise UsageError("is for classes, and this is a regression", place="`calibrate`", remedy="use rule tolerance:T")
     chosen = [free_rule(run.model, name) for name in request.rules or (standard_rule(run),)]
     for rule in chosen:
         thresholds(rule, layers=run.model.units.layers, classes=run.model.classes)
@@ -50,7 +50,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
         layers = run.model.units.layers
         raise UsageError(
             f"a budget of {request.budget:g} layers does not fit a model of {layers}",
-            place="calibrate",
+            place="`calibrate`",
             remedy=f"give a number from 1 to {layers}",
         )
     return chosen
@@ -98,6 +98,7 @@ def calibrate(
         "data_fingerprint": sample.fingerprint,
         "screened": list(sample.screened),
         "left_out": sample.left_out,
+        "layers": run.model.units.layers,
     }
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)

@@ -55,10 +55,10 @@ class RiskRequest:
         for name in ("risk", "delta"):
             value = getattr(self, name)
             if not 0 < value < 1:
-                raise UsageError(f"{name} is {value:g}", place="calibrate", remedy="give a number between 0 and 1")
+                raise UsageError(f"{name} is {value:g}", place="`calibrate`", remedy="give a number between 0 and 1")
         if self.loss not in LOSSES:
             raise UsageError(
-                f"loss {self.loss!r} is unknown", place="calibrate", remedy=did_you_mean(self.loss, LOSSES)
+                f"loss {self.loss!r} is unknown", place="`calibrate`", remedy=did_you_mean(self.loss, LOSSES)
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -80,9 +80,9 @@ class BudgetRequest:
 
     def __post_init__(self) -> None:
         if not (self.budget > 0 and math.isfinite(self.budget)):
-            raise UsageError(f"budget is {self.budget:g}", place="calibrate", remedy="give a number above 0")
+            raise UsageError(f"budget is {self.budget:g}", place="`calibrate`", remedy="give a number above 0")
         if len(self.rules) > 1:
-            raise UsageError("a budget is met by one rule", place="rule", remedy="name one")
+            raise UsageError("a budget is met by one rule", place="`rule`", remedy="name one")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def thresholds(rule: Rule, *, layers: int, classes: int) -> list[float]:
         return [float(layer) for layer in range(layers, 0, -1)]
     raise UsageError(
         f"rule {rule.name} has no threshold to choose",
-        place="rule",
+        place="`rule`",
         remedy="use confidence, slack, answer_entropy, entropy, max_prob or patience",
     )
 
@@ -177,7 +177,7 @@ class Sweep:
         if loss == "disagreement":
             return differs
         if labels is None:
-            raise UsageError("loss=harm needs labels", place="calibrate", remedy="use loss=disagreement")
+            raise UsageError("loss=harm needs labels", place="`calibrate`", remedy="use loss=disagreement")
         harmed: NDArray[np.bool_] = differs & (self.full == np.asarray(labels))
         return harmed
 

@@ -104,7 +104,7 @@ def compare(
     if reference[0] <= 0:
         raise UsageError(
             f"the {metric} of {kind} is {reference[0]:.4g}, so no share of it can be drawn",
-            place="--compare",
+            place="`compare`",
             remedy="train longer, or compare on another split",
         )
     compared = {}
@@ -116,7 +116,7 @@ def compare(
     if not compared:
         raise UsageError(
             f"{', '.join(one.run for one in contenders)} cannot stop early, so there is no curve to draw",
-            place="--compare",
+            place="`compare`",
             remedy="add a run with exits, or runs of encoders that were cut to fewer layers",
         )
     majority = np.full(len(labels), np.bincount(labels).argmax())
@@ -145,13 +145,15 @@ def _rank(item: tuple[str, ComparedRule]) -> tuple[bool, float]:
 def _check(contenders: Sequence[Contender], metric: str) -> None:
     first = contenders[0]
     if metric not in CLASSIFICATION:
-        raise UsageError("compares classifiers only", place="--compare", remedy="use dact eval --rule for regression")
+        raise UsageError(
+            "compares classifiers only", place="`compare`", remedy="use dact eval with `rule` for regression"
+        )
     for one in contenders[1:]:
         same = np.array_equal(one.test_labels, first.test_labels)
         if not same or not np.array_equal(one.validation_labels, first.validation_labels):
             raise UsageError(
                 f"{one.run} and {first.run} have different examples",
-                place="--compare",
+                place="`compare`",
                 remedy="compare runs of one task",
             )
 

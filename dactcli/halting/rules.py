@@ -370,7 +370,7 @@ def make_rule(
     objective: str = "dact",
     answer_range: tuple[float, float] | None = None,
     certainty: bool = True,
-    place: str = "--rule",
+    place: str = "`rule`",
 ) -> Rule:
     """A rule from what a user wrote, checked against the model that it is for.
 
@@ -404,7 +404,7 @@ def make_rule(
         raise UsageError(
             f"rule {name} needs a threshold ({kind.threshold_name})",
             place=place,
-            remedy=f"write --rule {name}:VALUE",
+            remedy=f"write `rule` {name}:VALUE",
         )
     if kind is Tolerance and answer_range is not None:
         rule: Rule = Tolerance(threshold, low=answer_range[0], high=answer_range[1])

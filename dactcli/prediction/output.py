@@ -38,7 +38,7 @@ class Output:
 
     def __init__(self, path: Path, inputs: Sequence[Input], *, skips: bool, notice: Notice) -> None:
         self.path, self.inputs, self.skips, self.notice = path, inputs, skips, notice
-        self.place = f"--output {path}"
+        self.place = f"`output` {path}"
         if ADDRESS.fullmatch(str(path)) and not os.path.exists(path.parts[0]):
             remedy = "name a file here, and copy it there afterwards"
             raise UsageError("is an address, and outputs are local files", place=self.place, remedy=remedy)
@@ -57,7 +57,7 @@ class Output:
 
     def _refuse(self, mine: Path) -> None:
         if os.path.isdir(mine):
-            raise UsageError("is a folder", place=f"--output {mine}", remedy="name a file")
+            raise UsageError("is a folder", place=f"`output` {mine}", remedy="name a file")
         for one in self.inputs:
             with suppress(OSError):
                 if not one.remote and os.path.exists(mine) and mine.samefile(one.name):
@@ -87,14 +87,14 @@ class Output:
         if resume and (pipe := next((one for one in self.inputs if one.pipe), None)) is not None:
             name = "standard input" if pipe.name == "-" else "a pipe"
             fault = f"{name} cannot be resumed, because what was read of it is gone"
-            raise UsageError(fault, place="--resume", remedy="save it to a file first, or leave --resume out")
+            raise UsageError(fault, place="`resume`", remedy="save it to a file first, or leave `resume` out")
         if os.path.exists(self.path) and not overwrite and not (resume and self.begun):
-            raise UsageError("is there already", place=self.place, remedy="add --overwrite")
+            raise UsageError("is there already", place=self.place, remedy="add `overwrite`")
         if self.begun and not (resume or overwrite):
             raise UsageError(
                 "an interrupted output is there",
                 place=str(self.part),
-                remedy="add --resume to go on with it, or --overwrite to begin again",
+                remedy="add `resume` to go on with it, or `overwrite` to begin again",
             )
         with self._named():
             self.rows.check(self.inputs)
@@ -107,7 +107,7 @@ class Output:
         except OSError as error:
             self._clean()
             fault = f"cannot be written: {error.strerror}"
-            raise ResourceError(fault, place=self.place, remedy="choose another --output") from None
+            raise ResourceError(fault, place=self.place, remedy="choose another `output`") from None
 
     def begin(self, facts: dict[str, Any], *, resume: bool) -> int:
         """Make ready to append.
@@ -146,7 +146,7 @@ class Output:
             fault = f"{', '.join(other)} changed since it was begun"
         else:
             fault = f"was begun with another {' and '.join(changed)}"
-        remedy = "add --overwrite instead of --resume to begin again"
+        remedy = "add `overwrite` instead of `resume` to begin again"
         raise UsageError(fault, place=str(self.part), remedy=remedy)
 
     def add(self, windows: Iterable[Window]) -> None:
@@ -194,7 +194,7 @@ class Output:
         if any(one.pipe for one in self.inputs):
             remedy = f"a pipe cannot be resumed; what was answered is in {self.part}"
         else:
-            remedy = "the same command with --resume goes on from there"
+            remedy = "the same command with `resume` goes on from there"
         return StoppedError(number, fault, place=str(self.path), remedy=remedy)
 
     def __enter__(self) -> Output:

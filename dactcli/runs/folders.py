@@ -135,7 +135,7 @@ def locked(run: Path) -> Iterator[None]:
         raise ResourceError(
             "another process is training in this folder",
             place=str(run),
-            remedy="wait for it, or leave out --resume to begin a new run",
+            remedy="wait for it, or leave out `resume` to begin a new run",
         ) from None
     try:
         yield
