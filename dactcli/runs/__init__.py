@@ -1,0 +1,1 @@
+"""Run folders: find, create, load and save them, screen what strangers put there, and keep outputs and calibrations."""

@@ -1,0 +1,88 @@
+"""Load a pretrained encoder, or a classifier that was fine-tuned elsewhere, from a folder or the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dactcli.errors import ArtefactError, first_line
+from dactcli.model.encoders import Encoder, family
+from dactcli.runs.screen import placed, screen
+from dactcli.runs.weights import load_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
+    """A pretrained encoder, from a folder or the hub, without parts that no unit reads.
+
+    Args:
+        name: Folder or hub name.
+        layers: Keep only the first so many layers; None for all.
+
+    Raises:
+        ArtefactError: It is not there, of an unsupported family, too shallow, or damaged.
+    """
+    from transformers import AutoModel
+
+    config, kind = pretrained_config(name)
+    if layers is not None:
+        if layers > config.num_hidden_layers:
+            raise ArtefactError(
+                f"the encoder has {config.num_hidden_layers} layers, not {layers}",
+                place=name,
+                remedy="lower model.layers",
+            )
+        with placed(name):
+            kind.cut(config, layers)
+    model: PreTrainedModel = load_weights(name, AutoModel, config=config, partial=True, **kind.build)
+    return model
+
+
+def load_classifier(name: str) -> PreTrainedModel:
+    """A classifier that was fine-tuned with transformers, from a folder or the hub.
+
+    Args:
+        name: Folder or hub name.
+
+    Raises:
+        ArtefactError: It is not there, no sequence classifier, of an unsupported family, or damaged.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config, _ = pretrained_config(name)
+    if not any(kind.endswith("ForSequenceClassification") for kind in config.architectures or ()):
+        raise ArtefactError(
+            f"is no sequence classifier: its config.json names {', '.join(config.architectures or ['nothing'])}",
+            place=name,
+            remedy="name a fine-tuned classifier, or leave out model.keep_classifier",
+        )
+    model: PreTrainedModel = load_weights(name, AutoModelForSequenceClassification, config=config)
+    return model
+
+
+def pretrained_config(name: str) -> tuple[Any, type[Encoder]]:
+    """The screened configuration of an encoder or classifier, and its family's adapter.
+
+    Args:
+        name: Folder or hub name.
+
+    Raises:
+        ArtefactError: It is not there, of an unsupported family, or damaged.
+    """
+    from transformers import AutoConfig
+
+    folder = Path(name)
+    if folder.is_dir():
+        screen(folder, bare=True)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # a configuration's own checks raise kinds of their own
+        raise ArtefactError(
+            f"the encoder cannot be loaded: {first_line(error)}",
+            place=name,
+            remedy="give a folder with config.json and model.safetensors, or a hub name that this machine reaches",
+        ) from None
+    with placed(name):
+        return config, family(config.model_type)
