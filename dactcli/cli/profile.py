@@ -79,7 +79,7 @@ def profile(
         int, typer.Option(min=0, help="Rounds that are not counted.", metavar="N", rich_help_panel=HOW)
     ] = ProfileRequest.warmup,
     repeats: Annotated[
-        int, typer.Option(min=2, help="Rounds that are.", metavar="N", rich_help_panel=HOW)
+        int, typer.Option(min=2, help="Rounds that are counted.", metavar="N", rich_help_panel=HOW)
     ] = ProfileRequest.repeats,
     seconds: Annotated[
         float | None,
