@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, open_run, optional_path
+from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path
 from dactcli.listening import Listener
 from dactcli.results import Calibration
 
@@ -42,6 +42,7 @@ class CalibrateRequest:
         from dactcli.api.evaluate import check_split
 
         check_split(self.split, self.data)
+        check_numbers(self, batch_size=1)
 
 
 def calibrate(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
+from dactcli.errors import UsageError
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
@@ -48,6 +49,42 @@ def build_request(
         listener = listener or NoticeListener(notice)
     made = kind(**given) if request is None else replace(request, **given)  # type: ignore[type-var]
     return made, listener or Listener()
+
+
+def check_lists(request: object, *names: str) -> None:
+    """Refuse one text where a list of texts is wanted, since Python would take it for a list of letters.
+
+    Args:
+        request: The request.
+        names: Its fields that are lists of texts.
+
+    Raises:
+        UsageError: A field is one text.
+    """
+    for name in names:
+        refuse_text(getattr(request, name), name)
+
+
+def refuse_text(value: object, name: str) -> None:
+    """As `check_lists`, for one value."""
+    if isinstance(value, str):
+        raise UsageError("is one text, and a list is needed", place=f"`{name}`", remedy=f"write [{value!r}]")
+
+
+def check_numbers(request: object, **lowest: float) -> None:
+    """Refuse numbers that are too low.
+
+    Args:
+        request: The request.
+        **lowest: The lowest value of each of its fields; None in a field is always allowed.
+
+    Raises:
+        UsageError: A value is lower.
+    """
+    for name, low in lowest.items():
+        value = getattr(request, name)
+        if value is not None and value < low:
+            raise UsageError(f"is {value}", place=f"`{name}`", remedy=f"give at least {low:g}")
 
 
 def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:

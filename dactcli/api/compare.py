@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, name_of, open_run, optional_path
+from dactcli.api.common import AnyRun, build_request, check_numbers, name_of, open_run, optional_path
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Comparison
@@ -37,6 +37,7 @@ class CompareRequest:
         from dactcli.api.evaluate import check_split
 
         check_split(self.split, self.data)
+        check_numbers(self, batch_size=1)
 
 
 def compare(

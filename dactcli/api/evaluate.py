@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, name_of, open_run, optional_path, valid_calibration
+from dactcli.api.common import (
+    AnyRun,
+    build_request,
+    check_lists,
+    check_numbers,
+    name_of,
+    open_run,
+    optional_path,
+    valid_calibration,
+)
 from dactcli.errors import UsageError, did_you_mean
 from dactcli.listening import Listener
 from dactcli.results import EvalResult
@@ -41,6 +50,8 @@ class EvaluateRequest:
 
     def __post_init__(self) -> None:
         check_split(self.split, self.data)
+        check_lists(self, "rules")
+        check_numbers(self, batch_size=1)
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import build_request
+from dactcli.api.common import build_request, check_lists
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import RecipePlan, TrainResult
@@ -34,6 +34,7 @@ class FitRequest:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        check_lists(self, "overrides")
         if self.weights_only and not self.resume:
             raise UsageError("goes with `resume`", place="`weights_only`", remedy="add `resume`, or leave it out")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, open_run, optional_path, rule_for
+from dactcli.api.common import AnyRun, build_request, check_lists, check_numbers, open_run, optional_path, rule_for
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Traces
@@ -43,6 +43,8 @@ class InspectRequest:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        check_lists(self, "texts", "pairs")
+        check_numbers(self, limit=1)
         if bool(self.texts) and self.file is not None:
             raise UsageError(
                 "needs texts or `file`, and not both", remedy='write dact inspect "some sentence", or use `file` FILE'

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from dactcli.api.common import AnyRun, build_request, open_run, rule_for
+from dactcli.api.common import AnyRun, build_request, check_lists, check_numbers, open_run, refuse_text, rule_for
 from dactcli.errors import StoppedError, UsageError, did_you_mean
 from dactcli.listening import Listener
 from dactcli.results import PredictedFile, Prediction
@@ -44,6 +44,8 @@ class PredictRequest:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        check_lists(self, "pairs")
+        check_numbers(self, max_layers=1)
         _check_on_error(self.on_error)
 
 
@@ -80,6 +82,7 @@ class PredictFilesRequest:
 
         if self.format is not None and self.format not in KINDS:
             raise UsageError(f"{self.format!r} is unknown", place="`format`", remedy=did_you_mean(self.format, KINDS))
+        check_numbers(self, max_layers=1)
         _check_on_error(self.on_error)
         if self.path is None and (self.resume or self.overwrite):
             place = "`resume`" if self.resume else "`overwrite`"
@@ -123,6 +126,7 @@ def predict(
     """
     from dactcli.prediction.predict import check, predict_texts
 
+    refuse_text(texts, "texts")
     wanted, hears = build_request(PredictRequest, request, fields, listener)
     opened = open_run(run, device=wanted.device)
     rule = _rule(opened, wanted.rule, wanted.max_layers, hears)
@@ -159,6 +163,7 @@ def predict_files(
     from dactcli import distributed
     from dactcli.prediction.signals import stoppable
 
+    refuse_text(inputs, "inputs")
     wanted, hears = build_request(PredictFilesRequest, request, fields, listener)
     rows = _open_rows(list(inputs), wanted, hears) if distributed.is_main() else None
     output = _output(wanted, rows, hears)
@@ -230,8 +235,6 @@ def _rule(run: Run, rule: str | None, max_layers: int | None, listener: Listener
     chosen = rule_for(run, rule, listener)
     if max_layers is None or max_layers >= run.model.units.layers:
         return chosen
-    if max_layers < 1:
-        raise UsageError(f"{max_layers} is no number of layers", place="`max_layers`", remedy="give at least 1")
     # rule_for gave notice of a void calibration already
     if promise := promise_of(run, str(chosen), lambda text: None):
         listener.notice(f"with `max_layers` {max_layers} the promise of {chosen} no longer holds: {promise}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, open_run, optional_path, rule_for
+from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path, rule_for
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import ProfileResult, duration
@@ -71,6 +71,7 @@ class ProfileRequest:
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             sizes = ",".join(map(str, self.batch_sizes))
             raise UsageError(f"{sizes!r} is no list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
+        check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0)
         if self.random is not None and self.data is not None:
             raise UsageError("random weights read no texts", place="`data`", remedy="leave it out, or name a run")
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import build_request
+from dactcli.api.common import build_request, check_lists
 from dactcli.listening import Listener
 from dactcli.results import SweepResult
 
@@ -31,6 +31,9 @@ class SweepRequest:
     sweeps: Sequence[str] = ()
     overrides: Sequence[str] = ()
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_lists(self, "sweeps", "overrides")
 
 
 def sweep(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import build_request
+from dactcli.api.common import build_request, check_lists
 from dactcli.listening import Listener
 from dactcli.results import PlanResult
 
@@ -26,6 +26,9 @@ class ValidateRequest:
 
     overrides: Sequence[str] = ()
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_lists(self, "overrides")
 
 
 def validate(

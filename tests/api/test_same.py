@@ -238,3 +238,26 @@ def test_every_public_name_is_there_and_notice_still_works(run: Path) -> None:
     assert told[0].startswith("about ")
     with pytest.raises(TypeError, match="splt"):
         dactcli.evaluate(run, splt="test")
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: dactcli.predict("the key"), "`texts`: is one text, and a list is needed; write ['the key']"),
+        (lambda: dactcli.predict_files("a.csv"), "`inputs`: is one text, and a list is needed; write ['a.csv']"),
+        (lambda: dactcli.inspect("the key"), "`texts`: is one text, and a list is needed; write ['the key']"),
+        (lambda: dactcli.evaluate(rules="exact"), "`rules`: is one text, and a list is needed; write ['exact']"),
+        (
+            lambda: dactcli.fit("a.yaml", overrides="x=1"),
+            "`overrides`: is one text, and a list is needed; write ['x=1']",
+        ),
+        (lambda: dactcli.sweep("a.yaml", "x=1,2"), "`sweeps`: is one text, and a list is needed; write ['x=1,2']"),
+        (lambda: dactcli.evaluate(batch_size=0), "`batch_size`: is 0; give at least 1"),
+        (lambda: dactcli.inspect(["a"], limit=-1), "`limit`: is -1; give at least 1"),
+        (lambda: dactcli.profile(repeats=1), "`repeats`: is 1; give at least 2"),
+    ],
+)
+def test_values_that_the_shell_cannot_give_are_refused(call: Any, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert caught.value.sentence == sentence
