@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dactcli.evaluation.calibration import Sweep, thresholds
 from dactcli.evaluation.certificate import Evidence, distinct_losses, last_certified
+from dactcli.evaluation.threshold_sweep import ThresholdSweep
 
 CHUNK = 250
 SIZES, EPSILONS, DELTA = (300, 500, 1000), (0.01, 0.02, 0.05), 0.05
@@ -142,7 +142,7 @@ def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, NDAr
     from dactcli import open_run
     from dactcli.evaluation.examples import run_examples
     from dactcli.evaluation.sample import input_keys, screened_sample
-    from dactcli.runs.outputs import LayerOutputs, cached_outputs
+    from dactcli.runs.outputs import cached_outputs
 
     run = open_run(run_folder, device="cpu")
     parts, keys, labels = [], [], []
@@ -152,7 +152,8 @@ def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, NDAr
         parts.append(cached_outputs(run, sample.encoded, split, batch_size=64))
         keys += input_keys(sample.encoded)
         labels += sample.encoded.labels or []
-    outputs = LayerOutputs(torch.cat([part.y for part in parts]), torch.cat([part.h for part in parts]))
+    whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].tensors()}
+    outputs = replace(parts[0], **whole)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return run, outputs, np.array([numbers[key] for key in keys]), labels
 
@@ -171,10 +172,9 @@ def main() -> None:
     """Print a line per cell, and a JSON document last."""
     options = parser().parse_args()
     run, outputs, inputs, labels = load_population(options.run, options.splits.split(","))
-    examples, layers, classes = outputs.y.shape
-    rule = run.model.rule(f"{options.rule}:1")
-    sweep = Sweep(rule, thresholds(rule, layers=layers, classes=classes), outputs, mixes=run.model.mixes)
-    exact = float(outputs.decide(run.model.rule("exact"), mixes=run.model.mixes).exit_layer.double().mean())
+    examples, rule = len(outputs.y), run.model.rule(f"{options.rule}:1")
+    sweep = ThresholdSweep(rule, rule.grid(outputs.layers, outputs.classes), outputs)
+    exact = float(outputs.decide(run.model.rule("exact")).exit_layer.double().mean())
     depths = np.append(sweep.layers_mean, exact)
     print(f"population {examples} ({len(set(inputs.tolist()))} distinct inputs), {options.rule}")
     print(f"exact {exact:.3f} layers, allowed {allowed(options.draws):.4f}")

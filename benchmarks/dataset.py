@@ -60,10 +60,10 @@ def main() -> None:
         "adaptive / stock": case.time_ratio_to_stock,
         "realised share": case.realised_share,
     }.items():
-        print(f"  {name:40} {found.median:.3f} ({found.low:.3f}-{found.high:.3f})", flush=True)
+        print(f"  {name:40} {found.value:.3f} ({found.low:.3f}-{found.high:.3f})", flush=True)
     whole = profile_throughput(subject, encoded, sequence_length=None, effort=Effort(1, options.rounds)).realised_share
     print(
-        f"  realised share, whole data set, pooled   {whole.median:.3f} ({whole.low:.3f}-{whole.high:.3f})", flush=True
+        f"  realised share, whole data set, pooled   {whole.value:.3f} ({whole.low:.3f}-{whole.high:.3f})", flush=True
     )
     texts = load_splits(run.recipe, only=(options.split,)).splits[options.split]["text"][:]
     throughput(subject, tokenizer, texts, layers, options)
@@ -114,7 +114,7 @@ def throughput(
     for name, spent in times.items():
         found = ratio(times["pipeline"], spent)
         rate = len(texts) / (sorted(spent)[len(spent) // 2] / 1000)
-        print(f"  {name:40} {rate:7.0f} examples/s, {found.median:.2f} x pipeline ({found.low:.2f}-{found.high:.2f})")
+        print(f"  {name:40} {rate:7.0f} examples/s, {found.value:.2f} x pipeline ({found.low:.2f}-{found.high:.2f})")
     print(f"  goal: 1.3 x N / mean layers = {1.3 * model.units.layers / layers:.2f} x pipeline", flush=True)
 
 

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dactcli.api.compare import contender
+from dactcli.api.compare import entrant
 from dactcli.data.sources import load_splits
-from dactcli.evaluation.calibration import full_classes
-from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Contender, compare
+from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Entrant, compare
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
+from dactcli.evaluation.threshold_sweep import full_classes
 from dactcli.halting.rules import Exact, Paper
 from dactcli.recipe.load import load_recipe
 from dactcli.results import ComparedRule, Comparison
@@ -94,18 +94,18 @@ def _finished(folder: Path, name: str, recipe: str, overrides: list[str]) -> Pat
 
 def keep(run: Path, variant: str, path: Path) -> None:
     """Write what the layers of a run said, on validation and test, in half precision."""
-    one, metric = contender(run, split="test", device="cpu")
+    one, metric = entrant(run, split="test", device="cpu")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path.parent / LABELS, test=one.test_labels, validation=one.validation_labels)
     arrays: dict[str, Any] = {}
     for split, outputs in (("test", one.test), ("validation", one.validation)):
         for name, tensor in outputs.tensors().items():
             values = tensor.numpy().astype(np.float16)
-            if one.objective == "last" and name != "certainty":
+            if one.plain and name != "certainty":
                 values[:, :-1] = 0  # nobody asks layers that were not trained, and zeros take no room
             arrays[f"{split}_{name}"] = values
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    facts = {"variant": variant, "layers": one.layers, "objective": one.objective, "metric": metric}
+    facts = {"variant": variant, "layers": one.layers, "objective": one.test.objective, "metric": metric}
     facts |= {"seconds": summary["seconds"], "versions": summary["versions"], "seed": summary["seed"]}
     np.savez_compressed(path, facts=json.dumps(facts), **arrays)
 
@@ -118,20 +118,19 @@ def labels_of(out: Path, overrides: list[str]) -> dict[str, Any]:
     return {split: np.asarray(splits[split]["label"]) for split in ("validation", "test")}
 
 
-def load(path: Path, labels: dict[str, Any]) -> tuple[Contender, dict[str, Any]]:
+def load(path: Path, labels: dict[str, Any]) -> tuple[Entrant, dict[str, Any]]:
     """A run as `keep` wrote it."""
     with np.load(path, allow_pickle=False) as kept:
         facts = json.loads(str(kept["facts"]))
 
         def outputs(split: str) -> LayerOutputs:
             names = [name for name in ("y", "h", "certainty") if f"{split}_{name}" in kept]
-            return LayerOutputs(**{n: torch.from_numpy(kept[f"{split}_{n}"].astype(np.float32)) for n in names})
+            tensors = {n: torch.from_numpy(kept[f"{split}_{n}"].astype(np.float32)) for n in names}
+            return LayerOutputs(**tensors, objective=facts["objective"])
 
-        found = Contender(
+        found = Entrant(
             run=path.stem,
             variant=facts["variant"],
-            layers=facts["layers"],
-            objective=facts["objective"],
             validation=outputs("validation"),
             test=outputs("test"),
             validation_labels=labels["validation"],
@@ -150,7 +149,7 @@ class Row:
     judged: ComparedRule
 
 
-def kept_runs(out: Path, overrides: list[str]) -> tuple[list[Contender], str]:
+def kept_runs(out: Path, overrides: list[str]) -> tuple[list[Entrant], str]:
     """All runs whose outputs are kept, and the metric."""
     paths = [path for path in sorted(out.glob("*.npz")) if path.name != LABELS]
     if not paths:
@@ -160,7 +159,7 @@ def kept_runs(out: Path, overrides: list[str]) -> tuple[list[Contender], str]:
     return [one for one, _ in kept], str(kept[0][1]["metric"])
 
 
-def promises(runs: list[Contender], metric: str) -> str:
+def promises(runs: list[Entrant], metric: str) -> str:
     """Full depth, and the layers of the sound rules, mean and spread over seeds; full depth less plain fine-tuning."""
     lines = [
         "| training | seeds | full depth | less plain | last layer alone | layers of `exact` | layers of `paper` |",
@@ -178,13 +177,13 @@ def promises(runs: list[Contender], metric: str) -> str:
         each = np.array([scores([one], metric)[0] for one in own])
         depths = ""
         for rule in (Exact(), Paper()):
-            found = [float(one.test.decide(rule, mixes=True).exit_layer.double().mean()) for one in own if one.mixes]
+            found = [float(one.test.decide(rule).exit_layer.double().mean()) for one in own if one.test.mixes]
             depths += f" {spread(found, 2)} |" if found else " |"
         lines.append(f"| {name} | {len(own)} | {spread(each[:, 0])} | {beside} | {spread(each[:, 1])} |{depths}")
     return "\n".join(lines)
 
 
-def scores(runs: list[Contender], metric: str) -> Array:
+def scores(runs: list[Entrant], metric: str) -> Array:
     """Metric of full depth and of the last layer alone, mean over seeds, of all examples and seeds and of samples of both.
 
     Returns:
@@ -196,7 +195,7 @@ def scores(runs: list[Contender], metric: str) -> Array:
     drawn = np.random.default_rng(1).multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=BOOTSTRAPS)
     seeds = np.concatenate([np.ones((1, len(runs))), drawn]) / len(runs)  # [1 + S, runs]
     both = [
-        [full_classes(one.test, mixes=one.mixes) for one in runs],
+        [full_classes(one.test) for one in runs],
         [one.test.y[:, -1].argmax(-1).numpy() for one in runs],
     ]
     classes = runs[0].test.y.shape[-1]
@@ -210,7 +209,7 @@ def spread(values: Sequence[float], digits: int = 4) -> str:
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
-def compared(runs: list[Contender], metric: str) -> list[Row]:
+def compared(runs: list[Entrant], metric: str) -> list[Row]:
     """All methods by their own rules, ours first."""
     by_name = {name: [one for one in runs if one.variant == name] for name in {one.variant for one in runs}}
     plain = by_name["plain"]
@@ -253,10 +252,10 @@ def table(out: Path, overrides: list[str]) -> str:
         enough = f"{judged.layers_for_99:.2f}" if judged.layers_for_99 is not None else "never"
         beside, start = "", ""
         if row is not rows[0]:
-            beside = f"{gap.median:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+            beside = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
             start = f"{gap.layers_from:.2f}"
         own = judged.area
-        area = "-" if own is None else f"{own.median:.4f} ({own.low:.4f} to {own.high:.4f})"
+        area = "-" if own is None else f"{own.value:.4f} ({own.low:.4f} to {own.high:.4f})"
         lines.append(f"| {row.name} | {row.rule} | {at} | {enough} | {area} | {beside} | {start} |")
     return "\n".join([*lines, "", promises(runs, metric)])
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from dactcli.data.batches import by_length
-from dactcli.halting.rules import ForcedDepths, Full
+from dactcli.halting.limits import ForcedDepths
+from dactcli.halting.rules import Full
 from dactcli.model.engine import run_batches
 from dactcli.profiling.flops import layer_flops, share_of_full
 from dactcli.profiling.geometry import depth_profile, random_examples, random_model
@@ -78,21 +79,21 @@ def main() -> None:
         "realised share, 70 % at 3": ratio(times["stock"], times["70 % at 3"], shares["70 % at 3"]),
     }
     if len(batches) > 1:
-        found |= pooled(model, stock, batches, examples, profiles, shares, options)
+        found |= pooled(model, stock, batches, profiles, shares, options)
     for name, interval in found.items():
-        print(f"  {name:34} {interval.median:.3f} ({interval.low:.3f}-{interval.high:.3f})", flush=True)
+        print(f"  {name:34} {interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f})", flush=True)
 
 
 def pooled(
     model: Any,
     stock: Any,
     batches: list[Any],
-    examples: int,
     profiles: dict[str, str],
     shares: dict[str, float],
     options: argparse.Namespace,
 ) -> dict[str, Interval]:
     """All batches in one pass, where survivors of several batches run on together."""
+    examples = sum(len(positions) for positions, _ in batches)
     ways: dict[str, Any] = {"stock": lambda _: [stock(**batch) for _, batch in batches]}
     for name in ("uniform", "70 % at 3"):
         rule = ForcedDepths(depth_profile(profiles[name], model.units.layers, examples))

@@ -45,7 +45,7 @@ def against(name: str, ours: list[str], theirs: list[str], rounds: int) -> None:
     found = ratio(list(mine), list(other))
     print(
         f"{name}: {statistics.median(mine):.2f} s against {statistics.median(other):.2f} s, "
-        f"ratio {found.median:.3f} ({found.low:.3f} to {found.high:.3f})"
+        f"ratio {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
     )
 
 

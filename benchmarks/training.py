@@ -90,8 +90,8 @@ def main() -> None:
     peaks = {way: peak(way, options) for way in WAYS}
     print(f"{options.run.name}, {options.examples} examples, {options.rounds} rounds")
     step, whole = ratio(times["dact"], times["plain"]), ratio(times["dact"], times["dact, random order"])
-    print(f"  step, DACT / plain                {step.median:.3f} ({step.low:.3f}-{step.high:.3f})")
-    print(f"  run, our batches / random order   {whole.median:.3f} ({whole.low:.3f}-{whole.high:.3f})")
+    print(f"  step, DACT / plain                {step.value:.3f} ({step.low:.3f}-{step.high:.3f})")
+    print(f"  run, our batches / random order   {whole.value:.3f} ({whole.low:.3f}-{whole.high:.3f})")
     print(f"  peak memory, MiB                  {', '.join(f'{way} {mib:.0f}' for way, mib in peaks.items())}")
     for way in ("plain", "dact, random order"):
         print(f"  peak memory, DACT / {way:20} {peaks['dact'] / peaks[way]:.3f}", flush=True)

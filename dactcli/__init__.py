@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from dactcli.api.runs import list_runs
     from dactcli.api.sweep import SweepRequest, sweep
     from dactcli.api.validate import ValidateRequest, validate
-    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
     from dactcli.listening import Listener
     from dactcli.model import DactConfig, DactForSequenceClassification, DactOutput
 
 # the module of each public name
 _HOMES = {
-    "BudgetRequest": "dactcli.evaluation.calibration",
+    "BudgetRequest": "dactcli.evaluation.requests",
     "CalibrateRequest": "dactcli.api.calibrate",
     "CompareRequest": "dactcli.api.compare",
     "DactConfig": "dactcli.model",
@@ -51,7 +51,7 @@ _HOMES = {
     "PredictRequest": "dactcli.api.predict",
     "ProfileRequest": "dactcli.api.profile",
     "PublishRequest": "dactcli.api.publish",
-    "RiskRequest": "dactcli.evaluation.calibration",
+    "RiskRequest": "dactcli.evaluation.requests",
     "SweepRequest": "dactcli.api.sweep",
     "ValidateRequest": "dactcli.api.validate",
     "calibrate": "dactcli.api.calibrate",

@@ -11,7 +11,7 @@ from dactcli.listening import Listener
 from dactcli.results import Calibration
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 
     Goal = RiskRequest | BudgetRequest
 
@@ -70,7 +70,7 @@ def calibrate(
     from dactcli.api.evaluate import outputs_of
     from dactcli.evaluation.calibrate import calibrate as calibrate_run
     from dactcli.evaluation.calibrate import rules_of
-    from dactcli.evaluation.calibration import RiskRequest
+    from dactcli.evaluation.requests import RiskRequest
     from dactcli.evaluation.sample import calibration_sample
 
     if request is not None and not isinstance(request, CalibrateRequest):

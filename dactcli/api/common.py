@@ -13,7 +13,7 @@ from dactcli.errors import UsageError
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
-    from dactcli.halting.rules import Rule
+    from dactcli.halting.base import Rule
     from dactcli.results import Calibration
     from dactcli.runs.load import Run
 

@@ -13,7 +13,7 @@ from dactcli.listening import Listener
 from dactcli.results import Comparison
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.comparison import Contender
+    from dactcli.evaluation.comparison import Entrant
     from dactcli.runs.load import Run
 
 
@@ -61,18 +61,18 @@ def compare(
         ArtefactError: A run is missing or damaged.
         ResourceError: The device is missing, or memory ran out.
     """
-    from dactcli.evaluation.comparison import compare as compare_contenders
+    from dactcli.evaluation.comparison import compare as compare_entrants
 
     wanted, hears = build_request(CompareRequest, request, fields, listener)
     several = runs if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
-    found = [contender(one, wanted, listener=hears) for one in several or [None]]
+    found = [entrant(one, wanted, listener=hears) for one in several or [None]]
     split = _split(wanted)
-    return compare_contenders([one for one, _ in found], metric=found[0][1], split=split)
+    return compare_entrants([one for one, _ in found], metric=found[0][1], split=split)
 
 
-def contender(
+def entrant(
     run: AnyRun = None, request: CompareRequest | None = None, *, listener: Listener | None = None, **fields: Any
-) -> tuple[Contender, str]:
+) -> tuple[Entrant, str]:
     """A run with the outputs of its layers on validation and on the split to draw, and the name of its metric.
 
     The arguments are those of `compare`, for one run.
@@ -80,7 +80,7 @@ def contender(
     import numpy as np
 
     from dactcli.api.evaluate import outputs_of
-    from dactcli.evaluation.comparison import Contender
+    from dactcli.evaluation.comparison import Entrant
     from dactcli.evaluation.examples import metric_name, run_examples
 
     wanted, hears = build_request(CompareRequest, request, fields, listener)
@@ -97,11 +97,9 @@ def contender(
     data = optional_path(wanted.data)
     test, test_labels = labelled(wanted.split or "validation", data)
     validation, validation_labels = (test, test_labels) if opened.recipe is None else labelled("validation", None)
-    found = Contender(
+    found = Entrant(
         run=name_of(opened),
         variant=_variant(opened),
-        layers=opened.model.units.layers,
-        objective=opened.model.config.objective,
         validation=validation,
         test=test,
         validation_labels=validation_labels,

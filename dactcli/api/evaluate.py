@@ -77,7 +77,7 @@ def evaluate(
 
 def judge_run(run: Run, request: EvaluateRequest, listener: Listener) -> EvalResult:
     """Evaluate a run that is loaded; the arguments are those of `evaluate`."""
-    from dactcli.evaluation.evaluate import judge, label_names
+    from dactcli.evaluation.evaluate import EvalSplit, judge
     from dactcli.evaluation.examples import metric_name, rules_to_judge, run_examples
 
     calibration = valid_calibration(run, listener)
@@ -88,19 +88,8 @@ def judge_run(run: Run, request: EvaluateRequest, listener: Listener) -> EvalRes
     if calibration is not None and calibration.rule in chosen:
         _tell_calibrated_share(run, calibration, encoded, listener)
     outputs = outputs_of(run, encoded, data.stem if data else split, request.batch_size, listener)
-    return judge(
-        outputs,
-        rules,
-        labels=encoded.labels,
-        metric=metric_name(run),
-        mixes=run.model.mixes,
-        answer_range=run.model.answer_range,
-        names=label_names(run.model),
-        run=name_of(run),
-        split=data.name if data else split,
-        difficulty=difficulty,
-        calibration=calibration,
-    )
+    about = EvalSplit(metric_name(run), name_of(run), data.name if data else split, difficulty)
+    return judge(outputs, rules, encoded.labels, about, calibration=calibration)
 
 
 def check_split(split: str | None, data: Path | str | None) -> None:

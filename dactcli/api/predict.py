@@ -16,7 +16,7 @@ from dactcli.results import PredictedFile, Prediction
 
 if TYPE_CHECKING:
     from dactcli.data.rows import Rows
-    from dactcli.halting.rules import Rule
+    from dactcli.halting.base import Rule
     from dactcli.prediction.output import Output
     from dactcli.prediction.windows import Answer, Columns, Window
     from dactcli.runs.load import Run
@@ -230,7 +230,7 @@ def _answer(run: Run, rule: Rule, progress: Callable[[int], None] | None = None)
 
 def _rule(run: Run, rule: str | None, max_layers: int | None, listener: Listener) -> Rule:
     from dactcli.evaluation.examples import promise_of
-    from dactcli.halting.rules import AtMost
+    from dactcli.halting.limits import AtMost
 
     chosen = rule_for(run, rule, listener)
     if max_layers is None or max_layers >= run.model.units.layers:
@@ -289,6 +289,7 @@ class _Work:
             "on_error": self.request.on_error,
         }
         there = output.begin(facts, resume=self.request.resume)
+        self.skipped = output.rows.failed
         output.add(self._windows(there))
         output.finish()
         return output.count

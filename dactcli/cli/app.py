@@ -58,7 +58,12 @@ class DactGroup(TyperGroup):
         for name in ("COLUMNS", "LINES"):
             if os.environ.get(name, "1").strip("0 ") == "":
                 del os.environ[name]
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # outside of a command: what prints help, or flushes the last line
+            if (scarce := _resource_error(error)) is None:
+                raise
+            raise SystemExit(_leave(scarce).exit_code) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
@@ -158,7 +163,7 @@ def _resource_error(error: Exception) -> ResourceError | None:
         return None
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported for it
         return ResourceError("memory ran out", remedy="lower the batch size, or data.max_length")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         place = str(error.filename) if error.filename else None
         return ResourceError(f"cannot be written: {error.strerror}", place=place, remedy="free or change the disk")
     return distributed.lost(error)
@@ -218,6 +223,9 @@ def options(
 
 def main() -> None:
     """Run the command line; of several processes only process 0 has a screen."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # a service's, or closed by the shell: `<&-`
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # as long as we run
     if not distributed.launched_rank():
         app()
         return

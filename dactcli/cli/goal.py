@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 
 PLACE = "--calibrate"
 HOW = "write risk=0.01,delta=0.05[,loss=disagreement|harm][,by=class] or budget=3.0"
@@ -22,7 +22,7 @@ def parse_goal(text: str, rules: list[str] | None) -> RiskRequest | BudgetReques
         UsageError: It is neither, or a value does not fit.
     """
     from dactcli.errors import UsageError
-    from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 
     values: dict[str, Any] = {}
     for part in text.split(","):

@@ -11,22 +11,6 @@ import typer
 if TYPE_CHECKING:
     from dactcli.listening import Listener
 
-# as dactcli.halting.rules has them, which imports torch
-RULE_NAMES = (
-    "full",
-    "paper",
-    "exact",
-    "slack",
-    "confidence",
-    "answer_entropy",
-    "entropy",
-    "max_prob",
-    "patience",
-    "learned",
-    "layer",
-    "tolerance",
-)
-
 
 def recipes(incomplete: str) -> list[str]:
     """Names of the recipes that come with dact, for the shell's completion."""
@@ -41,9 +25,11 @@ def runs(incomplete: str) -> list[str]:
     return [str(path) for path in folders if str(path).startswith(incomplete) or path.name.startswith(incomplete)]
 
 
-def rules(incomplete: str) -> list[str]:
-    """Halting rules, for the shell's completion."""
-    return [name for name in RULE_NAMES if name.startswith(incomplete)]
+def rules(incomplete: str) -> list[tuple[str, str]]:
+    """Halting rules and when they halt, for the shell's completion."""
+    from dactcli.halting.names import RULE_FACTS
+
+    return [(name, facts.text) for name, facts in RULE_FACTS.items() if name.startswith(incomplete)]
 
 
 SHOWN = "Device and output"  # heading of the options that all commands have

@@ -35,6 +35,21 @@ _GAP, _AFTER = re.compile(r"[ \t\r\n]*"), re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n
 Record = tuple[int, dict[str, Any]]
 
 
+class _TwinsError(ValueError):
+    """Two keys of an object have one name, so that a reader would lose a value."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwinsError(f"two keys are called {next(name for name in names if names.count(name) > 1)!r}")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 class Lines:
     """The lines of a text, decoded as they are asked for.
 
@@ -115,8 +130,8 @@ class Lines:
         return f"{self.source.name}:{number}"
 
 
-def records(source: Input, lines: Iterable[str]) -> Iterator[Record]:
-    """The records of a text, each with the line on which it begins.
+def records(source: Input, lines: Iterable[str]) -> tuple[list[str], Iterator[Record]]:
+    """The header of a text, empty where it has none, and its records, each with the line on which it begins.
 
     Args:
         source: The input; its kind says how to read it.
@@ -126,17 +141,14 @@ def records(source: Input, lines: Iterable[str]) -> Iterator[Record]:
         DataError: A record is broken; names its line.
     """
     if source.kind == "txt":
-        return ((number, {TEXT: line.rstrip("\r\n")}) for number, line in enumerate(lines, start=1))
+        return [], ((number, {TEXT: line.rstrip("\r\n")}) for number, line in enumerate(lines, start=1))
     if source.kind == "jsonl":
-        return objects(source.name, lines)
+        return [], objects(source.name, lines)
     if source.kind == "json":
-        return _array(source.name, lines)
-    return _named(delimited(source.name, lines, source.kind))
-
-
-def _named(rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
+        return [], _array(source.name, lines)
+    rows = delimited(source.name, lines, source.kind)
     header = next(rows, (0, []))[1]
-    return ((line, dict(zip(header, row, strict=True))) for line, row in rows)
+    return header, ((line, dict(zip(header, row, strict=True))) for line, row in rows)
 
 
 def delimited(name: str, lines: Iterable[str], kind: str) -> Iterator[tuple[int, list[str]]]:
@@ -229,15 +241,22 @@ def objects(name: str, lines: Iterable[str]) -> Iterator[Record]:
             continue
         place = f"{name}:{number}"
         try:
-            value = json.loads(text.rstrip("\r\n"))
+            value = _DECODER.decode(text.rstrip("\r\n"))
         except json.JSONDecodeError as error:
             fault = f"invalid JSON: {error.msg} (column {error.colno})"
             raise DataError(fault, place=place, remedy=remedy) from None
         except (ValueError, RecursionError) as error:
-            raise DataError(f"invalid JSON: {error}", place=place, remedy=remedy) from None
+            raise _unreadable(error, place, remedy) from None
         if not isinstance(value, dict):
             raise DataError(f"the line is {describe(value)}, not an object", place=place, remedy=remedy)
         yield number, value
+
+
+def _unreadable(error: Exception, place: str, remedy: str) -> DataError:
+    """The error of JSON that the parser refuses for other reasons than its grammar."""
+    if isinstance(error, _TwinsError):
+        return DataError(str(error), place=place, remedy="rename one")
+    return DataError(f"invalid JSON: {error}", place=place, remedy=remedy)
 
 
 def _array(name: str, lines: Iterable[str]) -> Iterator[Record]:
@@ -277,13 +296,13 @@ def _array(name: str, lines: Iterable[str]) -> Iterator[Record]:
 def _value(text: str, position: int, name: str, remedy: str) -> tuple[Any, int]:
     """The JSON value at a position, and where it ends."""
     try:
-        return json.JSONDecoder().raw_decode(text, position)
+        return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
         fault = f"invalid JSON: {error.msg} (column {error.colno})"
         raise DataError(fault, place=f"{name}:{error.lineno}", remedy=remedy) from None
     except (ValueError, RecursionError) as error:
         line = text.count("\n", 0, position) + 1
-        raise DataError(f"invalid JSON: {error}", place=f"{name}:{line}", remedy=remedy) from None
+        raise _unreadable(error, f"{name}:{line}", remedy) from None
 
 
 def _lines_of_objects(text: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from dactcli.data.formats import DELIMITERS, Lines, Record, open_parquet, records
 from dactcli.data.inputs import LABELLED, Input, find_inputs
+from dactcli.data.plain import plain_values
 from dactcli.errors import DataError, did_you_mean
 
 CHUNK = 64  # rows that come together
@@ -29,6 +30,7 @@ class Chunk:
         rows: The rows by column name, where the source has no types of its own.
         batch: The same as a pyarrow.RecordBatch, for parquet; then `rows` is None.
         pause: Whether nothing more of the source is there yet.
+        header: Column names that are known although there is no row.
     """
 
     source: Input
@@ -36,6 +38,7 @@ class Chunk:
     rows: list[dict[str, Any]] | None = None
     batch: Any = None
     pause: bool = False
+    header: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -45,7 +48,7 @@ class Chunk:
         """The names of its columns, in order; rows of JSON may each have their own."""
         if self.rows is None:
             return list(self.batch.schema.names)
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+        return list(dict.fromkeys([*self.header, *(name for row in self.rows for name in row)]))
 
     @property
     def size(self) -> int:
@@ -55,7 +58,7 @@ class Chunk:
     def place(self, index: int) -> str:
         """Where row `index` stands: `dev.csv:17`, `dev.parquet: row 16`."""
         if not len(self):
-            return self.source.name
+            return f"{self.source.name}{LINE}1" if self.header else self.source.name
         return f"{self.source.name}{LINE if self.rows is not None else ROW}{self.numbers[index]}"
 
     def values(self, column: str) -> list[Any]:
@@ -65,14 +68,17 @@ class Chunk:
             KeyError: No row has it.
         """
         if self.rows is None:
-            return list(self.batch.column(column).to_pylist())
-        if not any(column in row for row in self.rows):
+            return plain_values(self.batch.column(column))
+        if column not in self.header and not any(column in row for row in self.rows):
             raise KeyError(column)
         return [row.get(column) for row in self.rows]
 
     def to_rows(self) -> list[dict[str, Any]]:
         """The rows as plain values."""
-        return list(self.batch.to_pylist()) if self.rows is None else self.rows
+        if self.rows is not None:
+            return self.rows
+        columns = [plain_values(column) for column in self.batch.columns]
+        return [dict(zip(self.batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def drop(self, number: int) -> Chunk:
         """Without its first rows."""
@@ -125,7 +131,10 @@ class Rows:
     def _text(self, source: Input, file: BinaryIO, raw: BinaryIO) -> Iterator[Chunk]:
         lines = Lines(source, file)
         held: list[Record] = []
-        for record in records(source, lines):
+        header, found = records(source, lines)
+        if header:
+            yield Chunk(source, [], [], header=header)
+        for record in found:
             held.append(record)
             pause = lines.waits()
             if pause or len(held) == CHUNK:

@@ -1,34 +1,81 @@
-"""Calibrate a run: choose a threshold on a sample that may certify, record the attempt, and make the rule its own."""
+"""Calibrate a run: choose a threshold on examples that may certify, record the attempt, and make it the run's rule.
+
+The threshold either has a certified risk or meets a budget of layers. The tests are in
+`dactcli.evaluation.certificate`, the choice of examples in `dactcli.evaluation.sample`, and the files in
+`dactcli.runs.calibration`.
+
+E examples, N layers, C classes, T thresholds.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dactcli import distributed
 from dactcli.errors import DactError, UsageError
-from dactcli.evaluation.calibration import (
-    BudgetRequest,
-    Measured,
-    RiskRequest,
-    calibrate_budget,
-    calibrate_risk,
-    free_rule,
-    thresholds,
-)
-from dactcli.evaluation.evaluate import judge, label_names
+from dactcli.evaluation.certificate import Evidence, evidence, evidence_by_class, last_certified, smallest_sample
+from dactcli.evaluation.evaluate import EvalSplit, judge
 from dactcli.evaluation.examples import batch_size, metric_name, run_examples, standing_rules
-from dactcli.evaluation.measures import class_names
+from dactcli.evaluation.measures import by_class, unique_names
+from dactcli.evaluation.requests import BudgetRequest, RiskRequest
+from dactcli.evaluation.threshold_sweep import ThresholdSweep
+from dactcli.halting.names import calibrated_rule, sound_rule
+from dactcli.halting.rules import RULES, Full
+from dactcli.results import Calibration, ClassResult
 from dactcli.runs.calibration import bound_to, keep_calibration, spend
 from dactcli.runs.identity import identify
-from dactcli.runs.outputs import cached_outputs
+from dactcli.runs.outputs import LayerOutputs, cached_outputs
 from dactcli.storage import SUMMARY, read_document, write_json
 
 if TYPE_CHECKING:
     from dactcli.evaluation.sample import CalibrationSample
-    from dactcli.halting.rules import Rule
-    from dactcli.results import Calibration
+    from dactcli.halting.base import Rule
+    from dactcli.model.dact import DactForSequenceClassification
     from dactcli.runs.load import Run
-    from dactcli.runs.outputs import LayerOutputs
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A calibration sample and the model's outputs on it.
+
+    Attributes:
+        outputs: The outputs of all layers, E examples.
+        inputs: The number of each example's distinct input [E].
+        labels: Classes [E]; None when unlabelled.
+    """
+
+    outputs: LayerOutputs
+    inputs: NDArray[np.int64]
+    labels: Sequence[int] | None
+
+    @property
+    def names(self) -> list[str]:
+        """The class names, all different [C]."""
+        return unique_names(self.outputs.names, self.outputs.classes)
+
+    @property
+    def distinct(self) -> int:
+        """How many distinct inputs there are."""
+        return int(self.inputs.max()) + 1
+
+    def sweep(self, rule: Rule) -> ThresholdSweep:
+        """What a rule does at every threshold of its grid."""
+        return ThresholdSweep(rule, self.grid(rule), self.outputs)
+
+    def grid(self, rule: Rule) -> list[float]:
+        """The thresholds of a rule, from cautious to bold [T]."""
+        return rule.grid(self.outputs.layers, self.outputs.classes)
+
+    def classes_under(self, rule: Rule) -> dict[str, ClassResult]:
+        """What a rule does to each class of the sample."""
+        full = self.outputs.decide(Full()).answer
+        return by_class(self.outputs.decide(rule), full, self.labels, self.names)
 
 
 def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
@@ -36,18 +83,19 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
 
     Args:
         run: The run.
-        request: What is asked.
+        request: The risk or budget.
 
     Raises:
-        UsageError: The model is a regression, or cannot serve a rule, or a rule has no threshold.
+        UsageError: The model is a regression or cannot serve a rule, or a rule has no threshold.
     """
     if run.model.regression:
         raise UsageError("is for classes, and this is a regression", place="`calibrate`", remedy="use rule tolerance:T")
-    chosen = [free_rule(run.model, name) for name in request.rules or (standard_rule(run),)]
+    layers = run.model.units.layers
+    names = dict.fromkeys(request.rules or (calibrated_rule(mixes=run.model.mixes),))
+    chosen = [free_rule(run.model, name) for name in names]
     for rule in chosen:
-        thresholds(rule, layers=run.model.units.layers, classes=run.model.classes)
-    if isinstance(request, BudgetRequest) and not 1 <= request.budget <= run.model.units.layers:
-        layers = run.model.units.layers
+        rule.grid(layers, run.model.classes)
+    if isinstance(request, BudgetRequest) and not 1 <= request.budget <= layers:
         raise UsageError(
             f"a budget of {request.budget:g} layers does not fit a model of {layers}",
             place="`calibrate`",
@@ -56,9 +104,23 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
     return chosen
 
 
-def standard_rule(run: Run) -> str:
-    """The rule that is calibrated when none is asked for."""
-    return "confidence" if run.model.mixes else "entropy"
+def free_rule(model: DactForSequenceClassification, name: str, *, place: str = "rule") -> Rule:
+    """A rule whose threshold is still to be chosen.
+
+    Args:
+        model: The model that must serve it.
+        name: The rule's name, without a threshold.
+        place: Where the name stands, for errors.
+
+    Raises:
+        UsageError: The name is unknown, carries a threshold, or the model cannot serve it.
+    """
+    if ":" in name:
+        raise UsageError(
+            f"{name} has a threshold already", place=place, remedy=f"write {name.partition(':')[0]}, it is chosen here"
+        )
+    takes_one = name in RULES and RULES[name].threshold_name is not None
+    return model.rule(f"{name}:1" if takes_one else name, place=place)
 
 
 def calibrate(
@@ -90,9 +152,7 @@ def calibrate(
         ResourceError: The run folder cannot be written.
     """
     rules = rules_of(run, request)
-    labels = sample.encoded.labels
-    names = class_names(label_names(run.model), run.model.classes)
-    measured = Measured(outputs, sample.inputs, labels, names, mixes=run.model.mixes)
+    measured = Measured(outputs, sample.inputs, sample.encoded.labels)
     facts = bound_to(identify(run)) | {
         "split": sample.name,
         "data_fingerprint": sample.fingerprint,
@@ -103,7 +163,8 @@ def calibrate(
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)
     else:
-        number = distributed.on_main(lambda: spend(run, sample.fingerprint, request.to_json()))
+        asked = dataclasses.replace(request, rules=tuple(sorted(rule.name for rule in rules)))
+        number = distributed.on_main(lambda: spend(run, sample.fingerprint, asked.to_json()))
         facts["attempt"] = number
         found = calibrate_risk(measured, rules, request, delta=request.delta / 2**number, facts=facts)
     distributed.on_main(lambda: keep_calibration(run, found, replace=replace))
@@ -112,8 +173,107 @@ def calibrate(
     return found
 
 
+def calibrate_risk(
+    measured: Measured, rules: Sequence[Rule], request: RiskRequest, *, delta: float, facts: dict[str, Any]
+) -> Calibration:
+    """The boldest threshold whose risk is certified.
+
+    Args:
+        measured: The sample and the model's outputs on it.
+        rules: The rules to choose from; each is tested at `delta` divided by their number.
+        request: The risk to certify.
+        delta: The part of the request's delta that this attempt may spend.
+        facts: What the certificate is bound to (`Calibration`'s fields of that kind).
+
+    Returns:
+        The certificate. If no threshold passes, `certified` is False and the rule is the sound one.
+
+    Raises:
+        UsageError: `harm` without labels, or a rule that has no threshold.
+    """
+    best: tuple[float, Rule, int, ThresholdSweep] | None = None  # mean layers, rule, index of its threshold, its sweep
+    small: list[str] = []
+    for rule in rules:
+        sweep = measured.sweep(rule)
+        tests, small = _tests(measured, sweep, request, delta / len(rules))
+        if not tests:
+            continue
+        index = int(last_certified(tests, epsilon=request.risk, delta=delta / len(rules)))
+        if index >= 0 and (best is None or sweep.layers_mean[index] < best[0]):
+            best = (float(sweep.layers_mean[index]), rule, index, sweep)
+    common = {
+        "kind": "risk",
+        "loss": request.loss,
+        "epsilon": request.risk,
+        "delta": request.delta,
+        "delta_spent": delta,
+        "by_class": request.by_class,
+        "small_classes": small,
+        "rules_tried": [rule.name for rule in rules],
+        "examples": len(measured.inputs),
+        "distinct": measured.distinct,
+        **facts,
+    }
+    if best is None:
+        sound = sound_rule(mixes=measured.outputs.mixes, regression=False)
+        return Calibration(rule=sound, threshold=None, layers_mean=None, certified=False, **common)
+    mean, rule, index, sweep = best
+    chosen = rule.at(measured.grid(rule)[index])
+    return Calibration(
+        rule=chosen.text,
+        threshold=chosen.threshold,
+        observed=int(sweep.losses(request.loss, measured.labels)[index].sum()),
+        layers_mean=mean,
+        certified=True,
+        classes=measured.classes_under(chosen),
+        **common,
+    )
+
+
+def _tests(
+    measured: Measured, sweep: ThresholdSweep, request: RiskRequest, delta: float
+) -> tuple[list[Evidence], list[str]]:
+    """The tests that a threshold has to pass at delta, and the names of classes that are too small for one."""
+    losses = sweep.losses(request.loss, measured.labels)
+    if not request.by_class:
+        return evidence(losses, measured.inputs), []
+    # the risk is conditional on what is fixed beforehand: the class at full depth, or the label
+    classes = sweep.full if request.loss == "disagreement" else np.asarray(measured.labels, dtype=np.int64)
+    smallest = smallest_sample(epsilon=request.risk, delta=delta)
+    found = evidence_by_class(losses, measured.inputs, classes, smallest)
+    small = [name for number, name in enumerate(measured.names) if number not in found]
+    return [test for tests in found.values() for test in tests], small
+
+
+def calibrate_budget(measured: Measured, rule: Rule, request: BudgetRequest, *, facts: dict[str, Any]) -> Calibration:
+    """The threshold whose mean layers on the calibration sample are closest to a budget; it promises nothing.
+
+    Args:
+        measured: The sample and the model's outputs on it.
+        rule: The rule.
+        request: The budget.
+        facts: What the calibration is bound to.
+    """
+    sweep = measured.sweep(rule)
+    index = int(np.abs(sweep.layers_mean - request.budget).argmin())
+    chosen = rule.at(measured.grid(rule)[index])
+    return Calibration(
+        kind="budget",
+        rule=chosen.text,
+        threshold=chosen.threshold,
+        budget=request.budget,
+        rules_tried=[rule.name],
+        examples=len(measured.inputs),
+        distinct=measured.distinct,
+        layers_mean=float(sweep.layers_mean[index]),
+        certified=False,
+        classes=measured.classes_under(chosen),
+        **facts,
+    )
+
+
 def _add_to_summary(run: Run, rule: str) -> None:
-    """Add what the rule makes of validation to summary.json, which `dact runs` and model cards read."""
+    """Add the rule's validation result to summary.json, which `dact runs` and model cards read."""
     summary = read_document(run.folder / SUMMARY)
     validation = summary.get("evaluation", {}).get("validation")
     if run.recipe is None or validation is None:
@@ -123,9 +283,7 @@ def _add_to_summary(run: Run, rule: str) -> None:
     except DactError:  # the data are gone
         return
     outputs = cached_outputs(run, encoded, "validation", batch_size=batch_size(run))
-    made = [run.model.rule(rule)]
-    names = label_names(run.model)
-    judged = judge(outputs, made, labels=encoded.labels, metric=metric_name(run), mixes=run.model.mixes, names=names)
+    judged = judge(outputs, [run.model.rule(rule)], encoded.labels, EvalSplit(metric_name(run)))
     standing = {name: result for name, result in validation["rules"].items() if name in standing_rules(run)}
     validation["rules"] = {**standing, **judged.to_json()["rules"]}
     distributed.on_main(lambda: write_json(run.folder / SUMMARY, summary))

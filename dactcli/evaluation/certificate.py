@@ -32,7 +32,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one test looks at.
+    """The data of one test.
 
     Attributes:
         losses: Losses observed at each threshold, from cautious to bold, for one or many samples [..., T].
@@ -63,12 +63,12 @@ def last_certified(tests: Sequence[Evidence], *, epsilon: float, delta: float) -
 
 
 def smallest_sample(*, epsilon: float, delta: float) -> int:
-    """How many examples without a single loss it takes to certify a risk."""
+    """Fewest examples that can certify a risk, if none of them has a loss."""
     return math.ceil(math.log(delta) / math.log1p(-epsilon))
 
 
 def distinct_losses(losses: Booleans, inputs: Integers) -> Booleans:
-    """The losses with each distinct input once; it counts as a loss where any of its copies does.
+    """The losses with each distinct input once; it has a loss if any of its copies does.
 
     Args:
         losses: [T, E].
@@ -103,7 +103,7 @@ def evidence_by_class(
         losses: [T, E].
         inputs: The number of each example's distinct input [E].
         classes: The class that each example counts for [E].
-        smallest: Fewest distinct inputs; a smaller class could not pass even without a loss.
+        smallest: Fewest distinct inputs; a class with fewer could not pass even without a loss.
     """
     found = {}
     for number in np.unique(classes).tolist():

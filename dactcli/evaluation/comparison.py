@@ -1,13 +1,14 @@
 """Every rule over its whole range of thresholds, from kept outputs: curves of metric against layers, and their area.
 
-A rule's points are its thresholds on one run, or on several (a sweep of tau, encoders cut to k layers). Which points
-lie on the upper envelope is decided on the validation split; their values on the test split are drawn. Runs that
-differ only in their seed are averaged. Intervals are 95 % bootstrap intervals, paired over examples (and seeds): every
-rule and the reference see the same resampled examples.
+A rule's points are its thresholds on one run, or on several (a sweep of tau, encoders cut to k layers). The validation
+split chooses the points on the upper envelope; their values on the test split are drawn. Runs that differ only in their
+seed are averaged. Intervals are 95% bootstrap intervals, paired over examples (and seeds): every rule and the reference
+see the same resampled examples.
 
-A curve begins at the rule's first point (`dactcli.evaluation.curves`): at budgets at which the rule never runs it has
-no metric. Only a rule whose curve begins at layer 1 has an area; differences of areas are taken over the layers that
-both rules run. E examples, N layers, C classes, K points, S bootstrap samples.
+A curve begins at the rule's first point (`dactcli.evaluation.curves`) and has no metric at smaller budgets. Only a rule
+whose curve begins at layer 1 has an area; differences of areas are taken over the layers that both rules run.
+
+E examples, N layers, C classes, K points, S bootstrap samples.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dactcli.errors import UsageError
-from dactcli.evaluation.calibration import Sweep, full_classes, thresholds
 from dactcli.evaluation.curves import Curves, curve, layers_for, value_at
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.halting.rules import RULES, Full, Rule
+from dactcli.evaluation.threshold_sweep import ThresholdSweep, full_classes
+from dactcli.halting.rules import RULES, Full
 from dactcli.results import ComparedRule, Comparison, CurvePoint
 from dactcli.runs.outputs import LayerOutputs
 
@@ -34,14 +35,12 @@ STATIC = "cut to k layers"
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One run, with what its layers said on both splits.
+class Entrant:
+    """One run of a comparison, with the outputs of its layers on both splits.
 
     Attributes:
         run: Its name.
         variant: Equal for runs that differ only in their seed.
-        layers: N of this run.
-        objective: `dact`, `layers` or `last`.
         validation: Outputs on the split that chooses the envelope.
         test: Outputs on the split that is drawn.
         validation_labels: Classes [E].
@@ -50,17 +49,20 @@ class Contender:
 
     run: str
     variant: str
-    layers: int
-    objective: str
     validation: LayerOutputs
     test: LayerOutputs
     validation_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
 
     @property
-    def mixes(self) -> bool:
-        """Whether answers accumulate."""
-        return self.objective == "dact"
+    def layers(self) -> int:
+        """N of this run."""
+        return self.test.layers
+
+    @property
+    def plain(self) -> bool:
+        """Whether only the last layer was trained: plain fine-tuning."""
+        return self.test.objective == "last"
 
 
 @dataclass(frozen=True)
@@ -73,59 +75,42 @@ class _Point:
     classes: list[NDArray[np.int64]]
 
 
-def compare(
-    contenders: Sequence[Contender], *, metric: str, split: str, rules: Sequence[str] | None = None
-) -> Comparison:
+def compare(entrants: Sequence[Entrant], *, metric: str, split: str, rules: Sequence[str] | None = None) -> Comparison:
     """Compare rules on all runs.
 
     Args:
-        contenders: The runs; all on the same examples.
+        entrants: The runs; all on the same examples.
         metric: Name of the metric.
         split: Name of the split that is drawn.
-        rules: Which rules; all that the runs can serve when None.
+        rules: Which rules; None for all that the runs can serve.
 
     Returns:
         Curves, areas and their intervals.
 
     Raises:
-        UsageError: The runs have different examples, the task is a regression, no run stops early, or the reference is
-            no good at all.
+        UsageError: The runs have different examples, the task is a regression, no run stops early, or the metric of the
+            reference is not positive.
     """
-    _check(contenders, metric)
-    labels = contenders[0].test_labels
-    layers = max(one.layers for one in contenders)
-    classes = contenders[0].test.y.shape[-1]
-    plain = [one for one in contenders if one.objective == "last" and one.layers == layers]
-    deep = plain or [one for one in contenders if one.layers == layers]
-    references = [one for one in deep if one.variant == deep[0].variant]
-    measure = _Measure(metric, labels, classes, layers, seeds=_seeds(contenders))
-    reference = measure.metric([full_classes(one.test, mixes=one.mixes) for one in references])
-    kind = "plain fine-tuning" if plain else "full depth"
+    _check(entrants, metric)
+    labels = entrants[0].test_labels
+    references, kind = _references(entrants)
+    layers = references[0].layers
+    measure = _Measure(metric, labels, entrants[0].test.classes, layers, seeds=_seeds(entrants))
+    reference = measure.metric([full_classes(one.test) for one in references])
     if reference[0] <= 0:
         raise UsageError(
             f"the {metric} of {kind} is {reference[0]:.4g}, so no share of it can be drawn",
             place="`compare`",
             remedy="train longer, or compare on another split",
         )
-    compared = {}
-    for name in rules or (*(rule for rule in RULES if rule != Full.name), STATIC):
-        serving = [one for one in contenders if _serves(one, name)]
-        # plain runs of full depth alone are the reference, and no way to run fewer layers
-        if serving and (name != STATIC or min(one.layers for one in serving) < layers):
-            compared[name] = _compare_rule(name, serving, measure, reference)
-    if not compared:
-        raise UsageError(
-            f"{', '.join(one.run for one in contenders)} cannot stop early, so there is no curve to draw",
-            place="`compare`",
-            remedy="add a run with exits, or runs of encoders that were cut to fewer layers",
-        )
+    compared = _compare_rules(entrants, rules, measure, reference)
     majority = np.full(len(labels), np.bincount(labels).argmax())
     return Comparison(
         split=split,
         examples=len(labels),
         metric=metric,
         layers=layers,
-        runs=[one.run for one in contenders],
+        runs=[one.run for one in entrants],
         reference_kind=kind,
         reference_runs=[one.run for one in references],
         reference_metric=float(reference[0]),
@@ -136,19 +121,45 @@ def compare(
     )
 
 
+def _references(entrants: Sequence[Entrant]) -> tuple[list[Entrant], str]:
+    """The runs whose metric is the reference, all seeds of one variant, and what they are."""
+    layers = max(one.layers for one in entrants)
+    plain = [one for one in entrants if one.plain and one.layers == layers]
+    deep = plain or [one for one in entrants if one.layers == layers]
+    kind = "plain fine-tuning" if plain else "full depth"
+    return [one for one in deep if one.variant == deep[0].variant], kind
+
+
+def _compare_rules(
+    entrants: Sequence[Entrant], rules: Sequence[str] | None, measure: _Measure, reference: Array
+) -> dict[str, ComparedRule]:
+    """Each rule on the runs that can serve it."""
+    compared = {}
+    for name in rules or (*(name for name, rule in RULES.items() if rule.facts.early), STATIC):
+        serving = [one for one in entrants if _serves(one, name)]
+        # plain runs of full depth alone are the reference; they run no fewer layers
+        if serving and (name != STATIC or min(one.layers for one in serving) < measure.layers):
+            compared[name] = _compare_rule(name, serving, measure, reference)
+    if not compared:
+        raise UsageError(
+            f"{', '.join(one.run for one in entrants)} cannot stop early, so there is no curve to draw",
+            place="`compare`",
+            remedy="add a run with exits, or runs of encoders that were cut to fewer layers",
+        )
+    return compared
+
+
 def _rank(item: tuple[str, ComparedRule]) -> tuple[bool, float]:
     """By descending area; rules without one follow, the shallowest first."""
     rule = item[1]
-    return (False, -rule.area.median) if rule.area is not None else (True, rule.layers_from)
+    return (False, -rule.area.value) if rule.area is not None else (True, rule.layers_from)
 
 
-def _check(contenders: Sequence[Contender], metric: str) -> None:
-    first = contenders[0]
+def _check(entrants: Sequence[Entrant], metric: str) -> None:
+    first = entrants[0]
     if metric not in CLASSIFICATION:
-        raise UsageError(
-            "compares classifiers only", place="`compare`", remedy="use dact eval with `rule` for regression"
-        )
-    for one in contenders[1:]:
+        raise UsageError("compares classifiers only", place="`compare`", remedy="evaluate regressions with `rule`")
+    for one in entrants[1:]:
         same = np.array_equal(one.test_labels, first.test_labels)
         if not same or not np.array_equal(one.validation_labels, first.validation_labels):
             raise UsageError(
@@ -158,19 +169,19 @@ def _check(contenders: Sequence[Contender], metric: str) -> None:
             )
 
 
-def _seeds(contenders: Sequence[Contender]) -> int:
-    counts = {one.variant: sum(other.variant == one.variant for other in contenders) for one in contenders}
+def _seeds(entrants: Sequence[Entrant]) -> int:
+    counts = {one.variant: sum(other.variant == one.variant for other in entrants) for one in entrants}
     return max(counts.values())
 
 
-def _serves(one: Contender, name: str) -> bool:
+def _serves(one: Entrant, name: str) -> bool:
     """Whether a rule can be drawn for a run; plain runs serve as static encoders only."""
-    if name == STATIC or one.objective == "last":
-        return name == STATIC and one.objective == "last"
+    if name == STATIC or one.plain:
+        return name == STATIC and one.plain
     rule = RULES[name]
-    if rule.name == "learned" and one.test.certainty is None:
+    if rule.needs_certainty and one.test.certainty is None:
         return False
-    return not rule.regression and (one.objective == "dact" or not rule.needs_dact)
+    return rule.serves_classes and (one.test.mixes or not rule.needs_dact)
 
 
 class _Measure:
@@ -209,7 +220,7 @@ class _Measure:
         return averaged
 
 
-def _compare_rule(name: str, runs: list[Contender], measure: _Measure, reference: Array) -> ComparedRule:
+def _compare_rule(name: str, runs: list[Entrant], measure: _Measure, reference: Array) -> ComparedRule:
     chosen = _envelope(name, runs, measure)
     exits = np.stack([measure.share(point.exits) for point in chosen])  # [K, 1 + S]
     values = np.stack([measure.metric(point.classes) for point in chosen])
@@ -235,13 +246,13 @@ def _share_of(reference: Array, values: Array) -> Array:
     return shares
 
 
-def _envelope(name: str, runs: list[Contender], measure: _Measure) -> list[_Point]:
+def _envelope(name: str, runs: list[Entrant], measure: _Measure) -> list[_Point]:
     """The points on the upper envelope of the validation split, as they are on the test split."""
     candidates: list[tuple[float, float, str, float | None]] = []
     for variant in dict.fromkeys(one.variant for one in runs):
         group = [one for one in runs if one.variant == variant]
         grid = _grid(name, group[0])
-        sweeps = [_sweep(name, one, one.validation, grid) for one in group]
+        sweeps = [_sweep(name, one.validation, grid) for one in group]
         metrics = np.mean(
             [_metrics(s, one.validation_labels, measure) for s, one in zip(sweeps, group, strict=True)], 0
         )
@@ -258,24 +269,23 @@ def _envelope(name: str, runs: list[Contender], measure: _Measure) -> list[_Poin
     return [_draw(name, [one for one in runs if one.variant == variant], t) for _, _, variant, t in kept]
 
 
-def _draw(name: str, group: list[Contender], threshold: float | None) -> _Point:
-    sweeps = [_sweep(name, one, one.test, [threshold]) for one in group]
+def _draw(name: str, group: list[Entrant], threshold: float | None) -> _Point:
+    sweeps = [_sweep(name, one.test, [threshold]) for one in group]
     label = group[0].run if len(group) == 1 else f"{group[0].run} and {len(group) - 1} more seeds"
     return _Point(label, threshold, [sweep.exits[0] for sweep in sweeps], [sweep.classes[0] for sweep in sweeps])
 
 
-def _grid(name: str, one: Contender) -> list[float | None]:
+def _grid(name: str, one: Entrant) -> list[float | None]:
     if name == STATIC or RULES[name].threshold_name is None:
         return [None]
-    return [*thresholds(RULES[name](), layers=one.layers, classes=one.test.y.shape[-1])]
+    return [*RULES[name]().grid(one.layers, one.test.classes)]
 
 
-def _sweep(name: str, one: Contender, outputs: LayerOutputs, grid: Sequence[float | None]) -> Sweep:
-    rule: Rule = Full() if name == STATIC else RULES[name]()
-    return Sweep(rule, grid, outputs, mixes=one.mixes)
+def _sweep(name: str, outputs: LayerOutputs, grid: Sequence[float | None]) -> ThresholdSweep:
+    return ThresholdSweep(Full() if name == STATIC else RULES[name](), grid, outputs)
 
 
-def _metrics(sweep: Sweep, labels: NDArray[np.int64], measure: _Measure) -> Array:
+def _metrics(sweep: ThresholdSweep, labels: NDArray[np.int64], measure: _Measure) -> Array:
     ones = np.ones((1, len(labels)))
     found: Array = measure.function(tally(sweep.classes, labels, ones, classes=measure.classes))[0]
     return found

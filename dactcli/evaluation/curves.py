@@ -2,8 +2,8 @@
 
     x = mean layers / N, at most 1          y = metric, or metric / metric of the reference
 
-A curve begins at the rule's first point, because the rule never runs fewer layers than that. It is linear between
-points and constant beyond the last: who may run more layers need not. K points, S bootstrap samples; sample 0 is the
+A curve begins at the rule's first point, because the rule never runs fewer layers. It is linear between points and
+constant beyond the last, because a larger budget need not be used. K points, S bootstrap samples; sample 0 is the
 data itself.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 from dactcli.evaluation.metrics import Array
 from dactcli.results import AreaDifference, Interval
 
-NEAR = 0.25  # layers: a rule that can stop everything this near to layer 1 covers the whole range
+NEAR = 0.25  # layers: a rule whose fewest mean layers are this close to 1 covers the whole range
 SLACK = 1e-9  # rounding of a mean over seeds
-BOUNDS = (0.025, 0.975)  # of a 95 % interval
+BOUNDS = (0.025, 0.975)  # quantiles of a 95% interval
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Curves:
 
     @property
     def covers(self) -> bool:
-        """Whether the rule can run (nearly) as little as one layer, so that its area is one over the whole range."""
+        """Whether the rule can run about one layer on average, so that its area spans the whole range."""
         return bool(self.starts[0] * self.layers <= 1 + NEAR)
 
     def areas(self, starts: Array | None = None) -> Array:
@@ -117,7 +117,7 @@ def value_at(line: tuple[Array, Array], x: float) -> float | None:
 
 
 def layers_for(line: tuple[Array, Array], wanted: float, layers: int) -> float | None:
-    """The fewest mean layers at which the curve reaches a value; None when it never does.
+    """The fewest mean layers at which the curve reaches a value; None if it never does.
 
     Args:
         line: Its corners.

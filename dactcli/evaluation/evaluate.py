@@ -1,25 +1,27 @@
-"""Judge a model on a split by several halting rules at once, from one pass through all layers."""
+"""Evaluate a model on a split under several halting rules, from one pass through all layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dactcli.errors import DataError
 from dactcli.evaluation.measures import (
-    Task,
+    Truth,
     agreement,
     by_class,
-    class_names,
     constant_answer,
     not_above_constant,
     one_layer_alone,
+    unique_names,
 )
 from dactcli.evaluation.metrics import classification_metrics, correlation, regression_metrics, undefined_notes
+from dactcli.halting.base import Rule
 from dactcli.halting.decision import Decision
-from dactcli.halting.rules import Full, Rule
+from dactcli.halting.rules import Full
 from dactcli.results import Calibration, EvalResult, Reference, RuleResult
 from dactcli.runs.outputs import LayerOutputs, collect
 
@@ -32,30 +34,41 @@ if TYPE_CHECKING:
     from dactcli.recipe.schema import Recipe
 
 
+@dataclass(frozen=True)
+class EvalSplit:
+    """A split that rules are evaluated on.
+
+    Attributes:
+        metric: Name of the task's metric.
+        run: Name of the run, for the result.
+        name: Name of the split, for the result.
+        difficulty: A known difficulty of each example [E], whose correlation with depth is reported; None if unknown.
+    """
+
+    metric: str
+    run: str = ""
+    name: str = ""
+    difficulty: Sequence[int] | None = None
+
+
 def evaluate(
     model: DactForSequenceClassification,
     tokenizer: Tokenizer,
     encoded: Encoded,
     rules: Sequence[str],
+    split: EvalSplit,
     *,
-    metric: str,
     batch_size: int,
-    run: str = "",
-    split: str = "",
-    difficulty: Sequence[int] | None = None,
 ) -> EvalResult:
-    """Run all layers on a split once and judge every rule on what they said.
+    """Run all layers on a split once and evaluate every rule on their outputs.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
         encoded: The examples; without labels there are no metrics, only depths and agreement.
-        rules: Rules as `--rule` takes them.
-        metric: Name of the task's metric.
+        rules: Rules as `NAME` or `NAME:VALUE`.
+        split: The metric, and names for the result.
         batch_size: Examples per batch.
-        run: Name of the run, for the result.
-        split: Name of the split, for the result.
-        difficulty: A known difficulty of each example.
 
     Raises:
         UsageError: The model cannot serve a rule.
@@ -63,129 +76,105 @@ def evaluate(
     """
     chosen = [model.rule(rule) for rule in rules]
     if not encoded.lengths:
-        raise DataError("the split has no examples", place=split or None, remedy="give at least one")
+        raise DataError("the split has no examples", place=split.name or None, remedy="give at least one")
     outputs = collect(model, tokenizer, encoded, batch_size=batch_size)
-    return judge(
-        outputs,
-        chosen,
-        labels=encoded.labels,
-        metric=metric,
-        mixes=model.mixes,
-        answer_range=model.answer_range,
-        names=label_names(model),
-        run=run,
-        split=split,
-        difficulty=difficulty,
-    )
-
-
-def label_names(model: DactForSequenceClassification) -> list[str] | None:
-    """The names of a model's classes; None for regression."""
-    if model.answer_range is not None:
-        return None
-    return [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+    return judge(outputs, chosen, encoded.labels, split)
 
 
 def judge(
     outputs: LayerOutputs,
     rules: Sequence[Rule],
-    *,
     labels: Sequence[Any] | None,
-    metric: str,
-    mixes: bool,
-    answer_range: tuple[float, float] | None = None,
-    names: Sequence[str] | None = None,
-    run: str = "",
-    split: str = "",
-    difficulty: Sequence[int] | None = None,
+    split: EvalSplit,
+    *,
     calibration: Calibration | None = None,
 ) -> EvalResult:
-    """What each rule makes of the layers' outputs.
+    """Evaluate every rule on the outputs of all layers.
 
     Args:
-        outputs: y_n [E, N, C] and h_n [E, N].
-        rules: The rules to judge.
+        outputs: The outputs.
+        rules: The rules.
         labels: Classes or values [E]; None when unlabelled.
-        metric: Name of the task's metric.
-        mixes: Whether the model's answers accumulate (DACT) or each layer stands alone.
-        answer_range: Lowest and highest answer of a regression.
-        names: Names of the classes; their numbers when None.
-        run: Name of the run, for the result.
-        split: Name of the split, for the result.
-        difficulty: A known difficulty of each example, whose correlation with depth is reported.
-        calibration: A valid calibration; it is shown with its rule.
+        split: The metric, and names for the result.
+        calibration: A valid calibration; the result shows it with its rule.
 
     Returns:
         The result, by rule.
     """
-    examples, layers, classes = outputs.y.shape
-    named = None if answer_range is not None else class_names(names, classes)
-    task = Task(labels, metric, named, answer_range)
-    full = outputs.decide(Full(), mixes=mixes)
-    judged, by_difficulty = {}, {}
-    calibrated = None if calibration is None else calibration.rule
-    for rule in rules:
-        decision = full if isinstance(rule, Full) else outputs.decide(rule, mixes=mixes)
-        metrics = answer_metrics(decision.answer, labels, answer_range)
-        depths = decision.exit_layer.bincount(minlength=layers + 1)[1:].tolist()
-        mean = float(decision.exit_layer.double().mean())
-        judged[str(rule)] = RuleResult(
-            metric=metrics.get(metric),
-            metrics=metrics,
-            layers_mean=mean,
-            layers_share=mean / layers,
-            depths=depths,
-            agreement_with_full=agreement(decision.answer, full.answer, answer_range),
-            threshold=rule.threshold,
-            certificate=calibration.to_json() if calibration is not None and str(rule) == calibrated else None,
-            by_class={} if named is None else by_class(decision, full.answer, labels, named),
-        )
-        if difficulty is not None and not isinstance(rule, Full):
-            by_difficulty[str(rule)] = _by_difficulty(decision, difficulty)
+    names = None if outputs.answer_range is not None else unique_names(outputs.names, outputs.classes)
+    truth = Truth(labels, split.metric, names, outputs.answer_range)
+    full = outputs.decide(Full())
+    decisions = {str(rule): full if isinstance(rule, Full) else outputs.decide(rule) for rule in rules}
+    judged = {str(rule): _judged(rule, decisions[str(rule)], full.answer, truth, outputs.layers) for rule in rules}
+    if calibration is not None and calibration.rule in judged:
+        shown = replace(judged[calibration.rule], certificate=calibration.to_json())
+        judged[calibration.rule] = shown
+    by_difficulty = {
+        name: _by_difficulty(decision, split.difficulty)
+        for name, decision in decisions.items()
+        if split.difficulty is not None and decision is not full
+    }
     return EvalResult(
-        run=run,
-        split=split,
-        examples=examples,
-        metric=metric,
-        layers=layers,
+        run=split.run,
+        split=split.name,
+        examples=len(outputs.y),
+        metric=split.metric,
+        layers=outputs.layers,
         rules=judged,
         depth_by_difficulty=by_difficulty,
-        references=_references(outputs, full.answer, task),
-        full_depth="mixture" if mixes else "last_layer",
+        references=_references(outputs, full.answer, truth),
+        full_depth="mixture" if outputs.mixes else "last_layer",
         by_class_of="full_depth" if labels is None else "label",
         notices=[
-            *_notices(outputs, full.answer, task, mixes=mixes),
+            *_notices(outputs, full.answer, truth),
             *undefined_notes({name: one.metrics for name, one in judged.items()}),
         ],
     )
 
 
-def _references(outputs: LayerOutputs, full: Tensor, task: Task) -> dict[str, Reference]:
-    """The constant answer, where there are labels, and the last layer's own."""
+def _judged(rule: Rule, decision: Decision, full: Tensor, truth: Truth, layers: int) -> RuleResult:
+    """The figures of one rule."""
+    metrics = answer_metrics(decision.answer, truth.labels, truth.answer_range)
+    mean = float(decision.exit_layer.double().mean())
+    return RuleResult(
+        metric=metrics.get(truth.metric),
+        metrics=metrics,
+        layers_mean=mean,
+        layers_share=mean / layers,
+        depths=decision.exit_layer.bincount(minlength=layers + 1)[1:].tolist(),
+        agreement_with_full=agreement(decision.answer, full, truth.answer_range),
+        threshold=rule.threshold,
+        by_class={} if truth.names is None else by_class(decision, full, truth.labels, truth.names),
+    )
+
+
+def _references(outputs: LayerOutputs, full: Tensor, truth: Truth) -> dict[str, Reference]:
+    """The figures of the last layer alone and, with labels, of the best constant answer."""
     last = outputs.y[:, -1]
-    metrics = answer_metrics(last, task.labels, task.answer_range)
-    found = {"last_layer": Reference(metrics.get(task.metric), {**metrics}, agreement(last, full, task.answer_range))}
-    if task.labels is None:
+    metrics = answer_metrics(last, truth.labels, truth.answer_range)
+    same = agreement(last, full, truth.answer_range)
+    found = {"last_layer": Reference(metrics.get(truth.metric), {**metrics}, same)}
+    if truth.labels is None:
         return found
-    constant = constant_answer(task.labels, task.classes)
-    if task.names is None:
+    constant = constant_answer(truth.labels, truth.classes)
+    if truth.names is None:
         answer = torch.full_like(full, constant)
         # a constant has no correlation with anything
-        error = answer_metrics(answer, task.labels, task.answer_range)["mean_squared_error"]
+        error = answer_metrics(answer, truth.labels, truth.answer_range)["mean_squared_error"]
         correlations = dict.fromkeys(metrics) | {"mean_squared_error": error}
-        same = agreement(answer, full, task.answer_range)
-        return {"mean": Reference(correlations.get(task.metric), correlations, same, constant), **found}
+        same = agreement(answer, full, truth.answer_range)
+        return {"mean": Reference(correlations.get(truth.metric), correlations, same, constant), **found}
     chosen = int(constant)
-    metrics = classification_metrics([chosen] * len(full), task.labels, classes=len(task.names))
+    metrics = classification_metrics([chosen] * len(full), truth.labels, classes=len(truth.names))
     same = float((full.argmax(-1) == chosen).double().mean())
-    return {"majority": Reference(metrics.get(task.metric), {**metrics}, same, task.names[chosen]), **found}
+    return {"majority": Reference(metrics.get(truth.metric), {**metrics}, same, truth.names[chosen]), **found}
 
 
-def _notices(outputs: LayerOutputs, full: Tensor, task: Task, *, mixes: bool) -> list[str]:
-    """Sentences where the figures would mislead."""
+def _notices(outputs: LayerOutputs, full: Tensor, truth: Truth) -> list[str]:
+    """Sentences about figures that would mislead."""
     found = [
-        not_above_constant(full, task) if task.labels is not None else None,
-        one_layer_alone(outputs, full, task.answer_range) if mixes else None,
+        not_above_constant(full, truth) if truth.labels is not None else None,
+        one_layer_alone(outputs, full),
     ]
     return [notice for notice in found if notice is not None]
 
@@ -193,7 +182,7 @@ def _notices(outputs: LayerOutputs, full: Tensor, task: Task, *, mixes: bool) ->
 def answer_metrics(
     answer: Tensor, labels: Sequence[Any] | None, answer_range: tuple[float, float] | None
 ) -> dict[str, float | None]:
-    """All metrics of the answers, by name; None where one is undefined.
+    """All metrics of the answers, by name; an undefined one is None.
 
     Args:
         answer: Probabilities [E, C], or values [E, 1].
@@ -218,13 +207,6 @@ def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, f
     return table
 
 
-def standard_rules(model: DactForSequenceClassification) -> list[str]:
-    """The rules that a model without a recipe is judged by: full depth, and the sound ones that it can serve."""
-    if model.sound_rule == "exact":
-        return ["full", "paper", "exact"]
-    return ["full"] if model.sound_rule == "full" else ["full", model.sound_rule]
-
-
 def validator(recipe: Recipe) -> Callable[..., EvalResult]:
     """The evaluation of the validation split that training calls after each epoch.
 
@@ -239,16 +221,12 @@ def validator(recipe: Recipe) -> Callable[..., EvalResult]:
         rules: Sequence[str],
         difficulty: Sequence[int] | None,
     ) -> EvalResult:
-        return evaluate(
-            model,
-            tokenizer,
-            encoded,
-            rules,
+        split = EvalSplit(
             metric=recipe.task.metric or "accuracy",
-            batch_size=recipe.evaluation.batch_size,
             run=recipe.output.name or recipe.task.name,
-            split="validation",
+            name="validation",
             difficulty=difficulty,
         )
+        return evaluate(model, tokenizer, encoded, rules, split, batch_size=recipe.evaluation.batch_size)
 
     return validate

@@ -1,4 +1,4 @@
-"""The examples that a finished run is judged on, and how it is judged when nobody says otherwise."""
+"""The defaults for a finished run: its examples, its metric, and the rules that it is evaluated with and halts by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import load_splits, read_file
 from dactcli.errors import UsageError
-from dactcli.evaluation.evaluate import standard_rules
+from dactcli.halting.names import sound_rule, standard_rules
 from dactcli.runs.calibration import load_calibration
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ Notice = Callable[[str], None]
 
 
 def run_examples(run: Run, split: str, data: Path | None, notice: Notice) -> tuple[Encoded, list[int] | None]:
-    """The examples to judge a run on, and their difficulty where it is known.
+    """The examples to evaluate a run on, and their difficulty if it is known.
 
     Args:
         run: The run.
         split: One of its own splits.
         data: A file instead.
-        notice: Told what the user should know.
+        notice: Receives messages for the user.
 
     Raises:
         DactError: The split does not exist, or the file cannot serve.
@@ -71,12 +71,13 @@ def own_split(run: Run, split: str, notice: Notice) -> Any:
 
 
 def standing_rules(run: Run) -> list[str]:
-    """The rules that a run is judged by: its recipe's, or the standard ones of its model."""
-    return (run.recipe.evaluation.rules if run.recipe else None) or standard_rules(run.model)
+    """The rules that a run is evaluated with: its recipe's, or the standard ones of its model."""
+    own = run.recipe.evaluation.rules if run.recipe else None
+    return own or standard_rules(mixes=run.model.mixes, regression=run.model.regression)
 
 
 def rules_to_judge(run: Run, calibration: Calibration | None) -> list[str]:
-    """The rules that a run is judged by when none is asked for: the standing ones and the calibrated one.
+    """The rules that a run is evaluated with by default: the standing ones and the calibrated one.
 
     Args:
         run: The run.
@@ -97,45 +98,48 @@ def metric_name(run: Run) -> str:
 
 
 def valid_calibration(run: Run, notice: Notice) -> Calibration | None:
-    """The calibration kept with a run, with a warning where it is void.
+    """The calibration of a run; None if there is none or it is no longer valid.
 
     Args:
         run: The run.
-        notice: Told why it is void.
+        notice: Told why it is no longer valid.
     """
-    found, fault = load_calibration(run)
-    if fault:
-        notice(fault)
-    return found
+    return _calibration(run, notice)[0]
 
 
 def default_rule(run: Run, notice: Notice) -> str | None:
-    """The rule to halt by when none is asked for: the calibrated one, else the model's own.
+    """The rule to halt by when none is given: the calibrated one, else the model's own.
 
     If the calibration is no longer valid, the sound rule: the model's own rule is the calibrated one, and void with it.
+
+    Args:
+        run: The run.
+        notice: Told why the calibration is no longer valid.
     """
-    found, fault = load_calibration(run)
-    if fault:
-        notice(fault)
-        sound: str = run.model.sound_rule
-        return sound
+    found, void = _calibration(run, notice)
+    if void:
+        return sound_rule(mixes=run.model.mixes, regression=run.model.regression)
     rule: str | None = found.rule if found else run.model.config.rule
     return rule
 
 
+def _calibration(run: Run, notice: Notice) -> tuple[Calibration | None, bool]:
+    """The valid calibration of a run, and whether it has one that is no longer valid, which `notice` is told."""
+    found, fault = load_calibration(run)
+    if fault:
+        notice(fault)
+    return found, fault is not None
+
+
 def promise_of(run: Run, rule: str, notice: Notice) -> str | None:
-    """What may be relied on under a rule; None where nothing is promised.
+    """What a rule guarantees, by its calibration or by proof; None if nothing.
 
     Args:
         run: The run.
-        rule: The rule, as `--rule` takes it.
-        notice: Told why a calibration is void.
+        rule: The rule, `NAME` or `NAME:VALUE`.
+        notice: Told why a calibration is no longer valid.
     """
     kept = valid_calibration(run, notice)
     if kept is not None and kept.certified and kept.rule == rule:
         return kept.promise
-    made = run.model.rule(rule)
-    if made.name == "tolerance":
-        return f"the value is within {made.threshold:g} of full depth"
-    sound = made.sound or (made.name == "slack" and made.threshold == 0)
-    return "the class is that of full depth" if sound else None
+    return run.model.rule(rule).promise

@@ -1,4 +1,4 @@
-"""What stands beside a metric: the constant answer, each class by itself, and sentences where a good figure misleads.
+"""What a metric is compared with: the constant answer, each class by itself, and warnings about misleading figures.
 
 E examples, N layers, C classes.
 """
@@ -30,11 +30,12 @@ CLEAR = 1.645  # standard errors: a chance of 5% where there is no difference
 # A collapsed model keeps a few examples for other layers: on CoLA, the papers' own form gives layer 1 a weight of 0.986
 # to 0.994 and 99.4% to 99.8% of full depth's answers. Models whose depth follows the example stay below 0.8.
 ALONE, SAME = 0.9, 0.99
+FEWEST = 100  # examples; fewer cannot tell 99% from all
 
 
 @dataclass(frozen=True)
-class Task:
-    """What answers are held against.
+class Truth:
+    """What answers are compared with.
 
     Attributes:
         labels: Classes or values [E]; None when unlabelled.
@@ -54,11 +55,11 @@ class Task:
         return None if self.names is None else len(self.names)
 
 
-def class_names(names: Sequence[str] | None, classes: int) -> list[str]:
-    """A name for each class, all different; its number where there is none.
+def unique_names(names: Sequence[str] | None, classes: int) -> list[str]:
+    """A different name for each class; its number if there are no names.
 
     Args:
-        names: As the model has them.
+        names: The model's class names.
         classes: C.
     """
     plain = [str(name) for name in names] if names is not None else [str(index) for index in range(classes)]
@@ -79,11 +80,11 @@ def constant_answer(labels: Sequence[Any] | NDArray[Any], classes: int | None) -
 
 
 def agreement(answer: Tensor, full: Tensor, answer_range: tuple[float, float] | None) -> float:
-    """Share of the examples that are answered as at full depth: the same class, or within 1% of the range.
+    """Share of the examples with the answer of full depth: the same class, or a value within 1% of the range.
 
     Args:
         answer: Probabilities [E, C], or values [E, 1].
-        full: The same, at full depth.
+        full: The answers at full depth, likewise.
         answer_range: Lowest and highest answer of a regression, None for classes.
     """
     if answer_range is not None:
@@ -103,7 +104,7 @@ def by_class(
         decision: Where each example stops, and what it answers.
         full: The answers at full depth [E, C].
         labels: Classes [E]; without them, examples are grouped by the class at full depth.
-        names: Of the classes, all different.
+        names: Class names, all different [C].
     """
     halted, deep = decision.answer.argmax(-1), full.argmax(-1)
     groups = deep if labels is None else torch.as_tensor(labels)
@@ -129,34 +130,34 @@ def by_class(
     }
 
 
-def not_above_constant(full: Tensor, task: Task) -> str | None:
-    """A sentence where full depth is not clearly above the constant answer; None where it is, or where none can be.
+def not_above_constant(full: Tensor, truth: Truth) -> str | None:
+    """A sentence if full depth is not clearly better than the constant answer; None if it is, or if nothing could be.
 
-    Compared is the task's metric, for regression the mean squared error. The difference has to exceed 1.645 of its
-    standard errors over the draw of the examples.
+    The comparison uses the task's metric, or the mean squared error for regression. The difference has to exceed 1.645
+    of its standard errors over the draw of the examples.
 
     Args:
         full: The answers at full depth [E, C], or [E, 1].
-        task: The labels and the metric.
+        truth: The labels and the metric.
     """
-    truth = np.asarray(task.labels)
-    if len(np.unique(truth)) < 2:
+    labels = np.asarray(truth.labels)
+    if len(np.unique(labels)) < 2:
         return None
-    constant = constant_answer(truth, task.classes)
-    if task.names is None:
+    constant = constant_answer(labels, truth.classes)
+    if truth.names is None:
         measured, always = "mean squared error", f"the mean label, {constant:.4g}"
-        value, beside, error = _error_beside(full[:, 0].double().numpy(), constant, truth)
+        value, beside, error = _error_beside(full[:, 0].double().numpy(), constant, labels)
         better = beside - value
     else:
-        metric = task.metric if task.metric in CLASSIFICATION else "accuracy"
-        measured, always = metric.replace("_", " "), f'"{task.names[int(constant)]}"'
-        value, beside, error = _metric_beside(full.argmax(-1).numpy(), int(constant), truth, metric, len(task.names))
+        metric = truth.metric if truth.metric in CLASSIFICATION else "accuracy"
+        measured, always = metric.replace("_", " "), f'"{truth.names[int(constant)]}"'
+        value, beside, error = _metric_beside(full.argmax(-1).numpy(), int(constant), labels, metric, len(truth.names))
         better = value - beside
     if better > CLEAR * error:
         return None
     return (
         f"full depth is not clearly better than always answering {always}: {measured} {value:.4f} against {beside:.4f} "
-        f"on {len(truth):,} examples (standard error of the difference: {error:.4f})"
+        f"on {len(labels):,} examples (standard error of the difference: {error:.4f})"
     )
 
 
@@ -189,20 +190,19 @@ def _metric_beside(
     return float(value), float(beside), float(np.std(drawn[:, 0] - drawn[:, 1]))
 
 
-def one_layer_alone(outputs: LayerOutputs, full: Tensor, answer_range: tuple[float, float] | None) -> str | None:
-    """A sentence where the mixture a_N is practically one layer's own answer; None where it is not.
+def one_layer_alone(outputs: LayerOutputs, full: Tensor) -> str | None:
+    """A sentence if the mixture a_N is practically one layer's own answer; None if it is not or nothing is mixed.
 
     Args:
-        outputs: y_n [E, N, C] and h_n [E, N] of a DACT model.
+        outputs: The outputs of all layers.
         full: a_N [E, C].
-        answer_range: Lowest and highest answer of a regression, None for classes.
     """
-    layers = outputs.y.shape[1]
-    if layers == 1:
+    layers = outputs.layers
+    if layers == 1 or not outputs.mixes or len(full) < FEWEST:
         return None
     weights = halting_weights(outputs.h.double()).mean(0)
     layer = int(weights.argmax())
-    same = agreement(outputs.y[:, layer], full, answer_range)
+    same = agreement(outputs.y[:, layer], full, outputs.answer_range)
     if weights[layer] < ALONE or same < SAME:
         return None
     then = (

@@ -1,8 +1,8 @@
-"""Which examples may certify: the one place that decides it, whatever route they come by.
+"""Which examples may certify a threshold; every calibration selects its examples here.
 
 Examples that trained layers, fitted thresholds or chose checkpoints cannot certify. Two examples are the same input
-when they have the same token ids after cutting. Those that also stand in a split that training used are left out and
-counted.
+if they have the same token ids after truncation. Examples that also occur in a split used for training are left out
+and counted.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dactcli.data.batches import encode_split
+from dactcli.data.sources import load_splits
 from dactcli.errors import DactError, DataError, UsageError
-from dactcli.evaluation.calibration import BudgetRequest, RiskRequest
-from dactcli.evaluation.examples import own_split, run_examples
+from dactcli.evaluation.examples import run_examples
+from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.recipe.schema import SPLITS
+from dactcli.storage import SUMMARY, read_document
 
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from dactcli.runs.load import Run
 
 Notice = Callable[[str], None]
-USED = ("train", "validation")  # splits that training used: layers, halting thresholds, checkpoints
+USED = ("train", "validation")  # training uses both: for layers, halting thresholds and checkpoints
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class CalibrationSample:
 
     Attributes:
         name: The split, or the file.
-        encoded: The examples that are left.
+        encoded: The remaining examples.
         inputs: The number of each one's distinct input [E].
-        fingerprint: Digest of all examples as given, in any order; it keys the record of attempts.
-        screened: The splits of training that they were compared with; empty where those are not known.
-        left_out: How many examples stand in each of those splits too, and were left out.
+        fingerprint: Digest of all given examples, independent of their order; it keys the record of attempts.
+        screened: The training splits that they were compared with, as they were in training; empty if unknown.
+        left_out: How many examples were left out because they occur in such a split, by split.
     """
 
     name: str
@@ -64,14 +66,14 @@ def calibration_sample(
 
     Args:
         run: The run.
-        request: What they are for; a budget promises nothing, so it leaves nothing out.
-        split: One of its own splits; `calibration` when None and there is no file.
+        request: The risk or budget; a budget promises nothing, so no example is left out.
+        split: One of the run's splits; None for `calibration`.
         data: A file instead.
-        notice: Told what was left out, and what is not known.
+        notice: Told what was left out and what is unknown.
 
     Raises:
-        UsageError: The split serves something else, or the request needs labels that are not there.
-        DataError: Every example stands in a split that training used, or the file cannot serve.
+        UsageError: The split has another purpose, or the request needs labels that are missing.
+        DataError: Every example occurs in a split used for training, or the file cannot be used.
     """
     name = split or "calibration"
     if data is None and name != "calibration":
@@ -94,13 +96,13 @@ def calibration_sample(
 
 
 def screened_sample(run: Run, encoded: Encoded, name: str, notice: Notice) -> CalibrationSample:
-    """The examples that no split of training holds.
+    """The examples that occur in no training split.
 
     Args:
         run: The run.
         encoded: The examples.
         name: Their split or file.
-        notice: Told what was left out, and what is not known.
+        notice: Told what was left out and what is unknown.
 
     Raises:
         DataError: None is left.
@@ -109,10 +111,9 @@ def screened_sample(run: Run, encoded: Encoded, name: str, notice: Notice) -> Ca
     screened, left_out = [], {}
     kept = np.ones(len(keys), dtype=bool)
     for used in USED:
-        others = _used_inputs(run, used, notice)
-        if others is None:
-            continue
-        screened.append(used)
+        others, known = _used_inputs(run, used, notice)
+        if known:
+            screened.append(used)
         shared = np.array([key in others for key in keys], dtype=bool)
         if shared.any():
             left_out[used] = int((shared & kept).sum())
@@ -138,7 +139,7 @@ def screened_sample(run: Run, encoded: Encoded, name: str, notice: Notice) -> Ca
 
 
 def input_keys(encoded: Encoded) -> list[bytes]:
-    """A digest of each example's token ids; equal inputs have equal keys."""
+    """A digest of each example's token ids: equal for equal inputs."""
     columns = [encoded.inputs[name] for name in sorted(encoded.inputs)]
     return [
         hashlib.blake2b(b"|".join(np.asarray(tokens, dtype="<i8").tobytes() for tokens in row), digest_size=16).digest()
@@ -147,24 +148,30 @@ def input_keys(encoded: Encoded) -> list[bytes]:
 
 
 def fingerprint(keys: list[bytes]) -> str:
-    """SHA-256 of a sample: the same whatever the order of its examples."""
+    """SHA-256 of a sample, independent of the order of its examples."""
     return hashlib.sha256(b"".join(sorted(keys))).hexdigest()
 
 
-def _used_inputs(run: Run, split: str, notice: Notice) -> set[bytes] | None:
-    """The inputs of a split that training used; None where it is not known, which the user is told once."""
+def _used_inputs(run: Run, split: str, notice: Notice) -> tuple[set[bytes], bool]:
+    """The inputs of a split that training used, and whether they are those; the user is told once where they are not.
+
+    The recipe and its files may have changed since: what stands there now is left out of the sample all the same.
+    """
     if run.recipe is None:
         if split == USED[0]:
             notice("this model was saved without a recipe, so it is not known whether these examples trained it")
-        return None
-    if split not in run.recipe.data.splits:
-        return None
+        return set(), False
     try:
-        dataset = own_split(run, split, lambda text: None)
+        loaded = load_splits(run.recipe, only=(split,))
     except DactError as error:
         notice(f"it is not known whether these examples stand in {split}: {error.sentence}")
-        return None
-    return set(input_keys(encode_split(dataset, run.tokenizer, run.tokenizer.model_max_length)))
+        return set(), False
+    inputs = encode_split(loaded.splits[split], run.tokenizer, run.tokenizer.model_max_length)
+    trained_on = read_document(run.folder / SUMMARY).get("data_fingerprint", {})
+    known = loaded.fingerprint[split] == trained_on.get(split)
+    if not known:
+        notice(f"{split} is not what this run was trained with, so it is not known whether these examples trained it")
+    return set(input_keys(inputs)), known
 
 
 def _numbered(keys: list[bytes]) -> NDArray[np.int64]:
@@ -173,15 +180,15 @@ def _numbered(keys: list[bytes]) -> NDArray[np.int64]:
 
 
 def calibrated_share(run: Run, calibration: Calibration, encoded: Encoded) -> int | None:
-    """How many of some examples chose the calibrated threshold, so that its figures on them are too good.
+    """How many of the examples were used to choose the calibrated threshold; its figures on them are too good.
 
     Args:
         run: The run.
         calibration: Its calibration.
-        encoded: The examples to judge on.
+        encoded: The examples to evaluate on.
 
     Returns:
-        The number; None where the calibration examples are not at hand and the examples are not all of them.
+        The number; None if the calibration examples are unavailable and the given ones are not exactly those.
     """
     keys = input_keys(encoded)
     if fingerprint(keys) == calibration.data_fingerprint:

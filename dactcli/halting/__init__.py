@@ -1,4 +1,4 @@
-"""The mathematics of halting: the recursion, what is known after a layer, the rules, and where they stop.
+"""The mathematics of halting: the recursion, the state after a layer, the rules, and where they stop.
 
     from dactcli.halting import decide, make_rule
 
@@ -13,12 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dactcli.halting.base import Rule
     from dactcli.halting.decision import Decision, decide
-    from dactcli.halting.rules import Rule, make_rule
+    from dactcli.halting.rules import make_rule
 
 __all__ = ["Decision", "Rule", "decide", "make_rule"]
 
-_HOMES = {"Decision": "decision", "decide": "decision", "Rule": "rules", "make_rule": "rules"}
+_HOMES = {"Decision": "decision", "decide": "decision", "Rule": "base", "make_rule": "rules"}
 
 
 def __getattr__(name: str) -> Any:

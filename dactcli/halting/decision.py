@@ -1,4 +1,4 @@
-"""What rules make of the outputs of all layers: the decision that live inference would have taken.
+"""Apply rules to the outputs of all layers: the same decisions as in live inference.
 
 B batch, N layers, C classes, T thresholds.
 """
@@ -10,16 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.halting.state import HaltingState
 
 
 class Scored(NamedTuple):
-    """A rule's view of every layer, whatever its threshold.
+    """A rule's scores and answers after every layer; they do not depend on its threshold.
 
     Attributes:
-        scores: The rule's score after each layer, float64 [B, N]; infinite after the last, where every rule halts.
-        answers: What each row would answer if it stopped there [B, N, C].
+        scores: The rule's score after each layer, float64 [B, N]; infinite after layer N, where every rule halts.
+        answers: The answer of each row if it stopped there [B, N, C].
     """
 
     scores: Tensor
@@ -42,7 +42,7 @@ def score_layers(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = No
     """Score every layer of every row.
 
     Args:
-        rule: The rule; its threshold plays no part.
+        rule: The rule; its threshold is not used.
         y: y_n [B, N, C].
         h: h_n [B, N].
         certainty: Probability that y_n is right [B, N]; for `learned` only.
@@ -60,11 +60,11 @@ def score_layers(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = No
 
 
 def exit_layers(scores: Tensor, cuts: Tensor) -> Tensor:
-    """Where each row stops at each of several cuts: the first layer whose score reaches it.
+    """The first layer whose score reaches a cut, for each row and each of several cuts.
 
     Args:
-        scores: As in `Scored` [B, N]; a score that is no number halts nobody, as in live inference.
-        cuts: Scores from which on a row halts [T].
+        scores: As in `Scored` [B, N]; a NaN never halts, as in live inference.
+        cuts: Scores at which a row halts [T].
 
     Returns:
         1..N [T, B].
@@ -85,7 +85,7 @@ def decide(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = None, *,
         mixes: False for models without the DACT loss.
 
     Returns:
-        The decision for each row, as live inference would have taken it.
+        The decision for each row, as in live inference.
     """
     scored = score_layers(rule, y, h, certainty, mixes=mixes)
     (exits,) = exit_layers(scored.scores, torch.tensor([rule.cut], dtype=torch.float64))

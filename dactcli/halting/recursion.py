@@ -27,7 +27,7 @@ Ponder = Literal["sum_h", "sum_p"]
 
 
 def start_bias(layers: int) -> float:
-    """The halting bias with which training begins: the one that gives p_N = 0.5, so that every layer is in use.
+    """The initial halting bias: it gives p_N = 0.5, so that training begins with every layer in use.
 
     Args:
         layers: N.
@@ -61,7 +61,7 @@ def _prefixes(layers: int, device: torch.device) -> Tensor:
 
 
 def log_remaining(halting_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Both logarithms of p_n, without ever forming p_n.
+    """The logarithms of p_n and 1 - p_n, computed without p_n itself.
 
     A masked sum instead of `cumsum`, which has no deterministic CUDA kernel; N is at most a few dozen.
 
@@ -129,7 +129,7 @@ def halting_weights(h: Tensor) -> Tensor:
 
 
 def ponder_cost(halting_logits: Tensor, kind: Ponder) -> Tensor:
-    """What the layers cost, as the loss sees it.
+    """The ponder cost: the price of the layers in the loss.
 
     Args:
         halting_logits: s_n [B, N].

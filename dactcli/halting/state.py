@@ -1,4 +1,4 @@
-"""What is known of every live row after a layer: the recursion that rules look at and engine and `decide` drive.
+"""The state of every live row after a layer: rules read it, and the engine and `decide` advance it.
 
 B batch, N layers, C classes.
 """
@@ -15,17 +15,17 @@ from dactcli.halting.recursion import advance
 
 @dataclass
 class HaltingState:
-    """What is known of every live row after a layer.
+    """The state of every live row after a layer.
 
     Attributes:
         layers: N.
-        mixes: False for models without the DACT loss: their answer is the layer's own.
+        mixes: False for models without the DACT loss, whose answer is the layer's own.
         layer: n, 0 before the first layer.
         rows: position of each live row in the caller's batch [B].
         remaining: p_n [B].
         answer: a_n [B, C].
         layer_answer: y_n [B, C].
-        streak: how many times in a row y_n kept its class [B]; None where no rule asks.
+        streak: how many times in a row y_n kept its class [B]; None if the rule does not need it.
         certainty: predicted probability that y_n is right [B]; None without that head.
     """
 
@@ -50,10 +50,10 @@ class HaltingState:
             classes: C.
             layers: N.
             mixes: Whether answers accumulate (DACT) or each layer stands alone.
-            like: A float tensor whose device is taken, and its type where that is at least float32.
-            streaks: Whether a rule asks how long y_n has kept its class.
+            like: A float tensor; the state takes its device, and its type if that is at least float32.
+            streaks: Whether the rule reads how long y_n has kept its class.
         """
-        # the sound rules are proved for float32: a narrower type would round away more than they allow for
+        # the proofs of the sound rules assume float32: a narrower type rounds by more than their margin
         kind, device = torch.promote_types(like.dtype, torch.float32), like.device
         empty = torch.zeros(batch, classes, dtype=kind, device=device)
         return cls(
@@ -68,7 +68,7 @@ class HaltingState:
         )
 
     def step(self, y: Tensor, h: Tensor, certainty: Tensor | None = None) -> None:
-        """Take in the outputs of the next layer: y_n [B, C], h_n [B] and, with that head, the certainty [B]."""
+        """Advance by one layer: y_n [B, C], h_n [B] and, if the model has that head, the certainty [B]."""
         if self.layer and self.streak is not None:
             same = y.argmax(-1) == self.layer_answer.argmax(-1)
             self.streak = torch.where(same, self.streak + 1, 0)
@@ -80,12 +80,12 @@ class HaltingState:
         self.layer += 1
 
     def select(self, keep: Tensor) -> None:
-        """Drop all rows but those at the positions `keep` [B']."""
+        """Keep only the rows at the positions `keep` [B']."""
         for name in self._per_row():
             setattr(self, name, getattr(self, name).index_select(0, keep))
 
     def join(self, others: list[HaltingState]) -> None:
-        """Take in the rows of other states after the same layer."""
+        """Append the rows of other states after the same layer."""
         for name in self._per_row():
             setattr(self, name, torch.cat([getattr(state, name) for state in (self, *others)]))
 

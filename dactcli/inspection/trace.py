@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, encode
 from dactcli.errors import UsageError
+from dactcli.halting.base import Rule
 from dactcli.halting.recursion import halting_weights
-from dactcli.halting.rules import Full, Rule
+from dactcli.halting.rules import Full
 from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.results import ExitTrace

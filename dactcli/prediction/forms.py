@@ -91,9 +91,11 @@ def write_parquet(
             kind.add(row.get(name))
     types = answer_types(kinds.pop(names["label"]), names)
     for name, kind in kinds.items():
+        types[name] = _nested_type(rows, name) if kind.nested else kind.type()
         if kind.mixed:
             notice(f"column {name} holds values of several kinds, so it is written as {kind.mixed}")
-        types[name] = _nested_type(rows, name) if kind.nested else kind.type()
+        elif pyarrow.types.is_string(types[name]) and kind.values - {str}:
+            notice(f"column {name} holds values that no type of parquet holds exactly, so it is written as text")
     names_in_order = [*columns, *names.values()]
     schema = pyarrow.schema([(whole_characters(name), types[name]) for name in names_in_order])
 

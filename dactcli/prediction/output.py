@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from dactcli.data.inputs import ADDRESS, Input
 from dactcli.errors import DataError, ResourceError, StoppedError, UsageError, did_you_mean
 from dactcli.prediction.forms import FORMATS, Notice, free_names, told
@@ -37,8 +39,10 @@ class Output:
     """
 
     def __init__(self, path: Path, inputs: Sequence[Input], *, skips: bool, notice: Notice) -> None:
-        self.path, self.inputs, self.skips, self.notice = path, inputs, skips, notice
         self.place = f"`output` {path}"
+        if os.path.islink(path):  # the file that it names is written, and the link stays
+            path = Path(os.path.realpath(path))
+        self.path, self.inputs, self.skips, self.notice = path, inputs, skips, notice
         if ADDRESS.fullmatch(str(path)) and not os.path.exists(path.parts[0]):
             remedy = "name a file here, and copy it there afterwards"
             raise UsageError("is an address, and outputs are local files", place=self.place, remedy=remedy)
@@ -48,6 +52,7 @@ class Output:
             raise UsageError(fault, place=self.place, remedy=did_you_mean(self.kind, FORMATS))
         self.part = path.with_name(f"{path.name}.part")
         self.note = path.with_name(f"{path.name}.part.json")
+        self.lock = FileLock(path.with_name(f"{path.name}.part.lock"))
         for mine in (path, self.part, self.note):
             self._refuse(mine)
         typed = self.kind == "parquet" and all(one.kind == "parquet" for one in inputs)
@@ -56,6 +61,8 @@ class Output:
         self.made: list[Path] = []
 
     def _refuse(self, mine: Path) -> None:
+        if os.path.islink(mine):
+            raise UsageError("is a link that leads nowhere", place=self.place, remedy="name a file")
         if os.path.isdir(mine):
             raise UsageError("is a folder", place=f"`output` {mine}", remedy="name a file")
         for one in self.inputs:
@@ -88,6 +95,28 @@ class Output:
             name = "standard input" if pipe.name == "-" else "a pipe"
             fault = f"{name} cannot be resumed, because what was read of it is gone"
             raise UsageError(fault, place="`resume`", remedy="save it to a file first, or leave `resume` out")
+        self._hold()
+        try:
+            self._check(resume=resume, overwrite=overwrite)
+        except BaseException:
+            self._release()
+            raise
+
+    def _hold(self) -> None:
+        """Make the folder, and keep other processes from writing the same output."""
+        folder = self.path.parent
+        try:
+            self.made = [one for one in (folder, *folder.parents) if not one.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire(blocking=False)
+        except Timeout:
+            fault = "another process is writing it"
+            raise ResourceError(fault, place=self.place, remedy="wait for it, or name another file") from None
+        except OSError as error:
+            self._clean()
+            raise self._unwritable(error) from None
+
+    def _check(self, *, resume: bool, overwrite: bool) -> None:
         if os.path.exists(self.path) and not overwrite and not (resume and self.begun):
             raise UsageError("is there already", place=self.place, remedy="add `overwrite`")
         if self.begun and not (resume or overwrite):
@@ -98,16 +127,15 @@ class Output:
             )
         with self._named():
             self.rows.check(self.inputs)
-        folder = self.path.parent
         try:
-            self.made = [one for one in (folder, *folder.parents) if not one.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
             with self.part.open("ab"):
                 pass
         except OSError as error:
-            self._clean()
-            fault = f"cannot be written: {error.strerror}"
-            raise ResourceError(fault, place=self.place, remedy="choose another `output`") from None
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> ResourceError:
+        fault = f"cannot be written: {error.strerror}"
+        return ResourceError(fault, place=self.place, remedy="choose another `output`")
 
     def begin(self, facts: dict[str, Any], *, resume: bool) -> int:
         """Make ready to append.
@@ -140,12 +168,14 @@ class Output:
         if not changed and before.get("format") == FORMAT:
             return
         other = _changed(before.get("inputs"), facts["inputs"])
-        if not changed:
+        if not before:
+            fault = f"nothing says what it was made of, because {self.note} is missing or damaged"
+        elif not changed:
             fault = "was begun by another version of dact"
         elif other and changed == ["inputs"]:
             fault = f"{', '.join(other)} changed since it was begun"
         else:
-            fault = f"was begun with another {' and '.join(changed)}"
+            fault = f"was begun with different {' and '.join(changed)}"
         remedy = "add `overwrite` instead of `resume` to begin again"
         raise UsageError(fault, place=str(self.part), remedy=remedy)
 
@@ -188,6 +218,9 @@ class Output:
             number: The signal's number.
             name: Its name.
         """
+        if self.begun and not self.count:
+            fault = f"stopped by {name} before the first new prediction"
+            return StoppedError(number, fault, place=str(self.path), remedy="what an earlier call answered is kept")
         fault = f"stopped by {name} after {self.count:,} predictions"
         if not self.count:
             return StoppedError(number, fault, place=str(self.path), remedy="nothing is left behind")
@@ -204,7 +237,13 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave nothing behind where nothing was written."""
-        if kind is not None and not self.begun:
+        self._release(failed=kind is not None)
+
+    def _release(self, *, failed: bool = True) -> None:
+        with suppress(OSError):
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+        self.lock.release()
+        if failed:
             self._clean()
 
     def _clean(self) -> None:

@@ -11,6 +11,7 @@ import json
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ class Part(ABC):
 
     Attributes:
         columns: The columns of the input so far, in order.
+        failed: Rows without an answer that an earlier call left.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.columns: dict[str, None] = {}
+        self.failed = 0
 
     @abstractmethod
     def check(self, inputs: Sequence[Input]) -> None:
@@ -50,7 +53,7 @@ class Part(ABC):
 
     @abstractmethod
     def resume(self) -> int:
-        """How many rows are there; a torn end is cut off."""
+        """How many rows are there; a torn or damaged end is cut off."""
 
     @abstractmethod
     def append(self, window: Window) -> None:
@@ -82,9 +85,16 @@ class JsonPart(Part):
         count = whole = 0
         with self.path.open("r+b") as file:
             for line in file:
-                if line.endswith(b"\n"):
-                    count, whole = count + 1, whole + len(line)
-                    self.columns |= dict.fromkeys(json.loads(line.partition(b"\t")[0]))
+                try:
+                    row, answer = map(json.loads, line.split(b"\t"))
+                    failed = answer["error"] is not None
+                except (ValueError, RecursionError, TypeError, KeyError):
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                count, whole = count + 1, whole + len(line)
+                self.columns |= dict.fromkeys(row)
+                self.failed += failed
             file.truncate(whole)
         return count
 
@@ -138,10 +148,14 @@ class ArrowPart(Part):
 
     def resume(self) -> int:
         """How many rows whole pairs hold."""
+        import pyarrow
+
         count = whole = 0
-        for table, answers, end in self._pairs():
-            count, whole = count + len(answers), end
-            self._see(table, answers)
+        with suppress(pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError):
+            for table, answers, end in self._pairs():
+                count, whole = count + len(answers), end
+                self._see(table, answers)
+                self.failed += sum(row["error"] is not None for row in answers)
         with self.path.open("r+b") as file:
             file.truncate(whole)
         return count

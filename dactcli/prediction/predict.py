@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dactcli.data.batches import by_length, encode, tokens_per_batch
 from dactcli.data.labels import label_values
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.model.engine import run_batches
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.results import Prediction

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from dactcli.halting.rules import Rule
+from dactcli.halting.base import Rule
 from dactcli.halting.state import HaltingState
 from dactcli.profiling.latency import synchronise
 from dactcli.profiling.ways import run_batch
@@ -66,7 +66,7 @@ class _TimedRule(Rule):
     def __init__(self, rule: Rule, clock: Clock) -> None:
         super().__init__()
         self.inner, self.clock = rule, clock
-        self.reads_streak = rule.reads_streak  # type: ignore[misc]
+        self.reads_streak = rule.reads_streak
 
     def score(self, state: HaltingState) -> Tensor:
         """As the rule's own."""
@@ -86,7 +86,7 @@ class _TimedModel:
 
     def __init__(self, model: DactForSequenceClassification, clock: Clock) -> None:
         self.mixes, self.classes, self.reads_first_token = model.mixes, model.classes, model.reads_first_token
-        self.units, self.said = model.units, partial(clock.time, "units", model.said)
+        self.units, self.exit_outputs = model.units, partial(clock.time, "units", model.exit_outputs)
         self.adapter: Any = _Part(model.adapter, clock, {"embed": "embeddings", "run": "layer", "select": "regrouping"})
         self.layer_answer = model.layer_answer
 

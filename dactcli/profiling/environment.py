@@ -72,7 +72,7 @@ def read_baseline(path: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(
-            "is no profile", place=f"--baseline {path}", remedy="give a file that dact profile --output wrote"
+            "is no profile", place=f"`baseline` {path}", remedy="give a file that dact profile --output wrote"
         ) from None
     return found
 
@@ -105,7 +105,7 @@ def _set_against(case: ProfileCase, earlier: dict[str, Any] | None) -> ProfileCa
         return case
     ratio, latency = earlier["time_ratio_to_stock"]["median"], earlier["adaptive"]["latency_ms_p50"]
     found = {
-        "time_ratio_to_stock": case.time_ratio_to_stock.median / ratio,
+        "time_ratio_to_stock": case.time_ratio_to_stock.value / ratio,
         "latency_ms_p50": case.adaptive.latency_ms_p50 / latency,
     }
     return replace(case, baseline=found)

@@ -114,7 +114,7 @@ def measurement(rounds: Sequence[Sequence[float]], examples: int, **known: Any) 
         latency_ms_p90=_percentile(flat, 90),
         latency_ms_p99=_percentile(flat, 99),
         examples_per_second=examples / middle * 1000,
-        latency_ms_spread=(quarters[2] - quarters[0]) / middle,
+        latency_relative_iqr=(quarters[2] - quarters[0]) / middle,
         samples_ms=[value for values in rounds for value in values],
         **known,
     )
@@ -149,4 +149,4 @@ def ratio(times: Sequence[float], reference: Sequence[float], factor: float = 1.
 
 def is_wide(*ways: Measurement) -> bool:
     """Whether the rounds differ so much that the numbers should not be trusted."""
-    return max(way.latency_ms_spread for way in ways) > WIDE
+    return max(way.latency_relative_iqr for way in ways) > WIDE

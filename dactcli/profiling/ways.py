@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError
-from dactcli.halting.rules import ForcedDepths, Full, Rule
+from dactcli.halting.base import Rule
+from dactcli.halting.limits import ForcedDepths
+from dactcli.halting.rules import Full
 from dactcli.model.encoders import adapt
 from dactcli.model.engine import EngineOutput, run_adaptive
 

@@ -65,7 +65,7 @@ def _figures(rule: ComparedRule) -> list[str]:
     kept = "never" if rule.layers_for_99 is None else f"{rule.layers_for_99:.2f}"
     area = ["-", "-"]
     if rule.area is not None:
-        area = [f"{rule.area.median:.4f}", f"{(rule.area.high - rule.area.low) / 2:.4f}"]
+        area = [f"{rule.area.value:.4f}", f"{(rule.area.high - rule.area.low) / 2:.4f}"]
     return [*(figure(value) for value in rule.metric_at.values()), kept, *area]
 
 

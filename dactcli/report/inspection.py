@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.panel import Panel
 from rich.text import Text
 
+from dactcli.halting.names import facts_of, promise_of
 from dactcli.report.blocks import Sheet, bar, short_rule
 from dactcli.report.console import visible
 from dactcli.results import ExitTrace
@@ -16,8 +17,6 @@ from dactcli.results import ExitTrace
 BAR = 12
 BORDER = 4  # cells of a panel beside what is in it
 NARROW, WIDE = 70, 90  # columns from which on the bars, and the rule's score, have room
-# Rules that stop only when the class is settled, whatever the layers that did not run would say.
-SOUND = ("exact", "paper")
 
 
 def render_traces(traces: Sequence[ExitTrace], names: Sequence[str], *, every: Sequence[ExitTrace] = ()) -> Group:
@@ -186,21 +185,21 @@ def reason(trace: ExitTrace) -> str:
     Args:
         trace: The example's trace.
     """
-    name, rule = trace.rule.partition(":")[0], short_rule(trace.rule)
+    facts, rule = facts_of(trace.rule), short_rule(trace.rule)
     left = trace.layers - trace.exit_layer
-    if name == "full":
+    if facts is not None and not facts.early:
         return f"full: all {trace.layers} layers run"
     if not left:
         return f"{rule}: ran to the last layer, because no earlier one was enough"
     score = trace.scores[-1]
     reached = f"{score:.4f} >= {trace.cut:.4f}" if score is not None else ""
-    if name in SOUND:
+    if promise_of(trace.rule) == "class":
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         return (
             f"{rule}: stopped after layer {trace.exit_layer}; "
             f"certain: the class cannot change any more, whatever {layers} ({reached})"
         )
-    if name == "tolerance":
+    if promise_of(trace.rule) == "value":
         return f"{rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
     promised = f"; calibrated: {trace.promise}" if trace.promise else ""
     return f"{rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"

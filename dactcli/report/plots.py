@@ -29,7 +29,7 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     for name, rule in comparison.rules.items():
         xs = [point.layers_mean for point in rule.points]
         ys = [point.metric for point in rule.points]
-        area = "" if rule.area is None else f" ({rule.area.median:.3f})"
+        area = "" if rule.area is None else f" ({rule.area.value:.3f})"
         axes.plot(xs, ys, marker=".", linewidth=1, label=f"{name}{area}")
     axes.axhline(comparison.reference_metric, color="grey", linewidth=0.8, linestyle="--")
     axes.set_xlim(1, comparison.layers)
@@ -87,9 +87,9 @@ def write_times(result: ProfileResult, folder: Path) -> list[Path]:
     names = [f"batch {case.batch_size}" for case in result.cases] + ["pooled"] * len(result.throughput)
     for offset, way in ((-0.2, "full depth"), (0.2, "adaptive")):
         ratios = [case.full_ratio_to_stock if way == "full depth" else case.time_ratio_to_stock for case in cases]
-        heights = [ratio.median for ratio in ratios]
-        low = [max(ratio.median - ratio.low, 0.0) for ratio in ratios]
-        high = [max(ratio.high - ratio.median, 0.0) for ratio in ratios]
+        heights = [ratio.value for ratio in ratios]
+        low = [max(ratio.value - ratio.low, 0.0) for ratio in ratios]
+        high = [max(ratio.high - ratio.value, 0.0) for ratio in ratios]
         at = [index + offset for index in range(len(cases))]
         axes.bar(at, heights, 0.4, yerr=[low, high], capsize=3, color=COLOURS[way], label=way)
     axes.axhline(1, color=COLOURS["stock"], linewidth=0.8, linestyle="--", label="stock encoder")

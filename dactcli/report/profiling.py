@@ -94,7 +94,7 @@ def _speed(table: Sheet, ways: tuple[Measurement, ...], unit: str) -> None:
     table.add_row("examples per second", *(f"{way.examples_per_second:,.0f}" for way in ways))
     for percent in (50, 90, 99):
         table.add_row(f"ms per {unit}, p{percent}", *(f"{_latency(way, percent):,.2f}" for way in ways))
-    table.add_row("spread of the rounds", *(f"{way.latency_ms_spread:.0%}" for way in ways))
+    table.add_row("spread of the rounds", *(f"{way.latency_relative_iqr:.0%}" for way in ways))
 
 
 def _breakdown(parts: Breakdown) -> Sheet:
@@ -140,4 +140,4 @@ def _number(value: float | None, factor: float, digits: int) -> str:
 
 
 def _interval(ratio: Interval) -> str:
-    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+    return f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"

@@ -19,20 +19,21 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class AreaDifference:
-    """Area of one rule less that of another, over the layers that both can run, with a paired 95 % interval.
+class AreaDifference(Interval):
+    """Area of one rule less that of another, over the layers that both can run, with a paired 95% interval.
 
     Attributes:
-        median: The difference on the data.
-        low: Lower bound of its interval.
-        high: Upper bound of its interval.
-        layers_from: Mean layers from which on both rules run; the areas are taken from there to N.
+        value: The difference on the data.
+        low: Lower bound.
+        high: Upper bound.
+        layers_from: Fewest mean layers that both rules can run; the areas are taken from there to N.
     """
 
-    median: float
-    low: float
-    high: float
     layers_from: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The difference in a JSON document, where the estimate is called `median`."""
+        return {**super().to_json(), "layers_from": self.layers_from}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ class Comparison:
         document = asdict(replace(self, rules=plain))
         best = next(iter(self.rules))
         for name, rule in document["rules"].items():
-            rule["area_difference_to_best"] = asdict(self.difference(name, best))
+            area = self.rules[name].area
+            rule["area"] = None if area is None else area.to_json()
+            rule["area_difference_to_best"] = self.difference(name, best).to_json()
             del rule["curves"]
         return document
 

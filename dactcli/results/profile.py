@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ class Measurement:
     Attributes:
         latency_ms_p50: Median milliseconds per batch; p90 and p99 likewise.
         examples_per_second: From the median round.
-        latency_ms_spread: Interquartile range over median of the repeated measurements.
+        latency_relative_iqr: Interquartile range of the repeated measurements, as a share of their median.
         flops_per_example: Floating point operations, each example at its own length; None where not counted.
         peak_memory_mib: Weights and the most that was allocated beside them; None where not measured.
         layers_mean: Mean layers run; None for the stock encoder.
@@ -27,12 +28,18 @@ class Measurement:
     latency_ms_p90: float
     latency_ms_p99: float
     examples_per_second: float
-    latency_ms_spread: float
+    latency_relative_iqr: float
     flops_per_example: float | None = None
     peak_memory_mib: float | None = None
     layers_mean: float | None = None
     depths: list[int] | None = None
     samples_ms: list[float] = field(default_factory=list)
+
+    @property
+    def latency_ms_spread(self) -> float:
+        """Deprecated: the earlier name of `latency_relative_iqr`."""
+        warnings.warn("latency_ms_spread is now latency_relative_iqr", DeprecationWarning, stacklevel=2)
+        return self.latency_relative_iqr
 
 
 @dataclass(frozen=True)
@@ -141,8 +148,15 @@ class ProfileResult:
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
         """The document of `dact profile --json`; single measurements only when `raw`."""
         document = asdict(self)
-        for case in [*document["cases"], *document["throughput"], *document["training"]]:
-            for way in case.values():
-                if isinstance(way, dict) and not raw:
-                    way.pop("samples_ms", None)
+        cases = [*self.cases, *self.throughput, *self.training]
+        documents = [*document["cases"], *document["throughput"], *document["training"]]
+        for case, entry in zip(cases, documents, strict=True):
+            for name, value in vars(case).items():
+                if isinstance(value, Interval):
+                    entry[name] = value.to_json()
+                elif isinstance(value, Measurement):
+                    # the name of an earlier version, for its readers
+                    entry[name]["latency_ms_spread"] = value.latency_relative_iqr
+                    if not raw:
+                        del entry[name]["samples_ms"]
         return document

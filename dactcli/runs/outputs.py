@@ -1,7 +1,8 @@
-"""What every layer says of a split: computed once, kept with the run, and any rule is judged from it.
+"""The outputs of all layers on a split: computed once, kept with the run, and enough to evaluate any rule.
 
 A kept file is named by its split and by a key: a digest of the model's identity (weights, configuration, tokenizer,
-type), the tokenised examples, and the kind of device. When any of these changes, the encoder runs again.
+type), the tokenised examples, and the kind of device. When any of these changes, the encoder runs again. The file holds
+the tensors alone; objective, answer range and class names come from the model, whose identity is part of the key.
 
 E examples, N layers, C classes.
 """
@@ -9,10 +10,10 @@ E examples, N layers, C classes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,53 +21,74 @@ from torch import Tensor
 
 from dactcli import distributed
 from dactcli.data.batches import Encoded, shared_by_length
+from dactcli.halting.base import Rule
 from dactcli.halting.decision import Decision, decide, score_layers
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.runs.identity import identify
-from dactcli.halting.rules import Rule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-    from dactcli.runs.load import Run
     from dactcli.model.dact import DactForSequenceClassification
+    from dactcli.runs.load import Run
 
-PART = 2**23  # most numbers of y that a rule looks at in one go: 32 MiB
+PART = 2**23  # entries of y that a rule processes at a time: 32 MiB
 
 
 @dataclass(frozen=True)
 class LayerOutputs:
-    """The outputs of all layers.
+    """The outputs of all layers, with what it takes to interpret them.
 
     Attributes:
         y: y_n [E, N, C], float32, on the CPU.
         h: h_n [E, N].
         certainty: Probability that y_n is right [E, N]; None without that head.
+        objective: What the model was trained for: `dact`, `layers` or `last`.
+        answer_range: Lowest and highest answer of a regression; None for classes.
+        names: Class names [C]; None for regression, or if they are unknown.
     """
 
     y: Tensor
     h: Tensor
     certainty: Tensor | None = None
+    objective: str = "dact"
+    answer_range: tuple[float, float] | None = None
+    names: Sequence[str] | None = None
 
-    def decide(self, rule: Rule, *, mixes: bool) -> Decision:
+    @property
+    def mixes(self) -> bool:
+        """Whether answers accumulate over layers: only with the DACT loss."""
+        return self.objective == "dact"
+
+    @property
+    def layers(self) -> int:
+        """N."""
+        return self.y.shape[1]
+
+    @property
+    def classes(self) -> int:
+        """C; 1 for regression."""
+        return self.y.shape[2]
+
+    def decide(self, rule: Rule) -> Decision:
         """Where each example stops under a rule, and what it answers."""
-        parts = [decide(rule, *part, mixes=mixes) for part in self._parts()]
+        parts = [decide(rule, *part, mixes=self.mixes) for part in self._parts()]
         return Decision(torch.cat([part.exit_layer for part in parts]), torch.cat([part.answer for part in parts]))
 
-    def score(self, rule: Rule, *, mixes: bool) -> tuple[Tensor, Tensor]:
+    def score(self, rule: Rule) -> tuple[Tensor, Tensor]:
         """A rule's score of every layer of every example, as in `Scored`, and the class it would answer [E, N]."""
-        parts = [score_layers(rule, *part, mixes=mixes) for part in self._parts()]
+        parts = [score_layers(rule, *part, mixes=self.mixes) for part in self._parts()]
         return torch.cat([part.scores for part in parts]), torch.cat([part.answers.argmax(-1) for part in parts])
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """The outputs of some examples after the other: rules make several tensors of the size of y."""
-        rows = max(PART // (self.y.shape[1] * self.y.shape[2]), 1)
+        """The outputs in slices of the examples, because rules make several tensors of the size of y."""
+        rows = max(PART // (self.layers * self.classes), 1)
         for start in range(0, len(self.y), rows):
             part = slice(start, start + rows)
             yield self.y[part], self.h[part], None if self.certainty is None else self.certainty[part]
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, those that there are."""
+        """The tensors by name, without a certainty where there is no such head."""
         named = {"y": self.y, "h": self.h, "certainty": self.certainty}
         return {name: value for name, value in named.items() if value is not None}
 
@@ -79,24 +101,24 @@ def collect(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> LayerOutputs:
-    """Run all layers on all examples; several processes take their parts, and all of them have the whole.
+    """Run all layers on all examples; processes share the work, and each returns the whole.
 
     Args:
-        model: The model; left in the mode (training or evaluation) that it was in.
+        model: The model; its mode (training or evaluation) is restored afterwards.
         tokenizer: Its tokenizer.
         encoded: The examples.
-        batch_size: Examples per batch, of each process.
-        progress: Called with the examples done and the examples in all, of this process.
+        batch_size: Examples per batch and process.
+        progress: Called with this process's examples done and in all.
 
     Returns:
         The outputs, in the order of the examples.
 
     Raises:
-        ArtefactError: Answers to some examples are not finite, as where activations overflow.
+        ArtefactError: Some answers are not finite, for example because activations overflow.
     """
     was_training, lengths = model.training, encoded.lengths
     model.eval()
-    # what another process computes stays 0 here, so that the parts add up
+    # rows of other processes stay 0 here, so that the sum over processes is the whole
     own = len(distributed.share(lengths))
     y = torch.zeros(len(lengths), model.units.layers, model.classes)
     h = torch.zeros(len(lengths), model.units.layers)
@@ -113,7 +135,8 @@ def collect(
                 progress(done, own)
     finally:
         model.train(was_training)
-    outputs = LayerOutputs(distributed.all_reduce_sum(y), distributed.all_reduce_sum(h), distributed.all_reduce_sum(certainty) if certainty is not None else None)
+    whole = None if certainty is None else distributed.all_reduce_sum(certainty)
+    outputs = LayerOutputs(distributed.all_reduce_sum(y), distributed.all_reduce_sum(h), whole, **_facts(model))
     if rows := unfinite_rows(*outputs.tensors().values()):
         raise unfinite_error([f"example {row + 1:,}" for row in rows])
     return outputs
@@ -127,25 +150,33 @@ def cached_outputs(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> LayerOutputs:
-    """The outputs of all layers, from the run's folder where they are kept, else computed and kept there.
+    """The outputs of all layers, read from the run's folder, or computed and kept there.
 
     Args:
         run: The run.
         encoded: The examples.
-        name: Of the split or file, for the name of what is kept.
-        batch_size: Examples per batch, where they must be computed.
-        progress: Called with the examples done and the examples in all.
+        name: Name of the split or file; the kept file's name begins with it.
+        batch_size: Examples per batch, for outputs that have to be computed.
+        progress: Called with the examples done and in all.
     """
     kept = _kept(run, encoded, name)
-    if not distributed.all_reduce_max(kept is None) and kept is not None:  # they are computed by all processes or by none
+    # all processes compute, or none does
+    if not distributed.all_reduce_max(kept is None) and kept is not None:
         return kept
     outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
     distributed.on_main(lambda: _keep(outputs, _path(run, encoded, name), name))
     return outputs
 
 
+def _facts(model: DactForSequenceClassification) -> dict[str, Any]:
+    """The fields of `LayerOutputs` that the model knows."""
+    config = model.config
+    names = None if model.regression else [str(config.id2label[index]) for index in range(config.num_labels)]
+    return {"objective": config.objective, "answer_range": model.answer_range, "names": names}
+
+
 def _kept(run: Run, encoded: Encoded, name: str) -> LayerOutputs | None:
-    """The outputs that are kept in a run's folder; None where there are none of this model and these examples."""
+    """The outputs of this model on these examples from the run's folder; None if there are none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -158,7 +189,7 @@ def _kept(run: Run, encoded: Encoded, name: str) -> LayerOutputs | None:
         return None
     fits = {name: tuple(value.shape) for name, value in kept.items()} == wanted
     fits = fits and not unfinite_rows(*kept.values())
-    return LayerOutputs(**kept) if fits else None
+    return LayerOutputs(**kept, **_facts(run.model)) if fits else None
 
 
 def _path(run: Run, encoded: Encoded, name: str) -> Path:
@@ -166,7 +197,7 @@ def _path(run: Run, encoded: Encoded, name: str) -> Path:
 
 
 def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
-    """Write the outputs, whole or not at all, in place of older ones of the same split; failing is no fault."""
+    """Write the outputs atomically and delete older ones of the same split; a failure to write is ignored."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -175,7 +206,7 @@ def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
         path.parent.mkdir(exist_ok=True)
         save_file({name: value.contiguous() for name, value in outputs.tensors().items()}, fresh)
         fresh.replace(path)
-    except (OSError, SafetensorError):  # safetensors wraps what the system says
+    except (OSError, SafetensorError):  # safetensors wraps errors of the system
         return
     digits = "[0-9a-f]" * 16
     for old in path.parent.glob(f"{name}-{digits}.safetensors"):
@@ -184,7 +215,7 @@ def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
 
 
 def outputs_key(run: Run, encoded: Encoded) -> str:
-    """What kept outputs depend on, as 64 hex digits."""
+    """Digest of everything that kept outputs depend on, 64 hex digits."""
     parts = (identify(run).digest, examples_digest(encoded), run.model.device.type)
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 

@@ -21,9 +21,9 @@ from transformers.training_args import ParallelMode
 from dactcli import distributed
 from dactcli.data.batches import BucketSampler, pad
 from dactcli.errors import ArtefactError, DactError, DivergedError
+from dactcli.halting.base import Rule
 from dactcli.halting.decision import decide
 from dactcli.halting.recursion import halting_weights
-from dactcli.halting.rules import Rule
 from dactcli.runs.load import unsaved
 from dactcli.storage import commit
 from dactcli.training.checkpoints import WRITING, retain

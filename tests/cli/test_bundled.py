@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support import TINY, dact
 
-from dactcli.cli.options import RULE_NAMES, recipes, rules, runs
+from dactcli.cli.options import recipes, rules, runs
+from dactcli.halting.names import RULE_NAMES
 from dactcli.halting.rules import RULES
 from dactcli.recipe.bundled import bundled_recipes
 
@@ -20,7 +21,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     listed = dact("recipes")
     assert listed.exit_code == 0
-    assert "SST-2: is a sentence of a film review positive?" in " ".join(listed.stdout.split())
+    assert "SST-2: sentiment of sentences from film reviews, positive or negative." in " ".join(listed.stdout.split())
     names = [entry["name"] for entry in json.loads(dact("recipes", "list", "--json").stdout)]
     assert names == [path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
                      for path in sorted((ROOT / "recipes").rglob("*.yaml"))]  # fmt: skip
@@ -89,7 +90,7 @@ def test_runs_are_listed(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_the_shell_completes(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuple(RULES) == RULE_NAMES
-    assert rules("conf") == ["confidence"]
+    assert rules("conf") == [("confidence", "the answer so far is this sure")]
     assert "sst2" in recipes("s")
     monkeypatch.chdir(tmp_path)
     assert runs("") == []

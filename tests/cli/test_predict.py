@@ -124,7 +124,7 @@ def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypat
     assert again.exit_code == 2
     assert "an interrupted output is there; add --resume to go on with it, or --overwrite" in again.stderr
     other = dact("predict", source, "--run", tiny_run, "--output", target, "--resume", "--rule", "full")
-    assert "was begun with another rule" in other.stderr
+    assert "was begun with different rule" in other.stderr
     assert dact("predict", source, "--run", tiny_run, "--output", target, "--resume").exit_code == 0
     assert target.read_text() == (tmp_path / "whole.jsonl").read_text()
     finished = dact("predict", source, "--run", tiny_run, "--output", target)
@@ -158,7 +158,7 @@ def test_memory_is_bounded_by_the_window(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("in.csv", b'sentence\na\n"b\n', "in.csv:3: a quote is opened and never closed"),
         ("in.csv", b"sentence,x\na\n", "in.csv:2: 1 field where the header has 2"),
-        ("in.csv", b"sentense\na\n", "in.csv:2: there is no column sentence among: sentense; did you mean sentense?"),
+        ("in.csv", b"sentense\na\n", "in.csv:1: there is no column sentence among: sentense; did you mean sentense?"),
         ("in.jsonl", b'{"sentence": "a"}\n[1]\n', "in.jsonl:2: the line is a list, not an object"),
         ("in.jsonl", b'{"sentence": 5}\n', "in.jsonl:1: sentence is a number, not text"),
         ("in.txt", b"a\n\xff\n", "in.txt:2: byte 1 of the line (0xff) is not UTF-8"),

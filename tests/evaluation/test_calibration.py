@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,10 @@ from certificate import DELTA, Population, allowed, boldest, certified, distinct
 from scipy.stats import binom
 
 from dactcli.errors import UsageError
-from dactcli.evaluation.calibration import (
-    BudgetRequest,
-    Measured,
-    RiskRequest,
-    Sweep,
-    calibrate_budget,
-    calibrate_risk,
-    thresholds,
-)
+from dactcli.evaluation.calibrate import Measured, calibrate_budget, calibrate_risk
 from dactcli.evaluation.certificate import Evidence, distinct_losses, evidence, last_certified, smallest_sample
+from dactcli.evaluation.requests import BudgetRequest, RiskRequest
+from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.halting.decision import decide
 from dactcli.halting.rules import make_rule
 from dactcli.results import Calibration
@@ -43,14 +38,13 @@ def outputs(examples: int = 400, layers: int = 6, classes: int = 2, seed: int = 
     depth = torch.arange(1, layers + 1).view(1, -1, 1)
     y = (truth * depth / layers + torch.randn(examples, layers, classes) * (1 - depth / (layers + 1))).softmax(-1)
     h = torch.sigmoid(torch.randn(examples, layers) * 2 + 4 - depth[..., 0])
-    return LayerOutputs(y, h)
+    return LayerOutputs(y, h, names=[f"class {number}" for number in range(classes)])
 
 
 def measured(data: LayerOutputs, labels: list[int] | None = None, inputs: list[int] | None = None) -> Measured:
     """A sample of distinct inputs, unless they are given."""
     numbers = np.arange(len(data.y)) if inputs is None else np.asarray(inputs)
-    names = [f"class {number}" for number in range(data.y.shape[-1])]
-    return Measured(data, numbers, labels, names, mixes=True)
+    return Measured(data, numbers, labels)
 
 
 def certify(sample: Measured, *rules: str, epsilon: float = 0.05, **request: Any) -> Calibration:
@@ -94,8 +88,8 @@ def test_copies_count_once_in_the_second_test_and_each_in_the_first() -> None:
 def test_a_sweep_is_the_rule_at_every_threshold_from_cautious_to_bold(name: str) -> None:
     data = outputs(60)
     rule = make_rule(f"{name}:1")
-    grid = thresholds(rule, layers=6, classes=2)
-    sweep = Sweep(rule, grid, data, mixes=True)
+    grid = rule.grid(6, 2)
+    sweep = ThresholdSweep(rule, grid, data)
     assert (np.diff(sweep.layers_mean) <= 0).all()
     assert len(grid) >= (300 if name not in ("patience", "layer") else 5)
     for index in {0, len(grid) // 3, len(grid) // 2, len(grid) - 1}:
@@ -159,7 +153,7 @@ def test_a_frequent_text_that_disagrees_is_not_counted_once() -> None:
 
 def test_four_texts_a_hundred_times_are_not_certified() -> None:
     data = outputs(4)
-    copied = LayerOutputs(data.y.repeat(100, 1, 1), data.h.repeat(100, 1))
+    copied = replace(data, y=data.y.repeat(100, 1, 1), h=data.h.repeat(100, 1))
     found = certify(measured(copied, inputs=[0, 1, 2, 3] * 100), epsilon=0.01)
     assert (found.certified, found.examples, found.distinct) == (False, 400, 4)
     assert "400 examples (4 distinct inputs)" in found.promise
@@ -192,7 +186,7 @@ def test_a_promise_by_class_holds_in_each_and_names_the_small_ones() -> None:
     y = torch.nn.functional.one_hot(full, 3).float().unsqueeze(1).repeat(1, 6, 1) * 0.98 + 0.01
     late = (full == 1).nonzero()[:60, 0]  # these are quite sure of class 0 until the last layer
     y[late, :-1] = torch.tensor([0.97, 0.02, 0.01])
-    sample = measured(LayerOutputs(y, torch.ones(examples, 6)))
+    sample = measured(LayerOutputs(y, torch.ones(examples, 6), names=["class 0", "class 1", "class 2"]))
     whole = certify(sample, "max_prob", epsilon=0.02)
     assert (whole.certified, whole.layers_mean, whole.observed) == (True, 1, 60)
     assert {name: round(one.disagreement * one.examples) for name, one in whole.classes.items()} == {
@@ -249,7 +243,7 @@ def test_where_nothing_can_be_certified_a_sound_rule_stands_in() -> None:
 
 @pytest.mark.parametrize("name", THRESHOLDED)
 def test_thresholds_are_short_enough_to_be_typed(name: str) -> None:
-    grid = thresholds(make_rule(f"{name}:1"), layers=6, classes=2)
+    grid = make_rule(f"{name}:1").grid(6, 2)
     assert len(set(grid)) == len(grid)
     assert all(len(repr(threshold)) <= 10 for threshold in grid)
 
@@ -257,7 +251,7 @@ def test_thresholds_are_short_enough_to_be_typed(name: str) -> None:
 def test_harm_counts_only_what_full_depth_had_right() -> None:
     data = outputs(500)
     rule = make_rule("max_prob:1")
-    sweep = Sweep(rule, thresholds(rule, layers=6, classes=2), data, mixes=True)
+    sweep = ThresholdSweep(rule, rule.grid(6, 2), data)
     labels = torch.randint(0, 2, (500,)).tolist()
     harm = sweep.losses("harm", labels)
     assert (harm <= sweep.losses("disagreement", None)).all()
@@ -277,7 +271,7 @@ def test_a_budget_is_met_as_closely_as_the_grid_allows(budget: float) -> None:
 
 def test_rules_without_a_threshold_are_refused() -> None:
     with pytest.raises(UsageError, match="rule exact has no threshold to choose"):
-        thresholds(make_rule("exact"), layers=6, classes=2)
+        make_rule("exact").grid(6, 2)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from dactcli.errors import UsageError
-from dactcli.evaluation.comparison import STATIC, Contender, compare
+from dactcli.evaluation.comparison import STATIC, Entrant, compare
 from dactcli.evaluation.curves import area, curve, value_at
 from dactcli.halting.decision import decide
 from dactcli.halting.rules import make_rule
 from dactcli.runs.outputs import LayerOutputs
 
 
-def contender(
+def entrant(
     run: str = "a",
     *,
     seed: int = 0,
@@ -24,8 +24,8 @@ def contender(
     layers: int = 6,
     variant: str | None = None,
     examples: int = 300,
-) -> Contender:
-    """Layers that grow better, on labels shared by all contenders."""
+) -> Entrant:
+    """Layers that grow better, on labels shared by all entrants."""
     truth = torch.from_numpy(np.random.default_rng(99).integers(0, 2, 2 * examples))
     torch.manual_seed(seed)
     signal = torch.nn.functional.one_hot(truth, 2).float().unsqueeze(1) * torch.linspace(0.5, 2.5, layers).view(
@@ -34,13 +34,11 @@ def contender(
     y = (signal + torch.randn(2 * examples, layers, 2)).softmax(-1)
     h = torch.sigmoid(torch.randn(2 * examples, layers) * 2 + 3 - torch.arange(1, layers + 1))
     labels = truth.numpy()
-    return Contender(
+    return Entrant(
         run=run,
         variant=variant or run,
-        layers=layers,
-        objective=objective,
-        validation=LayerOutputs(y[:examples], h[:examples]),
-        test=LayerOutputs(y[examples:], h[examples:]),
+        validation=LayerOutputs(y[:examples], h[:examples], objective=objective),
+        test=LayerOutputs(y[examples:], h[examples:], objective=objective),
         validation_labels=labels[:examples],
         test_labels=labels[examples:],
     )
@@ -65,7 +63,7 @@ def test_areas_by_hand() -> None:
 
 def test_a_rule_has_no_figure_at_budgets_at_which_it_never_runs() -> None:
     """`exact` has one point: below its layers there is nothing to report, and nothing of layer 1's answer."""
-    result = compare([contender()], metric="accuracy", split="test")
+    result = compare([entrant()], metric="accuracy", split="test")
     exact, swept = result.rules["exact"], result.rules["confidence"]
     (point,) = exact.points
     assert 3 < point.layers_mean < 5.5
@@ -79,6 +77,10 @@ def test_a_rule_has_no_figure_at_budgets_at_which_it_never_runs() -> None:
     names = list(result.rules)
     assert names.index("exact") > names.index("confidence")
     document = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    area = result.rules["confidence"].area
+    assert area is not None
+    assert document["rules"]["confidence"]["area"] == {"median": area.value, "low": area.low, "high": area.high}
+    assert set(document["rules"]["exact"]["area_difference_to_best"]) == {"median", "low", "high", "layers_from"}
     assert document["rules"]["exact"]["area"] is None
     assert document["rules"]["exact"]["metric_at"]["0.25"] is None
     assert "curves" not in document["rules"]["exact"]
@@ -86,7 +88,7 @@ def test_a_rule_has_no_figure_at_budgets_at_which_it_never_runs() -> None:
 
 
 def test_areas_are_compared_over_the_layers_that_both_rules_run() -> None:
-    result = compare([contender()], metric="accuracy", split="test")
+    result = compare([entrant()], metric="accuracy", split="test")
     (point,) = result.rules["exact"].points
     gap = result.difference("exact", "confidence")
     assert gap.layers_from == pytest.approx(point.layers_mean)
@@ -94,12 +96,12 @@ def test_areas_are_compared_over_the_layers_that_both_rules_run() -> None:
     xs = np.array([one.layers_mean / 6 for one in swept])
     ys = np.array([one.metric / result.reference_metric for one in swept])
     theirs = area(xs, ys, point.layers_mean / 6)
-    assert gap.median == pytest.approx(point.metric / result.reference_metric - theirs)
-    assert gap.low <= gap.median <= gap.high
+    assert gap.value == pytest.approx(point.metric / result.reference_metric - theirs)
+    assert gap.low <= gap.value <= gap.high
 
 
 def test_a_comparison_has_its_measures_beside_it() -> None:
-    one = contender()
+    one = entrant()
     result = compare([one], metric="accuracy", split="test")
     shares = np.bincount(one.test_labels) / len(one.test_labels)
     assert result.majority_metric == pytest.approx(shares.max())
@@ -109,7 +111,7 @@ def test_a_comparison_has_its_measures_beside_it() -> None:
 
 
 def test_points_are_those_of_the_rule_on_the_test_split() -> None:
-    one = contender()
+    one = entrant()
     result = compare([one], metric="accuracy", split="test")
     for name in ("exact", "confidence", "entropy", "patience", "layer"):
         for point in result.rules[name].points:
@@ -124,8 +126,8 @@ def test_points_are_those_of_the_rule_on_the_test_split() -> None:
 
 def test_the_envelope_is_chosen_on_validation() -> None:
     """Where test would choose other thresholds, validation's stand."""
-    one = contender()
-    swapped = Contender(**{**one.__dict__, "validation": one.test, "validation_labels": one.test_labels})
+    one = entrant()
+    swapped = Entrant(**{**one.__dict__, "validation": one.test, "validation_labels": one.test_labels})
     honest = {point.threshold for point in compare([one], metric="accuracy", split="test").rules["max_prob"].points}
     peeking = {
         point.threshold for point in compare([swapped], metric="accuracy", split="test").rules["max_prob"].points
@@ -134,10 +136,10 @@ def test_the_envelope_is_chosen_on_validation() -> None:
 
 
 def test_the_reference_is_plain_fine_tuning_where_it_is_given() -> None:
-    alone = compare([contender()], metric="accuracy", split="test")
+    alone = compare([entrant()], metric="accuracy", split="test")
     assert (alone.reference_kind, alone.reference_runs) == ("full depth", ["a"])
-    plain = contender("plain", seed=5, objective="last")
-    both = compare([contender(), plain], metric="accuracy", split="test")
+    plain = entrant("plain", seed=5, objective="last")
+    both = compare([entrant(), plain], metric="accuracy", split="test")
     assert (both.reference_kind, both.reference_runs) == ("plain fine-tuning", ["plain"])
     full = plain.test.y[:, -1].argmax(-1).numpy() == plain.test_labels
     assert both.reference_metric == pytest.approx(full.mean())
@@ -145,8 +147,8 @@ def test_the_reference_is_plain_fine_tuning_where_it_is_given() -> None:
 
 
 def test_encoders_cut_to_k_layers_make_one_curve() -> None:
-    cut = [contender(f"k{k}", layers=k, objective="last", seed=k) for k in (6, 1, 3)]
-    result = compare([contender(), *cut], metric="accuracy", split="test")
+    cut = [entrant(f"k{k}", layers=k, objective="last", seed=k) for k in (6, 1, 3)]
+    result = compare([entrant(), *cut], metric="accuracy", split="test")
     one_layer = cut[1].test.y[:, -1].argmax(-1).numpy() == cut[1].test_labels
     assert result.rules[STATIC].points[0].metric == pytest.approx(one_layer.mean())
     assert result.reference_runs == ["k6"]
@@ -155,13 +157,13 @@ def test_encoders_cut_to_k_layers_make_one_curve() -> None:
 
 
 def test_a_sweep_of_runs_gives_exact_several_points() -> None:
-    runs = [contender(f"tau{n}", seed=n) for n in range(3)]
+    runs = [entrant(f"tau{n}", seed=n) for n in range(3)]
     result = compare(runs, metric="matthews_correlation", split="test")
     assert {point.run for point in result.rules["exact"].points} <= {"tau0", "tau1", "tau2"}
 
 
 def test_seeds_are_averaged_and_resampled() -> None:
-    seeds = [contender(f"s{n}", seed=n, variant="same") for n in range(3)]
+    seeds = [entrant(f"s{n}", seed=n, variant="same") for n in range(3)]
     together = compare(seeds, metric="accuracy", split="test")
     alone = [compare([one], metric="accuracy", split="test") for one in seeds]
     mean = np.mean([one.reference_metric for one in alone])
@@ -173,9 +175,9 @@ def test_seeds_are_averaged_and_resampled() -> None:
 
 def test_differences_are_paired() -> None:
     """A rule differs from itself by nothing, in every sample; the interval of a difference is no wider than unpaired."""
-    result = compare([contender()], metric="accuracy", split="test")
+    result = compare([entrant()], metric="accuracy", split="test")
     same = result.difference("exact", "exact")
-    assert (same.median, same.low, same.high) == (0, 0, 0)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
     gap = result.difference("max_prob", "confidence")
     mine, theirs = result.rules["max_prob"].area, result.rules["confidence"].area
     assert mine is not None
@@ -185,11 +187,11 @@ def test_differences_are_paired() -> None:
 
 def test_runs_on_other_examples_are_refused() -> None:
     with pytest.raises(UsageError, match="b and a have different examples; compare runs of one task"):
-        compare([contender("a"), contender("b", examples=200)], metric="accuracy", split="test")
+        compare([entrant("a"), entrant("b", examples=200)], metric="accuracy", split="test")
     with pytest.raises(UsageError, match="compares classifiers only"):
-        compare([contender()], metric="pearson", split="test")
+        compare([entrant()], metric="pearson", split="test")
 
 
 def test_runs_that_cannot_stop_early_have_no_curve() -> None:
     with pytest.raises(UsageError, match="plain cannot stop early, so there is no curve to draw; add a run with exits"):
-        compare([contender("plain", objective="last")], metric="accuracy", split="test")
+        compare([entrant("plain", objective="last")], metric="accuracy", split="test")

@@ -19,8 +19,9 @@ from rich.console import Console
 
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
-from dactcli.evaluation.evaluate import evaluate, judge, standard_rules
+from dactcli.evaluation.evaluate import EvalSplit, evaluate, judge
 from dactcli.evaluation.metrics import CLASSIFICATION, classification_metrics, regression_metrics, tally
+from dactcli.halting.names import standard_rules
 from dactcli.halting.rules import Exact, Full, make_rule
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.listings import render_runs
@@ -101,10 +102,8 @@ def test_correlations_are_numbers_or_undefined(pairs: list[tuple[int, int]]) -> 
 def test_what_is_undefined_is_null_with_one_note_why() -> None:
     y = torch.tensor([[[0.9, 0.1], [0.8, 0.2]], [[0.4, 0.6], [0.6, 0.4]]])
     h = torch.zeros(2, 2)
-    result = judge(
-        LayerOutputs(y, h), [Full(), make_rule("layer:1")], labels=[0, 0], metric="matthews_correlation", mixes=False,
-        difficulty=[1, 1],
-    )  # fmt: skip
+    split = EvalSplit("matthews_correlation", difficulty=[1, 1])
+    result = judge(LayerOutputs(y, h, objective="layers"), [Full(), make_rule("layer:1")], [0, 0], split)
     assert [judged.metric for judged in result.rules.values()] == [None, None]
     assert result.rules["full"].metrics == {"accuracy": 1.0, "f1": None, "matthews_correlation": None}
     assert result.rules["layer:1"].metrics["f1"] == 0
@@ -144,14 +143,8 @@ def test_a_sweep_whose_metric_is_undefined_is_shown_and_is_no_best() -> None:
 def test_what_a_rule_makes_of_outputs() -> None:
     y = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.6, 0.4]], [[0.3, 0.7], [0.9, 0.1]]])
     h = torch.tensor([[0.0, 0.5], [1.0, 0.5], [1.0, 0.5]])
-    result = judge(
-        LayerOutputs(y, h),
-        [Full(), Exact(), make_rule("layer:1")],
-        labels=[0, 0, 1],
-        metric="accuracy",
-        mixes=True,
-        difficulty=[0, 1, 1],
-    )
+    split = EvalSplit("accuracy", difficulty=[0, 1, 1])
+    result = judge(LayerOutputs(y, h), [Full(), Exact(), make_rule("layer:1")], [0, 0, 1], split)
     full, exact, first = (result.rules[name] for name in ("full", "exact", "layer:1"))
     assert full.depths == [0, 3]
     assert full.metric == pytest.approx(2 / 3)
@@ -181,10 +174,10 @@ def test_saving_loading_and_evaluating_again_gives_the_same_numbers(tiny_run: Pa
     run = load_run(tiny_run)
     assert run.recipe is not None
     encoded = encode_split(load_splits(run.recipe, only=("test",)).splits["test"], run.tokenizer, 48)
-    rules = standard_rules(run.model)
+    rules = standard_rules(mixes=True, regression=False)
 
     def result(model: object, tokenizer: object, batch_size: int = 64) -> object:
-        return evaluate(model, tokenizer, encoded, rules, metric="accuracy", batch_size=batch_size)  # type: ignore[arg-type]
+        return evaluate(model, tokenizer, encoded, rules, EvalSplit("accuracy"), batch_size=batch_size)  # type: ignore[arg-type]
 
     first = result(run.model, run.tokenizer)
     save_model(run.model, run.tokenizer, tmp_path)

@@ -14,9 +14,9 @@ from support import dact, train
 
 from dactcli.data.labels import Scale
 from dactcli.errors import DataError, UsageError
-from dactcli.evaluation.calibration import Sweep, thresholds
-from dactcli.evaluation.comparison import Contender, compare
+from dactcli.evaluation.comparison import Entrant, compare
 from dactcli.evaluation.metrics import classification_metrics
+from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.halting.rules import RULES, Exact, Full
 from dactcli.runs import outputs as outputs_module
 from dactcli.runs.load import load_run
@@ -78,7 +78,7 @@ def test_metrics_of_many_classes_take_no_square_of_them() -> None:
 def test_comparing_many_classes_takes_seconds() -> None:
     outputs = random_outputs(200)
     labels = outputs.y[:, -1].argmax(-1).numpy()
-    one = Contender("run", "run", 3, "dact", outputs, outputs, labels, labels)
+    one = Entrant("run", "run", outputs, outputs, labels, labels)
     compared = compare([one], metric="f1", split="test", rules=["exact", "confidence"])
     assert 0 < compared.rules["confidence"].area.low <= compared.rules["confidence"].area.high
     with pytest.raises(UsageError, match="the f1 of full depth is 0, so no share of it can be drawn; train longer"):
@@ -88,11 +88,11 @@ def test_comparing_many_classes_takes_seconds() -> None:
 def test_rules_decide_part_by_part_as_they_do_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = replace(random_outputs(7), certainty=torch.rand(7, 3))
     rules = [Full(), Exact(), *(RULES[name]() for name in ("entropy", "patience", "learned"))]
-    grids = [thresholds(rule, layers=3, classes=CLASSES) if rule.threshold_name else [None] for rule in rules]
+    grids = [rule.grid(3, CLASSES) if rule.threshold_name else [None] for rule in rules]
 
     def all_of_it() -> list[torch.Tensor]:
-        decisions = [outputs.decide(rule, mixes=True) for rule in rules[:2]]
-        sweeps = [Sweep(rule, grid, outputs, mixes=True) for rule, grid in zip(rules, grids, strict=True)]
+        decisions = [outputs.decide(rule) for rule in rules[:2]]
+        sweeps = [ThresholdSweep(rule, grid, outputs) for rule, grid in zip(rules, grids, strict=True)]
         found = [torch.from_numpy(values) for sweep in sweeps for values in (sweep.exits, sweep.classes)]
         return [*found, *(value for decision in decisions for value in decision)]
 

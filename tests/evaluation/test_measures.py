@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dactcli.evaluation.evaluate import judge
-from dactcli.evaluation.measures import Task, by_class, class_names, not_above_constant, one_layer_alone
+from dactcli.evaluation.evaluate import EvalSplit, judge
+from dactcli.evaluation.measures import Truth, by_class, not_above_constant, one_layer_alone, unique_names
 from dactcli.halting.decision import Decision
 from dactcli.halting.rules import Full, make_rule
 from dactcli.results import EvalResult, RuleResult
@@ -36,8 +36,8 @@ def test_the_model_that_looked_excellent_is_told_so() -> None:
     y = answers.unsqueeze(1).repeat(1, 4, 1)
     y[:, 1:] = one_hot([1] * len(labels)).unsqueeze(1)
     h = torch.full((len(labels), 4), 1e-4)
-    outputs = LayerOutputs(y, h)
-    result = judge(outputs, [Full(), make_rule("exact")], labels=labels, metric="accuracy", mixes=True, names=NAMES)
+    outputs = LayerOutputs(y, h, names=NAMES)
+    result = judge(outputs, [Full(), make_rule("exact")], labels, EvalSplit("accuracy"))
     exact = result.rules["exact"]
     assert (exact.layers_mean, exact.agreement_with_full) == (1, 1)
     assert exact.metric == pytest.approx(0.71)
@@ -71,11 +71,11 @@ def test_the_model_that_looked_excellent_is_told_so() -> None:
 )
 def test_which_models_are_above_the_majority(found: int, false: int, metric: str, told: bool) -> None:
     answers, labels = pairs(300, found=found, false=false)
-    assert (not_above_constant(answers, Task(labels, metric, NAMES)) is not None) == told
+    assert (not_above_constant(answers, Truth(labels, metric, NAMES)) is not None) == told
 
 
 def test_one_class_alone_says_nothing_about_the_model() -> None:
-    assert not_above_constant(one_hot([1, 1, 0]), Task([1, 1, 1], "accuracy", NAMES)) is None
+    assert not_above_constant(one_hot([1, 1, 0]), Truth([1, 1, 1], "accuracy", NAMES)) is None
 
 
 def test_the_constant_answer_of_a_regression_is_the_mean() -> None:
@@ -85,9 +85,7 @@ def test_the_constant_answer_of_a_regression_is_the_mean() -> None:
     h = torch.full((200, 2), 0.5)
 
     def result(answers: torch.Tensor) -> EvalResult:
-        return judge(
-            LayerOutputs(answers, h), [Full()], labels=labels, metric="pearson", mixes=True, answer_range=(0.0, 5.0)
-        )
+        return judge(LayerOutputs(answers, h, answer_range=(0.0, 5.0)), [Full()], labels, EvalSplit("pearson"))
 
     good, bad = result(y), result(noise)
     mean = good.references["mean"]
@@ -100,10 +98,8 @@ def test_the_constant_answer_of_a_regression_is_the_mean() -> None:
 def test_without_labels_only_the_last_layer_stands_beside() -> None:
     y = one_hot([0, 1, 1, 0]).unsqueeze(1).repeat(1, 3, 1)
     y[0, :2] = one_hot([1])
-    result = judge(
-        LayerOutputs(y, torch.full((4, 3), 0.9)), [Full(), make_rule("layer:1")], labels=None, metric="accuracy", mixes=False,
-        names=NAMES,
-    )  # fmt: skip
+    outputs = LayerOutputs(y, torch.full((4, 3), 0.9), objective="layers", names=NAMES)
+    result = judge(outputs, [Full(), make_rule("layer:1")], None, EvalSplit("accuracy"))
     assert set(result.references) == {"last_layer"}
     assert result.references["last_layer"].metric is None
     assert (result.by_class_of, result.full_depth, result.notices) == ("full_depth", "last_layer", [])
@@ -123,8 +119,8 @@ def test_recall_harm_and_disagreement_by_class() -> None:
 
 
 def test_classes_of_one_name_are_kept_apart() -> None:
-    assert class_names(["a", "b", "a"], 3) == ["a (0)", "b", "a (2)"]
-    assert class_names(None, 2) == ["0", "1"]
+    assert unique_names(["a", "b", "a"], 3) == ["a (0)", "b", "a (2)"]
+    assert unique_names(None, 2) == ["0", "1"]
 
 
 def halted_at(layer: int, layers: int = 4, *, strays: int = 0) -> LayerOutputs:
@@ -148,15 +144,22 @@ def halted_at(layer: int, layers: int = 4, *, strays: int = 0) -> LayerOutputs:
     ],
 )
 def test_a_mixture_that_is_one_layers_own(outputs: LayerOutputs, told: str | None) -> None:
-    found = one_layer_alone(outputs, outputs.decide(Full(), mixes=True).answer, None)
+    found = one_layer_alone(outputs, outputs.decide(Full()).answer)
     assert found is None if told is None else told in (found or "")
+
+
+def test_a_few_examples_tell_nothing_about_the_model() -> None:
+    """One text that halts at one layer is no collapse."""
+    outputs = halted_at(1)
+    few = LayerOutputs(outputs.y[:5], outputs.h[:5])
+    assert one_layer_alone(few, few.decide(Full(), mixes=True).answer, None) is None
 
 
 def test_layers_that_agree_are_no_collapse() -> None:
     """On an easy task all layers answer alike, and the weights are spread."""
     y = one_hot([0, 1] * 50).unsqueeze(1).repeat(1, 4, 1)
     outputs = LayerOutputs(y, torch.full((100, 4), 0.5))
-    assert one_layer_alone(outputs, outputs.decide(Full(), mixes=True).answer, None) is None
+    assert one_layer_alone(outputs, outputs.decide(Full()).answer) is None
 
 
 def test_of_many_classes_the_worst_are_shown() -> None:
@@ -180,8 +183,8 @@ def test_thousands_of_classes_take_little_memory() -> None:
     answers = torch.zeros(examples, classes, dtype=torch.bool)
     answers[torch.arange(examples), torch.from_numpy(labels)] = True
     answers[: examples // 2] = False
-    task = Task(labels.tolist(), "accuracy", [str(n) for n in range(classes)])
+    truth = Truth(labels.tolist(), "accuracy", [str(n) for n in range(classes)])
     tracemalloc.start()
-    assert not_above_constant(answers.byte(), task) is None
+    assert not_above_constant(answers.byte(), truth) is None
     assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     tracemalloc.stop()

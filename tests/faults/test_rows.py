@@ -434,7 +434,7 @@ def test_an_input_of_the_same_size_is_not_gone_on_with(tiny_run: Path, monkeypat
     assert len(Path("out.jsonl.part").read_text().splitlines()) == 16
     shutil.copy("in.txt", "other.txt")
     other = dact("predict", "other.txt", *call[2:], "--resume")
-    assert "was begun with another inputs" in other.stderr
+    assert "was begun with different inputs" in other.stderr
 
 
 def test_a_pipe_is_not_resumed(tiny_run: Path) -> None:

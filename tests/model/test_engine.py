@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import FAMILIES, Scripted, adversaries, random_batch, small_model
 
+from dactcli.halting.base import Rule
 from dactcli.halting.decision import decide
-from dactcli.halting.rules import ForcedDepths, Full, Layer, Rule, make_rule
+from dactcli.halting.limits import ForcedDepths
+from dactcli.halting.rules import Full, Layer, make_rule
 from dactcli.model.engine import run_adaptive, run_batches
 from dactcli.model.finite import unfinite_rows
 

@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification
 
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.halting.decision import decide
-from dactcli.halting.rules import ForcedDepths
+from dactcli.halting.limits import ForcedDepths
 from dactcli.model import encoders
 from dactcli.model.engine import run_adaptive, run_batches
 from dactcli.model.tokenizers import load_tokenizer

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from support import adversaries, recursion
 
 from dactcli.errors import UsageError
+from dactcli.halting.base import Rule
 from dactcli.halting.decision import decide, exit_layers, score_layers
+from dactcli.halting.limits import AtMost
 from dactcli.halting.recursion import log_answer
-from dactcli.halting.rules import RULES, AtMost, Exact, Full, Paper, Rule, Tolerance, make_rule
+from dactcli.halting.rules import RULES, Exact, Full, Paper, Tolerance, make_rule
 from dactcli.halting.state import HaltingState
 
 

@@ -17,7 +17,7 @@ from dactcli.profiling import environment, geometry, latency
 from dactcli.profiling.profile import Effort, profile_latency, profile_throughput, sample, wide_notices
 from dactcli.profiling.training import profile_training
 from dactcli.profiling.ways import Subject, find_dtype, stock_classifier
-from dactcli.results import ProfileResult
+from dactcli.results import ProfileCase, ProfileResult, TrainingCase
 
 EFFORT = Effort(warmup=1, repeats=3)
 
@@ -65,7 +65,7 @@ def test_a_case_per_batch_size_and_the_data_set_agree_on_depths() -> None:
         assert all((way.peak_memory_mib or 0) > 0 for way in ways)
         flops = [way.flops_per_example or 0 for way in ways]
         assert flops[2] < flops[1]
-        assert case.realised_share.low <= case.realised_share.median <= case.realised_share.high
+        assert case.realised_share.low <= case.realised_share.value <= case.realised_share.high
         assert case.ideal_ms < sum(sorted(case.stock.samples_ms))
     parts = cases[0].breakdown
     assert parts is not None
@@ -92,7 +92,7 @@ def test_full_depth_realises_nothing_of_an_ideal_it_does_not_have() -> None:
     )  # fmt: skip
     assert case.adaptive.layers_mean == 4
     # all layers ran, so the ideal time is the stock encoder's own
-    assert case.realised_share.median == pytest.approx(1 / case.time_ratio_to_stock.median, rel=0.5)
+    assert case.realised_share.value == pytest.approx(1 / case.time_ratio_to_stock.value, rel=0.5)
 
 
 def test_a_training_step_is_measured_and_leaves_the_weights_alone() -> None:
@@ -149,13 +149,33 @@ def test_a_time_budget_goes_on_measuring() -> None:
 def test_ratios_are_paired_by_round() -> None:
     drifting = [1.0, 2.0, 4.0, 8.0]
     ratio = latency.ratio([0.5 * time for time in drifting], drifting, 3.0)
-    assert (ratio.low, ratio.median, ratio.high) == (1.5, 1.5, 1.5)
+    assert (ratio.low, ratio.value, ratio.high) == (1.5, 1.5, 1.5)
+
+
+def test_earlier_names_of_figures_still_work() -> None:
+    way = latency.measurement([[1.0], [3.0], [0.5], [2.0]], 1)
+    ratio = latency.ratio([2.0], [1.0])
+    with pytest.warns(DeprecationWarning, match="Interval.value"):
+        assert ratio.median == 2.0
+    with pytest.warns(DeprecationWarning, match="latency_relative_iqr"):
+        assert way.latency_ms_spread == way.latency_relative_iqr > 0
+    case = ProfileCase(1, None, "exact", way, way, way, ratio, ratio, 1.0, ratio)
+    training = TrainingCase(1, None, way, way, ratio, {"plain": {"forward": 1.0}})
+    document = ProfileResult({}, [case], [case], [training]).to_json()
+    for entry in (*document["cases"], *document["throughput"]):
+        assert entry["time_ratio_to_stock"] == entry["realised_share"] == {"median": 2.0, "low": 2.0, "high": 2.0}
+        assert entry["stock"]["latency_ms_spread"] == entry["stock"]["latency_relative_iqr"] == way.latency_relative_iqr
+        assert "samples_ms" not in entry["adaptive"]
+    (trained,) = document["training"]
+    assert trained["time_ratio_to_plain"]["median"] == 2.0
+    assert trained["phases_ms"] == {"plain": {"forward": 1.0}}
+    assert "samples_ms" not in trained["dact"]
 
 
 def test_a_wide_spread_is_noticed() -> None:
     calm = latency.measurement([[1.0], [1.01], [0.99], [1.0]], 1)
     noisy = latency.measurement([[1.0], [3.0], [0.5], [2.0]], 1)
-    assert calm.latency_ms_spread < latency.WIDE < noisy.latency_ms_spread
+    assert calm.latency_relative_iqr < latency.WIDE < noisy.latency_relative_iqr
     assert latency.is_wide(calm, noisy)
     assert not latency.is_wide(calm)
     assert noisy.latency_ms_p50 == 1.5

@@ -259,6 +259,17 @@ def test_a_card_says_that_a_metric_is_undefined() -> None:
     assert why in card
 
 
+@pytest.mark.parametrize(
+    ("rule", "always", "unpromised"),
+    [("exact", True, False), ("slack:0", True, False), ("slack:0.5", False, True), ("full", False, False), ("max_prob:0.9", False, True)],
+)  # fmt: skip
+def test_a_card_promises_what_the_rule_does(rule: str, always: bool, unpromised: bool) -> None:
+    card = write_card(replace(FACTS, rule=rule, calibration=None))
+    assert ("it is always the class of full depth" in card) == always
+    assert ("may answer otherwise than full depth" in card) == unpromised
+    assert ("Every layer runs, unless a rule is asked for." in card) == (rule == "full")
+
+
 @pytest.mark.parametrize("facts", [FACTS, FEW], ids=["everything", "little"])
 def test_cards(facts: CardFacts, snapshot: SnapshotAssertion) -> None:
     card = write_card(facts)

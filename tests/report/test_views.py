@@ -471,6 +471,8 @@ def test_sparklines_show_how_a_number_moved() -> None:
         ({"rule": "full", "exit_layer": 4}, "full: all 4 layers run"),
         ({"exit_layer": 4}, "exact: ran to the last layer, because no earlier one was enough"),
         ({"rule": "confidence:0.9", "cut": 0.9, "scores": [0.6, 0.97]}, "confidence:0.9: stopped after layer 2 (0.9700 >= 0.9000)"),
+        ({"rule": "slack:0", "scores": [0.6, 1.2]}, "slack:0: stopped after layer 2; certain: the class cannot change any more, whatever the other 2 layers answer (1.2000 >= 1.0000)"),
+        ({"rule": "slack:0.5", "scores": [0.6, 1.2]}, "slack:0.5: stopped after layer 2 (1.2000 >= 1.0000)"),
         ({"rule": "tolerance:0.05", "scores": [-1.0, -0.04]}, "tolerance:0.05: stopped after layer 2; the value can change by at most 0.0400"),
     ],
 )  # fmt: skip

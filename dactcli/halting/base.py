@@ -1,0 +1,169 @@
+"""What every halting rule has: a score after each layer, a cut, a grid of thresholds, and facts about itself.
+
+B batch, N layers, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from copy import copy
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dactcli.errors import UsageError
+from dactcli.halting.names import RULE_FACTS, RuleFacts
+from dactcli.halting.state import HaltingState
+
+# Bound on the rounding error of one entry of a_N, per layer and relative to its largest possible value: eight halves of
+# a float32's last digit. The proof needs at most 6.1 (docs/mathematics.md).
+ROUNDING = 2.0**-21
+
+
+def rounding(layers: int) -> float:
+    """Largest lead of one class over another that rounding can undo in a model of N layers."""
+    return 2 * ROUNDING * layers  # both entries have an error
+
+
+def wide(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU if the device has no float64 (MPS)."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
+def top_two(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """The two largest entries, float64 [B] each; the second is 0 if there is only one class."""
+    top = wide(probabilities).topk(min(2, probabilities.shape[-1]), dim=-1).values
+    return top[:, 0], top[:, 1] if top.shape[1] > 1 else torch.zeros_like(top[:, 0])
+
+
+def normalised_entropy(probabilities: Tensor) -> Tensor:
+    """Entropy divided by that of the uniform distribution, float64 in [0, 1] [B]."""
+    entropy: Tensor = torch.special.entr(wide(probabilities)).sum(-1)
+    return entropy / math.log(max(probabilities.shape[-1], 2))
+
+
+GRID = 400  # thresholds of a rule whose threshold lies on a continuous scale
+FINEST = -6.0  # decimal logarithm of the smallest step away from certainty
+
+
+def log_grid(start: float, stop: float) -> list[float]:
+    """`GRID` values from 10^start to 10^stop, evenly spaced in their logarithm, each with three significant digits."""
+    step = (stop - start) / (GRID - 1)
+    exponents = [*(start + index * step for index in range(GRID - 1)), stop]
+    return [float(f"{10.0**exponent:.3g}") for exponent in exponents]
+
+
+def probability_grid(floor: float) -> list[float]:
+    """Thresholds on a probability, from 1 - 10^-6 down to the smallest one that it can have."""
+    return [round(1 - step, 9) for step in log_grid(FINEST, math.log10(1 - floor))]
+
+
+def entropy_grid() -> list[float]:
+    """Thresholds on a normalised entropy, from 10^-6 up to 1."""
+    return log_grid(FINEST, 0.0)
+
+
+class Rule(ABC):
+    """A halting rule.
+
+    Attributes:
+        name: The name that users write.
+        facts: What users are told about it, from `dactcli.halting.names`.
+        own_answer: Whether it answers with y_n of the halt layer (the peers' rules) instead of a_n.
+        needs_dact: Whether it reads p_n or a_n, which mean nothing without the DACT loss.
+        needs_certainty: Whether it reads the certainty head.
+        serves_classes: Whether it works for classification.
+        serves_regression: Whether it works for regression.
+        reads_streak: Whether it asks how long y_n has kept its class.
+        whole: Whether its threshold is a whole number from 1 on.
+        threshold_name: Meaning of its threshold; None for a rule without one.
+        threshold: The threshold of this rule.
+        text: The rule as a user writes it; names it in results.
+    """
+
+    name: ClassVar[str]
+    facts: ClassVar[RuleFacts]
+    own_answer: ClassVar[bool] = False
+    needs_dact: ClassVar[bool] = False
+    needs_certainty: ClassVar[bool] = False
+    serves_classes: ClassVar[bool] = True
+    serves_regression: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    threshold_name: ClassVar[str | None]
+    reads_streak: bool = False
+    threshold: float | None
+
+    def __init_subclass__(cls) -> None:
+        """Look up the facts of the rule's name; a rule that users cannot name has none to tell."""
+        cls.facts = RULE_FACTS.get(cls.name, RuleFacts(cls.name, ""))
+        cls.threshold_name = cls.facts.threshold
+
+    def __init__(self, threshold: float | None = None) -> None:
+        self.threshold = threshold
+        self.text = self.name if threshold is None else f"{self.name}:{threshold!r}"
+
+    @classmethod
+    def build(cls, threshold: float | None, answer_range: tuple[float, float] | None) -> Rule:
+        """The rule for a model.
+
+        Args:
+            threshold: Its threshold; None for a rule without one, or for its own default.
+            answer_range: Lowest and highest answer of a regression; None for classes.
+        """
+        return cls(threshold)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the class at the halt is always that of full depth."""
+        return self.facts.promised(self.threshold) == "class"
+
+    @property
+    def promise(self) -> str | None:
+        """What a halt guarantees by proof, as a sentence; None if nothing."""
+        return "the class is that of full depth" if self.sound else None
+
+    def grid(self, layers: int, classes: int) -> list[float]:
+        """The thresholds to calibrate over, from cautious to bold; they depend on no data.
+
+        A threshold has at most six significant digits, so that a rule can be read and typed.
+
+        Args:
+            layers: N.
+            classes: C.
+
+        Raises:
+            UsageError: The rule takes no threshold, so there is nothing to choose.
+        """
+        raise UsageError(
+            f"rule {self.name} has no threshold to choose",
+            place="`rule`",
+            remedy="use confidence, slack, answer_entropy, entropy, max_prob or patience",
+        )
+
+    @property
+    def cut(self) -> float:
+        """The score at which a row halts."""
+        return 0.0 if self.threshold is None else self.threshold
+
+    @abstractmethod
+    def score(self, state: HaltingState) -> Tensor:
+        """How ready each row is to halt: float64 [B], larger means readier."""
+
+    def halts(self, state: HaltingState) -> Tensor:
+        """Which rows may stop after this layer, n < N: bool [B]."""
+        return (self.score(state) >= self.cut).to(state.rows.device)
+
+    def at(self, threshold: float) -> Rule:
+        """The same rule at another threshold."""
+        other = copy(self)
+        other.threshold, other.text = threshold, f"{self.name}:{threshold!r}"
+        return other
+
+    def answer(self, state: HaltingState) -> Tensor:
+        """What a row that stops here answers [B, C]."""
+        return state.layer_answer if self.own_answer else state.answer
+
+    def __str__(self) -> str:
+        return self.text

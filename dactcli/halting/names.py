@@ -1,0 +1,127 @@
+"""The halting rules by name: what each does, what its value means, what it promises. Imports no torch.
+
+The command line completes and explains rules from this table, and reports look up what a rule promises. The rules
+themselves are in `dactcli.halting.rules`, one class per entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Promise = Literal["class", "value"]
+
+
+@dataclass(frozen=True)
+class RuleFacts:
+    """What is known of a rule without running it.
+
+    Attributes:
+        name: The name that users write.
+        text: When the rule halts, in one line.
+        threshold: Meaning of its threshold; None for a rule without one.
+        default_threshold: Whether the rule has a threshold of its own when none is given.
+        promise: What a halt guarantees by proof: `class`, the class of full depth; `value`, a value within the
+            threshold of full depth; None if nothing.
+        promise_at: The only threshold at which the promise holds; None if it holds at every threshold.
+        early: Whether the rule can stop before the last layer.
+    """
+
+    name: str
+    text: str
+    threshold: str | None = None
+    default_threshold: bool = False
+    promise: Promise | None = None
+    promise_at: float | None = None
+    early: bool = True
+
+    @property
+    def needs_threshold(self) -> bool:
+        """Whether the user or a calibration has to give a threshold."""
+        return self.threshold is not None and not self.default_threshold
+
+    def promised(self, threshold: float | None) -> Promise | None:
+        """What the rule guarantees at a threshold."""
+        return self.promise if self.promise_at in (None, threshold) else None
+
+
+RULE_FACTS: dict[str, RuleFacts] = {
+    facts.name: facts
+    for facts in (
+        RuleFacts("full", "never; every layer runs", promise="class", early=False),
+        RuleFacts("paper", "the class is certain, by the papers' bound", promise="class"),
+        RuleFacts("exact", "the class is certain, by the tightest bound", promise="class"),
+        RuleFacts(
+            "slack",
+            "exact with a looser bound; slack:0 is exact",
+            "slack, 0 or more",
+            promise="class",
+            promise_at=0.0,
+        ),
+        RuleFacts("confidence", "the answer so far is this sure", "probability"),
+        RuleFacts("answer_entropy", "the answer so far has at most this entropy", "normalised entropy"),
+        RuleFacts("entropy", "the layer's own answer has at most this entropy", "normalised entropy"),
+        RuleFacts("max_prob", "the layer's own answer is this sure", "probability"),
+        RuleFacts("patience", "the layers' own class stayed the same this many times", "layers in a row"),
+        RuleFacts("learned", "a trained head is this sure that the layer is right", "probability"),
+        RuleFacts("layer", "always after this layer", "layer"),
+        RuleFacts(
+            "tolerance",
+            "the value can change by at most this much (regression)",
+            "largest change, in units of the label",
+            default_threshold=True,
+            promise="value",
+        ),
+    )
+}
+RULE_NAMES = tuple(RULE_FACTS)
+
+
+def facts_of(rule: str) -> RuleFacts | None:
+    """The facts of a rule as a user writes it, `NAME` or `NAME:VALUE`; None for an unknown name."""
+    return RULE_FACTS.get(rule.partition(":")[0])
+
+
+def promise_of(rule: str) -> Promise | None:
+    """What a rule as a user writes it guarantees by proof: `class`, `value`, or None."""
+    facts, value = facts_of(rule), rule.partition(":")[2]
+    try:
+        return facts.promised(float(value) if value else None) if facts else None
+    except ValueError:
+        return None
+
+
+def sound_rule(*, mixes: bool, regression: bool) -> str:
+    """The rule that stops early and keeps the answer of full depth.
+
+    Args:
+        mixes: Whether the model was trained with the DACT loss.
+        regression: Whether it answers with a value.
+
+    Returns:
+        `exact`, or `tolerance` for regression; `full` without the DACT loss, where no rule is sound.
+    """
+    if not mixes:
+        return "full"
+    return "tolerance" if regression else "exact"
+
+
+def standard_rules(*, mixes: bool, regression: bool) -> list[str]:
+    """The rules that a model is evaluated with by default: full depth and the sound rules that it can serve.
+
+    Args:
+        mixes: Whether the model was trained with the DACT loss.
+        regression: Whether it answers with a value.
+    """
+    if not mixes:
+        return ["full"]
+    return ["full", "tolerance"] if regression else ["full", "paper", "exact"]
+
+
+def calibrated_rule(*, mixes: bool) -> str:
+    """The rule that is calibrated by default.
+
+    Args:
+        mixes: Whether the model was trained with the DACT loss.
+    """
+    return "confidence" if mixes else "entropy"
