@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from dactcli.results import RunFacts
 from dactcli.runs.calibration import CALIBRATION
 from dactcli.runs.identity import config_digest, tokenizer_digest
 from dactcli.storage import SUMMARY, read_document, sha256
+
+SORTS: dict[str, Callable[[RunFacts], Any]] = {
+    "date": lambda run: -run.modified,
+    "name": lambda run: run.run,
+    "metric": lambda run: -(run.metric if run.metric is not None else float("-inf")),
+    "layers": lambda run: run.layers_mean if run.layers_mean is not None else float("inf"),
+    "size": lambda run: -run.megabytes,
+}
 
 
 def list_runs(folder: Path) -> list[RunFacts]:
@@ -31,7 +40,8 @@ def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, A
     config, calibration = read_document(run / "config.json"), read_document(run / CALIBRATION)
     rule = config.get("rule")
     if calibration and _changed(run, calibration):  # the figures are those of another model
-        return sound_rule(mixes=_objective(config) == "dact", regression=False), {}
+        regression = config.get("answer_range") is not None
+        return sound_rule(mixes=_objective(config) == "dact", regression=regression), {}
     if rule in rules:
         return rule, rules[rule]
     if isinstance(rule, str) and rules:  # calibrated without validation outputs at hand
