@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dactcli.errors import DactError
+from dactcli.halting.names import sound_rule
 from dactcli.recipe.load import load_recipe
 from dactcli.results import RunFacts
 from dactcli.runs.calibration import CALIBRATION
 from dactcli.runs.identity import config_digest, tokenizer_digest
 from dactcli.storage import SUMMARY, read_document, sha256
+
+SORTS: dict[str, Callable[[RunFacts], Any]] = {
+    "date": lambda run: -run.modified,
+    "name": lambda run: run.run,
+    "metric": lambda run: -(run.metric if run.metric is not None else float("-inf")),
+    "layers": lambda run: run.layers_mean if run.layers_mean is not None else float("inf"),
+    "size": lambda run: -run.megabytes,
+}
 
 
 def list_runs(folder: Path) -> list[RunFacts]:
@@ -30,7 +40,9 @@ def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, A
     config, calibration = read_document(run / "config.json"), read_document(run / CALIBRATION)
     rule = config.get("rule")
     if calibration and _changed(run, calibration):  # the figures are those of another model
-        return ("exact" if config.get("objective") == "dact" else "full"), {}
+        halting = config.get("halting", config)  # earlier configurations have its keys beside the others
+        regression = config.get("answer_range") is not None
+        return sound_rule(mixes=halting.get("objective", "dact") == "dact", regression=regression), {}
     if rule in rules:
         return rule, rules[rule]
     if isinstance(rule, str) and rules:  # calibrated without validation outputs at hand
