@@ -109,9 +109,8 @@ def _screen_halting(config: dict[str, Any], path: Path) -> HaltingSettings:
         name = key.partition(".")[0]
         if name == "class_weights":
             raise _unfit_class_weights(path) from None
-        choices = (
-            get_args(HaltingSettings.model_fields[name].annotation) if name in HaltingSettings.model_fields else ()
-        )
+        field = HaltingSettings.model_fields.get(name)
+        choices = get_args(field.annotation) if field is not None else ()
         if choices and all(isinstance(choice, str) for choice in choices):
             fault = f"is {given[name]!r}; it must be one of {', '.join(choices)}"
         elif field is not None:
