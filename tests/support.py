@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dactcli.model.encoders.base import Encoder, EncoderState
-from dactcli.model.heads import UnitOutput
+from dactcli.model.heads import ExitOutput
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
 NO_POSITIONS = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"]}
@@ -60,11 +60,15 @@ def pretrained(name: str, folder: Path) -> Path:
 
 
 def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed: int = 0, **settings: Any) -> Any:
-    """A random model whose units disagree and halt at different layers."""
+    """A random model whose exit heads disagree and halt at different layers, in the papers' form unless told."""
     from dactcli.model import DactConfig, DactForSequenceClassification
+    from dactcli.model.config import HALTING_KEYS
 
     torch.manual_seed(seed)
     encoder = small_config(family, layers=layers)
+    halting = {"tau": 0.05, "ponder": "sum_h", "answer_loss": "nll"}
+    halting |= {key: settings.pop(key) for key in HALTING_KEYS & settings.keys()}
+    settings = {"pooling": "mean", "halting_inputs": "features", "halting": halting, **settings}
     model = DactForSequenceClassification(DactConfig(encoder_config=encoder.to_dict(), num_labels=labels, **settings))
     with torch.no_grad():
         for parameter in model.encoder.parameters():
@@ -112,10 +116,10 @@ class Scripted:
         self.adapter = _Numbers(torch.nn.Identity())
         self.asked = 0
 
-    def said(self, layer: int, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> UnitOutput:
+    def exit_outputs(self, layer: int, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> ExitOutput:
         self.asked += 1
         rows = hidden[:, 0, 0].long()
-        return UnitOutput(self.logits[rows, layer - 1], self.halting_logits[rows, layer - 1])
+        return ExitOutput(self.logits[rows, layer - 1], self.halting_logits[rows, layer - 1])
 
     def layer_answer(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.softmax(-1)

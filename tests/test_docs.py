@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
 import shutil
 import subprocess
@@ -114,6 +115,30 @@ def test_the_reference_is_what_the_code_says() -> None:
         [sys.executable, ROOT / "scripts" / "reference.py", "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_paths_of_code_that_pages_name_exist() -> None:
+    """The architecture names files of the package; none of them may be gone."""
+    named = {
+        (page.name, path)
+        for page in [*pages(), ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+        if page.name != "LOG.md"
+        for path in re.findall(
+            r"`((?:dactcli|tests|scripts|recipes|benchmarks)/[\w/.-]*)`", page.read_text(encoding="utf-8")
+        )
+    }
+    assert len(named) > 40
+    assert {(page, path) for page, path in named if not (ROOT / path).exists()} == set()
+
+
+def test_the_defaults_in_the_readme_are_those_of_the_schema() -> None:
+    row = re.compile(r"^\| `([a-z_.]+)` \|(?: [^|]*\|)? `?\"?([\w.]+)\"?`? \| ", re.MULTILINE)
+    reference = dict(row.findall((ROOT / "docs" / "reference" / "recipe.md").read_text(encoding="utf-8")))
+    told = re.findall(
+        r"^\| `([a-z_.]+)` \| ([\w.]+) \| ", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(told) >= 5
+    assert {key: reference[key] for key, _ in told} == dict(told)
 
 
 def test_the_pages_fit_together(tmp_path: Path) -> None:

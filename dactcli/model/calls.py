@@ -1,4 +1,4 @@
-"""What a call to the model may ask for, in the words of transformers, and the sentences for what it may not.
+"""Checks of the arguments of a call to the model, and the errors for arguments that it does not support.
 
 B batch, T tokens, E width of the word embeddings.
 """
@@ -31,6 +31,17 @@ def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
     if len(found) and not found.shape[1]:
         raise UsageError("a text has no token", remedy="leave empty texts out, or give them one token, as dact does")
     return found
+
+
+def at_least_a_token(input_ids: Tensor | None, padding: int) -> Tensor | None:
+    """Empty texts [B, 0], as a tokenizer without special tokens gives them, as one padding token each [B, 1].
+
+    Returns:
+        None where the texts have tokens, or there are none.
+    """
+    if input_ids is None or input_ids.dim() != 2 or not len(input_ids) or input_ids.shape[1]:
+        return None
+    return input_ids.new_full((len(input_ids), 1), padding, dtype=torch.long)
 
 
 def check_mask(attention_mask: Tensor | None) -> None:

@@ -1,47 +1,60 @@
-"""The configuration of a DACT model, and what its `forward` gives.
+"""The configuration of a DACT model, and the output of its `forward`.
 
 B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, get_args
 
+from pydantic import ValidationError
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import ModelOutput
 
 from dactcli.errors import UsageError
-from dactcli.halting.recursion import Ponder
-from dactcli.model.heads import HaltingInputs, Pooling
-from dactcli.model.loss import AnswerLoss, LayerLoss, Objective
+from dactcli.recipe.schema import ModelSection
+from dactcli.recipe.settings import REGRESSION_TAU, HaltingInputs, HaltingSettings, Objective, Pooling
+
+HALTING_KEYS = frozenset(HaltingSettings.model_fields)
+# the keys that stood beside the others before `halting` held them, with the defaults that they had
+FLAT_DEFAULTS: dict[str, Any] = {
+    "objective": "dact",
+    "tau": 0.05,
+    "ponder": "sum_h",
+    "answer_loss": "nll",
+    "layer_loss": "equal",
+    "layer_loss_weight": 1.0,
+    "detach": True,
+    "distill": 0.0,
+    "class_weights": None,
+}
+REMOVED_KEYS = ("share_units", "halting_bias")  # a start that is not `auto` changes no trained model
+FLAT_MODEL_DEFAULTS = {"pooling": "mean", "halting_inputs": "features"}
+_DEFAULTS = {name: field.default for name, field in ModelSection.model_fields.items()}
 
 
 class DactConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Configuration of a DACT model.
+    """Configuration of a DACT model. The defaults are those of a recipe (`dactcli.recipe.schema`).
 
     Args:
         encoder_config: The encoder's configuration, or its `to_dict()`.
-        pooling: `mean` over the real tokens, the `first` token, or learned `attention` with the maximum.
-        share_units: One unit for all layers.
-        halting_bias: Start of the halting bias; `auto` makes p_N = 0.5.
-        halting_inputs: What the halting unit sees: the layer's `features`, its `answer`, or `features+answer`.
-        certainty: Whether a head predicts whether each layer is right, for the rule `learned`.
+        pooling: What an exit head sees of its layer: learned `attention` beside the maximum, the `mean` over the real
+            tokens, or the `first` token.
+        halting_inputs: What the halting unit sees: the layer's `answer` or its `features`. None: the answer, and the
+            features for a regression.
+        certainty: Whether a second head predicts if a layer is right, for the rule `learned`.
         keep_classifier: Whether y_N comes from the classifier that the encoder was fine-tuned with (`model.kept`).
-        rule: What `forward` halts by outside training; None runs every layer.
+        rule: The halting rule of `forward` outside training; None runs every layer.
         answer_range: Lowest and highest answer of a regression; None for classes.
-        objective: What it is trained for: `dact`, `layers` or `last`; rules that it cannot serve are refused.
-        tau: Price of a layer in the loss.
-        ponder: `sum_h` or `sum_p`.
-        answer_loss: What the DACT loss charges a_N for: `nll`, or the expected `error`.
-        layer_loss: `equal`, `depth` or `none`.
-        layer_loss_weight: Factor of the layer losses.
-        detach: Whether the DACT loss leaves the layers' answers alone.
-        distill: Factor of the distillation from the last layer.
-        class_weights: Factor of an example's NLL by its class [C]; None for 1.
+        halting: The settings of the loss, or some of them as a mapping. None: the defaults.
         **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
+
+    Raises:
+        UsageError: The halting settings are not valid, or an option no longer exists.
     """
 
     model_type = "dact"
@@ -59,23 +72,13 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
         *,
-        pooling: Pooling = "mean",
-        share_units: bool = False,
-        halting_bias: float | Literal["auto"] = "auto",
-        halting_inputs: HaltingInputs = "features",
-        certainty: bool = False,
-        keep_classifier: bool = False,
+        pooling: Pooling = _DEFAULTS["pooling"],
+        halting_inputs: HaltingInputs | None = None,
+        certainty: bool = _DEFAULTS["certainty"],
+        keep_classifier: bool = _DEFAULTS["keep_classifier"],
         rule: str | None = None,
-        answer_range: list[float] | tuple[float, float] | None = None,
-        objective: Objective = "dact",
-        tau: float = 0.05,
-        ponder: Ponder = "sum_h",
-        answer_loss: AnswerLoss = "nll",
-        layer_loss: LayerLoss = "equal",
-        layer_loss_weight: float = 1.0,
-        detach: bool = True,
-        distill: float = 0.0,
-        class_weights: Sequence[float] | None = None,
+        answer_range: Sequence[float] | None = None,
+        halting: HaltingSettings | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if encoder_config is None:
@@ -87,26 +90,45 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         self.encoder_config = encoder
         # transformers hands a configuration's attention on to its parts; without one it would undo the encoder's own
         kwargs.setdefault("attn_implementation", encoder._attn_implementation)
-        self.pooling, self.share_units = pooling, share_units
-        self.halting_bias, self.halting_inputs, self.certainty = halting_bias, halting_inputs, certainty
-        self.keep_classifier = keep_classifier
-        self.rule = rule
+        regression = answer_range is not None
+        if halting_inputs is None:
+            halting_inputs = "features" if regression else _DEFAULTS["halting_inputs"]
+        self.pooling, self.halting_inputs, self.certainty = pooling, halting_inputs, certainty
+        self.keep_classifier, self.rule = keep_classifier, rule
         self.answer_range = list(answer_range) if answer_range is not None else None
-        if answer_range is not None:
+        if regression:
             kwargs["problem_type"] = "regression"  # or a pipeline takes the value for a logit
-        self.objective = objective
-        self.tau, self.ponder, self.answer_loss = tau, ponder, answer_loss
-        self.layer_loss, self.layer_loss_weight = layer_loss, layer_loss_weight
-        self.detach, self.distill = detach, distill
-        self.class_weights = list(class_weights) if class_weights is not None else None
+        moved = _take_moved(kwargs)
+        self.halting = halting_settings(halting, moved, regression=regression)
         super().__init__(**kwargs)
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        """Set an attribute; `halting` takes a mapping too, and its keys are still taken by themselves."""
+        if key in HALTING_KEYS:
+            if key != "objective":
+                _warn_moved(key)
+            key, value = "halting", halting_settings(self.halting, {key: value})
+        elif key == "halting":
+            value = halting_settings(value)
+        super().__setattr__(key, value)
+
+    def __getattr__(self, key: str) -> Any:
+        """A key of `halting` under its former name."""
+        if key in HALTING_KEYS and "halting" in self.__dict__:
+            _warn_moved(key)
+            return getattr(self.halting, key)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As transformers' own, with `halting` as a plain mapping."""
+        return {**super().to_dict(), "halting": self.halting.model_dump(mode="json")}
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As transformers' own, without its guess at a configuration of another type.
 
         Raises:
-            UsageError: The configuration is not that of a DACT model.
+            UsageError: The configuration is not that of a DACT model, or asks for an option that no longer exists.
         """
         found = config_dict.get("model_type", cls.model_type)
         if found != cls.model_type:
@@ -114,7 +136,13 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
                 f"this is a model of type {found!r}, not a DACT model",
                 remedy="fine-tune it first: name it as model.encoder in a recipe and run dact finetune",
             )
-        return super().from_dict(config_dict, **kwargs)
+        return super().from_dict(from_flat(config_dict), **kwargs)
+
+    @property
+    def objective(self) -> Objective:
+        """What the model is trained for: `dact`, `layers` or `last`."""
+        settings: HaltingSettings = self.halting
+        return settings.objective
 
     @property
     def layers(self) -> int:
@@ -136,9 +164,82 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         return self.encoder_config
 
 
+def halting_settings(
+    base: HaltingSettings | Mapping[str, Any] | None,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    regression: bool = False,
+) -> HaltingSettings:
+    """Halting settings from a whole or a mapping of some, checked.
+
+    Args:
+        base: The settings, or some of them; None for the defaults.
+        changes: Further settings, which win.
+        regression: Whether the default price is that of a regression.
+
+    Raises:
+        UsageError: A setting is unknown or has a value that it cannot have.
+    """
+    given = {**dict(base or {}), **(changes or {})}
+    if regression and not isinstance(base, HaltingSettings):
+        given = {"tau": REGRESSION_TAU, **given}
+    try:
+        return HaltingSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("halting", *first["loc"])))
+        fault = first["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"{fault[:1].lower()}{fault[1:]}", place=place, remedy=f"the settings are {', '.join(sorted(HALTING_KEYS))}"
+        ) from None
+
+
+def from_flat(document: dict[str, Any]) -> dict[str, Any]:
+    """A config.json in today's form: earlier ones have the halting settings beside the other keys.
+
+    Args:
+        document: The configuration; it is not changed.
+
+    Raises:
+        UsageError: It asks for an option that no longer exists.
+    """
+    if document.get("share_units"):
+        raise UsageError(
+            "share_units is true, and exit heads that layers share are no longer supported",
+            remedy="fine-tune the model again without model.share_units",
+        )
+    flat = {key: document[key] for key in HALTING_KEYS & document.keys()}
+    kept = {key: value for key, value in document.items() if key not in flat | dict.fromkeys(REMOVED_KEYS)}
+    halting = document.get("halting")
+    if isinstance(halting, dict):
+        return {**kept, "halting": {**halting, **flat}}
+    if halting is None and len(kept) < len(document):
+        return {**FLAT_MODEL_DEFAULTS, **kept, "halting": {**FLAT_DEFAULTS, **flat}}
+    return document
+
+
+def _take_moved(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take the keywords of earlier versions out of `kwargs`; returns those that are halting settings now."""
+    moved = {key: kwargs.pop(key) for key in HALTING_KEYS & kwargs.keys()}
+    for key in sorted(moved):
+        _warn_moved(key)
+    for key, default in (("share_units", False), ("halting_bias", "auto")):
+        if kwargs.pop(key, default) != default:
+            raise UsageError(f"DactConfig no longer takes {key}", remedy="leave it out")
+    return moved
+
+
+def _warn_moved(key: str) -> None:
+    warnings.warn(
+        f"DactConfig.{key} has moved to DactConfig.halting.{key}; write DactConfig(halting={{{key!r}: ...}})",
+        DeprecationWarning,
+        stacklevel=4,
+    )
+
+
 @dataclass
 class DactOutput(ModelOutput):  # type: ignore[misc]
-    """What `forward` gives. With an early rule the per-layer fields are left out, at full depth `exit_layer` is.
+    """The output of `forward`. With an early rule the per-layer fields are left out, at full depth `exit_layer` is.
 
     The first three fields are those of any sequence classifier, in the same order, for code that counts.
 
@@ -146,7 +247,7 @@ class DactOutput(ModelOutput):  # type: ignore[misc]
         loss: Scalar, with labels: the training loss at full depth, the answer's NLL (or squared error) with an early
             rule.
         logits: log a_N, or the log of the answer at the halt [B, C]; the value itself for regression [B, 1].
-        hidden_states: What layer 1 takes and what each layer gives, N + 1 times [B, T, H]; on request.
+        hidden_states: The input of layer 1 and the output of each layer, N + 1 times [B, T, H]; on request.
         layer_logits: Logits of y_n [B, N, C].
         halting: h_n [B, N].
         remaining: p_n [B, N].
@@ -165,13 +266,14 @@ class DactOutput(ModelOutput):  # type: ignore[misc]
 
 
 def check_task(config: DactConfig) -> None:
-    """Refuse a task that the units do not answer; transformers' own would change its loss for it.
+    """Refuse a task that the exit heads cannot answer; transformers itself would switch to another loss.
 
     Args:
         config: The configuration of a model.
 
     Raises:
-        UsageError: Several classes at once, a value without its range, or class weights of another number of classes.
+        UsageError: Several classes at once, a value without its range, an unknown option, a regression whose halting
+            units see the answer, or class weights of another number of classes.
     """
     kind, values = config.problem_type, config.answer_range is not None
     if kind == "multi_label_classification" or (kind == "regression") != values or (config.num_labels == 1) != values:
@@ -180,8 +282,17 @@ def check_task(config: DactConfig) -> None:
             + ("" if values else " without answer_range"),
             remedy="name one of two or more classes per text, or give one label with answer_range",
         )
-    if config.class_weights is not None and len(config.class_weights) != config.num_labels:
+    for name, known in (("pooling", get_args(Pooling)), ("halting_inputs", get_args(HaltingInputs))):
+        if getattr(config, name) not in known:
+            raise UsageError(f"{name} is {getattr(config, name)!r}", remedy=f"it must be one of {', '.join(known)}")
+    if values and config.halting_inputs == "answer":
         raise UsageError(
-            f"class_weights has {len(config.class_weights)} numbers for {config.num_labels} classes",
+            "halting_inputs is answer, and the answer of a regression does not say how sure it is",
+            remedy="set it to features, or leave it out",
+        )
+    weights = config.halting.class_weights
+    if weights is not None and len(weights) != config.num_labels:
+        raise UsageError(
+            f"class_weights has {len(weights)} numbers for {config.num_labels} classes",
             remedy="give one for each class, or class_weights=None",
         )

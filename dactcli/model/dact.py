@@ -1,4 +1,4 @@
-"""The model: a transformers encoder with a unit after every layer.
+"""The model: a transformers encoder with an exit head after every layer.
 
 B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
 """
@@ -16,18 +16,19 @@ from transformers.utils import logging
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.halting.base import Rule
 from dactcli.halting.names import sound_rule
-from dactcli.halting.recursion import ponder_cost, start_bias
+from dactcli.halting.recursion import ponder_cost
 from dactcli.halting.rules import Full, make_rule
-from dactcli.model.calls import Untrained, check_mask, no_attentions, one_of, refuse_early, stand_in
+from dactcli.model.calls import Untrained, at_least_a_token, check_mask, no_attentions, one_of, refuse_early, stand_in
 from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
 from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.heads import UnitOutput, Units
+from dactcli.model.heads import ExitHeads, ExitOutput, HeadSizes
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.labels import Targets, read_labels
-from dactcli.model.loss import LossSettings, answer_miss, certainty_loss, dact_loss, full_answer
+from dactcli.model.loss import answer_miss, dact_loss, loss_and_answer
+from dactcli.recipe.settings import HaltingSettings
 
 __all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput", "from_encoder"]
 
@@ -35,12 +36,12 @@ logger = logging.get_logger(__name__)
 
 
 class LayerStates(NamedTuple):
-    """What a pass through all layers leaves.
+    """The result of a pass through all layers.
 
     Attributes:
         pooled: z_n, stacked [N, B, ...].
-        kept: What a kept classifier says [B, C].
-        hidden: What layer 1 takes and what each layer gives, N + 1 times [B, T, H]; empty unless asked for.
+        kept: Logits of a kept classifier [B, C].
+        hidden: The input of layer 1 and the output of each layer, N + 1 times [B, T, H]; empty unless asked for.
     """
 
     pooled: Tensor
@@ -54,12 +55,12 @@ class LayerStates(NamedTuple):
 
 
 class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
-    """A BERT-like encoder that runs only as many layers as each example's answer needs.
+    """A BERT-like encoder that runs only as many layers as the answer of each example needs.
 
     Args:
         config: Its configuration.
-        encoder: The encoder, when already at hand (with pretrained weights); else built from the configuration.
-        kept: The classifier that it came with, likewise.
+        encoder: An encoder that is already loaded; None to build one from the configuration.
+        kept: The classifier that the encoder came with; None to build one where the configuration keeps it.
     """
 
     config_class = DactConfig
@@ -86,36 +87,29 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             kept = KeptClassifier.blank(config.encoder_config, config.num_labels)
         self.kept = kept
         sizes = config.encoder_config
-        bias = start_bias(config.layers) if config.halting_bias == "auto" else float(config.halting_bias)
-        self.units = Units(
+        shape = HeadSizes(
             layers=config.layers,
             hidden_size=sizes.hidden_size,
             classes=config.num_labels,
-            pooling=config.pooling,
-            heads=sizes.num_attention_heads,
-            shared=config.share_units,
-            certainty=config.certainty,
-            halting_inputs=config.halting_inputs,
+            attention_heads=sizes.num_attention_heads,
             dropout=getattr(sizes, kind.dropout),
-            halting_bias=bias,
             initializer_range=getattr(sizes, "initializer_range", 0.02),
         )
-        self.loss_settings = LossSettings(
-            objective=config.objective,
-            tau=config.tau,
-            ponder=config.ponder,
-            answer_loss=config.answer_loss,
-            layer_loss=config.layer_loss,
-            layer_loss_weight=config.layer_loss_weight,
-            detach=config.detach,
-            distill=config.distill,
-            class_weights=tuple(config.class_weights) if config.class_weights is not None else None,
+        # the module is called `units` because files of weights are written with that name
+        self.units = ExitHeads(
+            shape, pooling=config.pooling, halting_inputs=config.halting_inputs, certainty=config.certainty
         )
+        self.loss_settings: HaltingSettings = config.halting
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        if isinstance(module, Units):
+        if isinstance(module, ExitHeads):
             module.initialise()
+
+    @property
+    def exit_heads(self) -> ExitHeads:
+        """The exit heads of all layers."""
+        return self.units
 
     @property
     def adapter(self) -> Encoder:
@@ -124,7 +118,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
     @property
     def mixes(self) -> bool:
-        """Whether answers accumulate over layers: only with the DACT loss."""
+        """Whether answers accumulate over layers, as only the DACT loss trains."""
         return bool(self.config.objective == "dact")
 
     @property
@@ -140,7 +134,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
     @property
     def sound_rule(self) -> str:
-        """The rule that keeps full depth's answer: `exact`, `tolerance` (regression), `full` without the DACT loss."""
+        """The rule that keeps the full-depth answer: `exact`, `tolerance` (regression), or `full` without tau."""
         return sound_rule(mixes=self.mixes, regression=self.regression)
 
     def rule(self, text: str | None, *, place: str = "--rule") -> Rule:
@@ -177,8 +171,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
     @property
     def reads_first_token(self) -> bool:
-        """Whether column 0 counts, padding or not: the units pool it, or the classifier that was kept may."""
-        return self.units.pooling == "first" or self.kept is not None
+        """Whether column 0 is read even where it is padding, by the exit heads or by a kept classifier."""
+        return self.exit_heads.pooling == "first" or self.kept is not None
 
     def layer_states(
         self,
@@ -197,51 +191,51 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             attention_mask = at_least_one(attention_mask)
         state = adapter.embed(input_ids, attention_mask, token_type_ids, position_ids)
         states, seen = [], [state.hidden] if hidden else []
-        for layer in range(1, self.units.layers + 1):
+        for layer in range(1, self.exit_heads.layers + 1):
             state = adapter.run(layer, state)
-            states.append(self.units.pool(layer, adapter.output(state), state.attention_mask))
+            states.append(self.exit_heads.pool(layer, adapter.output(state), state.attention_mask))
             if hidden:
-                seen.append(state.hidden if layer < self.units.layers else adapter.output(state))
+                seen.append(state.hidden if layer < self.exit_heads.layers else adapter.output(state))
         kept = None if self.kept is None else self.kept(adapter.output(state), state.attention_mask)
         return LayerStates(torch.stack(states), kept, tuple(seen))
 
-    def every(
+    def all_exit_outputs(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> UnitOutput:
-        """What the units of all layers say, with a leading axis of layers [N, B, ...]."""
-        return self._all_said(self.layer_states(input_ids, attention_mask, token_type_ids))
+    ) -> ExitOutput:
+        """The outputs of all exit heads, with a leading axis of layers [N, B, ...]."""
+        return self._exit_outputs_of(self.layer_states(input_ids, attention_mask, token_type_ids))
 
-    def _all_said(self, states: LayerStates) -> UnitOutput:
-        said = self.units.every(states.pooled)
+    def _exit_outputs_of(self, states: LayerStates) -> ExitOutput:
+        heads = self.exit_heads.all_outputs(states.pooled)
         if states.kept is None:
-            return said
-        return said._replace(logits=torch.cat([said.logits[:-1], states.kept.unsqueeze(0)]))
+            return heads
+        return heads._replace(logits=torch.cat([heads.logits[:-1], states.kept.unsqueeze(0)]))
 
-    def said(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> UnitOutput:
-        """What the unit after one layer says.
+    def exit_outputs(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> ExitOutput:
+        """The output of the exit head after one layer.
 
         Args:
             layer: n, from 1.
-            hidden: What the unit pools, [B, T, H].
+            hidden: Hidden states of the layer [B, T, H].
             attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
         """
-        said = self.units.one(layer, self.units.pool(layer, hidden, attention_mask))
-        if self.kept is None or layer < self.units.layers:
-            return said
-        return said._replace(logits=self.kept(hidden, attention_mask))
+        head = self.exit_heads.outputs(layer, self.exit_heads.pool(layer, hidden, attention_mask))
+        if self.kept is None or layer < self.exit_heads.layers:
+            return head
+        return head._replace(logits=self.kept(hidden, attention_mask))
 
     @torch.no_grad()
     def layer_outputs(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What every layer says, from which any rule can be decided.
+        """The outputs of every layer, from which the decision of any rule follows (`dactcli.halting.decide`).
 
         Returns:
             y_n [B, N, C], h_n [B, N] and, with that head, the certainty [B, N], float32.
         """
-        said = self.every(input_ids, attention_mask, token_type_ids)
-        certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits).T
-        return self.layer_answer(said.logits).transpose(0, 1), torch.sigmoid(said.halting_logits).T, certainty
+        heads = self.all_exit_outputs(input_ids, attention_mask, token_type_ids)
+        certainty = None if heads.certainty_logits is None else torch.sigmoid(heads.certainty_logits).T
+        return self.layer_answer(heads.logits).transpose(0, 1), torch.sigmoid(heads.halting_logits).T, certainty
 
     def forward(
         self,
@@ -281,11 +275,9 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 model, cannot give.
             ArtefactError: Outside training, an answer is not finite, as where activations overflow.
         """
-        if input_ids is not None and input_ids.dim() == 2 and len(input_ids) and not input_ids.shape[1]:
-            # empty texts alone, by a tokenizer that adds no special tokens: one padding token, as `encode` has it
-            padding = self.encoder.config.pad_token_id or 0
-            input_ids = input_ids.new_full((len(input_ids), 1), padding, dtype=torch.long)
-            attention_mask = token_type_ids = None
+        padded = at_least_a_token(input_ids, self.encoder.config.pad_token_id or 0)
+        if padded is not None:
+            input_ids, attention_mask, token_type_ids = padded, None, None
         tokens = one_of(input_ids, inputs_embeds)
         check_mask(attention_mask)
         if self.config.output_attentions if output_attentions is None else output_attentions:
@@ -305,7 +297,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return tuple(value for value in (out.loss, out.logits, out.hidden_states) if value is not None)
 
     def _targets(self, labels: Tensor | None, batch: int) -> Targets | None:
-        """The labels, checked; in training, a word on what an unusual call leaves untrained."""
+        """The labels, checked; in training it warns of parts that an unusual call leaves untrained."""
         learns = self.training and torch.is_grad_enabled()
         if labels is None:
             if learns and self.loss_settings.objective != "last":
@@ -315,9 +307,9 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                     "layer. Give the model labels to train those too."
                 )
             return None
-        if learns and not any(parameter.requires_grad for parameter in self.units.parameters()):
+        if learns and not any(parameter.requires_grad for parameter in self.exit_heads.parameters()):
             logger.warning_once(
-                "The units after the layers are frozen and keep the weights that they have. To train them too with "
+                "The exit heads after the layers are frozen and keep their weights. To train them too with "
                 "PEFT, name them: modules_to_save=['units']."
             )
         return read_labels(labels, batch=batch, classes=self.classes, regression=self.regression)
@@ -338,7 +330,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         attention_mask: Tensor | None,
         token_type_ids: Tensor | None,
     ) -> DactOutput:
-        """Each row no deeper than the rule asks; the loss is that of the answers that the rows left with."""
+        """Run each row as deep as the rule asks; the loss is that of the exit answers."""
         if not len(tokens):
             empty = torch.zeros(0, self.classes, device=tokens.device)
             found = EngineOutput(empty.new_zeros(0, dtype=torch.long), empty, None)
@@ -358,10 +350,12 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         """Every layer's answer, and the training loss."""
         if self.loss_settings.objective == "last":
             return self._last_layer(states, targets)
-        said = self._all_said(states)
-        logits, halting_logits = said.logits.transpose(0, 1), said.halting_logits.T
+        heads = self._exit_outputs_of(states)
+        logits, halting_logits = heads.logits.transpose(0, 1), heads.halting_logits.T
+        certainty = None if heads.certainty_logits is None else heads.certainty_logits.T
         outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
-        loss, answer = self._loss(outputs, halting_logits, said.certainty_logits, targets)
+        found = ExitOutput(outputs, halting_logits, certainty)
+        loss, answer = loss_and_answer(found, targets, self.loss_settings, mixes=self.mixes)
         halting = torch.sigmoid(halting_logits)
         return DactOutput(
             loss=loss,
@@ -373,27 +367,9 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             ponder_cost=ponder_cost(halting_logits, self.loss_settings.ponder),
         )
 
-    def _loss(
-        self, outputs: Tensor, halting_logits: Tensor, certainty_logits: Tensor | None, targets: Targets | None
-    ) -> tuple[Tensor | None, Tensor]:
-        """The loss over the rows that count, if there are labels, and the answer of all rows."""
-        answer = None
-        if targets is None or targets.rows is not None:
-            answer = full_answer(outputs, halting_logits) if self.mixes else outputs[:, -1]
-        if targets is None:
-            return None, cast("Tensor", answer)
-        certainty = None if certainty_logits is None else certainty_logits.T
-        if targets.rows is not None:
-            outputs, halting_logits = outputs[targets.rows], halting_logits[targets.rows]
-            certainty = None if certainty is None else certainty[targets.rows]
-        loss, counted = dact_loss(outputs, halting_logits, targets.values, self.loss_settings)
-        if certainty is not None:
-            loss = loss + (certainty_loss(certainty, outputs, targets.values) if len(outputs) else certainty.sum())
-        return loss, counted if answer is None else answer
-
     def _last_layer(self, states: LayerStates, targets: Targets | None) -> DactOutput:
-        """Plain fine-tuning: the last layer's unit alone."""
-        logits = self.units.one(self.units.layers, states.pooled[-1]).logits
+        """Plain fine-tuning: the exit head of the last layer alone."""
+        logits = self.exit_heads.outputs(self.exit_heads.layers, states.pooled[-1]).logits
         outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
         loss = None
         if targets is not None:
@@ -403,16 +379,16 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return DactOutput(loss=loss, logits=self._checked(outputs), hidden_states=states.hidden or None)
 
     def _checked(self, answer: Tensor) -> Tensor:
-        """The answer [B, C], outside training only if it is finite; a training names the examples itself."""
+        """The answer [B, C]; outside training it must be finite. Training names the examples itself."""
         if not self.training and not torch.compiler.is_compiling() and (rows := unfinite_rows(answer)):
             raise unfinite_error([f"row {row + 1} of the batch" for row in rows])
         return answer
 
     def _set_gradient_checkpointing(self, enable: bool = True, **options: Any) -> None:
-        """As transformers' own, for encoders whose layers can be computed again.
+        """Enable gradient checkpointing, for encoders whose layers can be recomputed.
 
         Raises:
-            UsageError: This encoder's cannot.
+            UsageError: The layers of this encoder cannot be recomputed.
         """
         if enable and not isinstance(self.adapter.layers[0], GradientCheckpointingLayer):
             raise UsageError(
@@ -430,16 +406,16 @@ def _log(probabilities: Tensor) -> Tensor:
 def from_encoder(
     encoder: PreTrainedModel, *, kept: KeptClassifier | None = None, **settings: Any
 ) -> DactForSequenceClassification:
-    """A DACT model around an encoder that is already loaded, with fresh units.
+    """A DACT model around an encoder that is already loaded, with new exit heads.
 
     Args:
         encoder: A transformers encoder of a supported family; its weights are used as they are.
-        kept: The classifier that it came with, if that is to answer after the last layer.
+        kept: The classifier that the encoder came with, to answer after the last layer; None for an exit head.
         **settings: Keywords of `DactConfig`.
     """
     config = DactConfig(
         encoder_config=cast("PreTrainedConfig", encoder.config), keep_classifier=kept is not None, **settings
     )
     model = DactForSequenceClassification(config, encoder=encoder, kept=kept)
-    model.units.initialise()
+    model.exit_heads.initialise()
     return model

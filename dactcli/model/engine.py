@@ -2,8 +2,8 @@
 
 B batch, N layers, C classes, E examples. One engine serves single batches (`run_adaptive`: inspect, profile and the
 model's own `forward`) and whole data sets (`run_batches`), where survivors of several batches run on together.
-Results come back in the caller's order. Nothing is copied while nobody leaves; a batch asks the device once where its
-padding is, and once per layer who leaves.
+Results come back in the caller's order. Nothing is copied while no row leaves. A batch synchronises with the device
+once for its padding, and once per layer for the rows that leave.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dactcli.halting.rules import Full
 from dactcli.halting.state import HaltingState
 from dactcli.model.encoders import Encoder, EncoderState
 from dactcli.model.encoders.base import at_least_one, spans_of
-from dactcli.model.heads import UnitOutput, Units
+from dactcli.model.heads import ExitHeads, ExitOutput
 
 
 class Adaptive(Protocol):
     """What the engine needs of a model."""
 
-    units: Units
+    units: ExitHeads
     mixes: bool
     classes: int
     reads_first_token: bool
@@ -35,16 +35,16 @@ class Adaptive(Protocol):
     def adapter(self) -> Encoder:
         """The encoder, layer by layer."""
 
-    def said(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> UnitOutput:
-        """What the unit after a layer says of hidden states [B, T, H]."""
+    def exit_outputs(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> ExitOutput:
+        """The output of the exit head after a layer, from hidden states [B, T, H]."""
 
     def layer_answer(self, logits: Tensor) -> Tensor:
-        """y_n from a unit's logits."""
+        """y_n from the logits of an exit head."""
 
 
 @dataclass
 class Trace:
-    """What every layer that ran said of each row; NaN where it did not run.
+    """The outputs of every layer for each row; NaN where the layer did not run.
 
     Attributes:
         layer_answers: y_n [B, N, C].
@@ -76,7 +76,7 @@ class Trace:
         )
 
     def record(self, state: HaltingState, halting: Tensor, rule: Rule) -> None:
-        """Write down the layer that just ran."""
+        """Record the layer that just ran."""
         at = (state.rows, state.layer - 1)
         self.layer_answers[at] = state.layer_answer
         self.halting[at] = halting
@@ -105,8 +105,8 @@ class Live:
     """Rows that still run, all after the same layer.
 
     Attributes:
-        encoded: What the encoder's next layer takes.
-        state: What the rule knows of them; its `rows` are positions in the caller's order.
+        encoded: Input of the encoder's next layer.
+        state: The halting state of the rows; its `rows` are positions in the caller's order.
     """
 
     encoded: EncoderState
@@ -114,20 +114,20 @@ class Live:
 
     @property
     def tokens(self) -> int:
-        """How many tokens, padding included, the next layer has to run."""
+        """Number of tokens, padding included, that the next layer runs."""
         rows, width = self.encoded.hidden.shape[:2]
         return rows * width
 
 
 class Engine:
-    """Runs rows layer by layer and puts down the results of those that leave.
+    """Runs rows layer by layer and stores the results of those that leave.
 
     Args:
         model: The model.
         rule: When a row may stop.
         examples: How many rows there are in all, E.
         device: Where they run.
-        trace: Whether to keep what every layer said.
+        trace: Whether to keep what every layer head.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Engine:
         self.exit_layer = torch.full((examples,), self.layers, dtype=torch.long, device=device)
         self.answer = self.like.new_empty(examples, model.classes)
         self.trace = Trace.empty(examples, self.layers, model.classes, self.like) if trace else None
-        # nobody reads what the units before the last say when only the last layer's answer counts
+        # earlier exit heads are not needed when only the last layer's answer counts
         self.last_only = isinstance(rule, Full) and not model.mixes and not trace
 
     def start(
@@ -183,10 +183,10 @@ class Engine:
         if self.last_only and layer < self.layers:
             state.layer = layer
             return live
-        said = self.model.said(layer, encoder.output(encoded), encoded.attention_mask)
-        halting = torch.sigmoid(said.halting_logits)
-        certainty = None if said.certainty_logits is None else torch.sigmoid(said.certainty_logits)
-        state.step(self.model.layer_answer(said.logits), halting, certainty)
+        head = self.model.exit_outputs(layer, encoder.output(encoded), encoded.attention_mask)
+        halting = torch.sigmoid(head.halting_logits)
+        certainty = None if head.certainty_logits is None else torch.sigmoid(head.certainty_logits)
+        state.step(self.model.layer_answer(head.logits), halting, certainty)
         if self.trace is not None:
             self.trace.record(state, halting, self.rule)
         if layer == self.layers:
@@ -195,7 +195,7 @@ class Engine:
         return live if isinstance(self.rule, Full) else self._leave(live)
 
     def _leave(self, live: Live) -> Live | None:
-        """Put down the rows that stop here; the one question to the device per layer is which."""
+        """Store the rows that stop here. Finding them is the one device synchronisation of a layer."""
         state = live.state
         stops: list[bool] = self.rule.halts(state).tolist()
         if not any(stops):
@@ -219,7 +219,7 @@ class Engine:
         return Live(self.encoder.join([part.encoded for part in parts]), first.state)
 
     def results(self) -> EngineOutput:
-        """What was put down."""
+        """The results of all rows."""
         return EngineOutput(self.exit_layer, self.answer, self.trace)
 
 
@@ -241,7 +241,7 @@ def run_adaptive(
         input_ids: [B, T].
         attention_mask: 1 for real tokens [B, T].
         token_type_ids: [B, T].
-        trace: Whether to keep what every layer said.
+        trace: Whether to keep what every layer head.
 
     Returns:
         Where each row stopped and what it answers.
@@ -265,9 +265,9 @@ def run_batches(
 ) -> EngineOutput:
     """Run many batches; survivors of several are pooled by depth, so that deep layers still run on full batches.
 
-    A batch runs on while it has `regroup` tokens. What is left of it then waits, with what is left of others after
-    the same layer, until they have that many together, or no further batch comes. So at most N * `regroup` tokens
-    wait at any time, however many batches there are.
+    A batch runs on while it has `regroup` tokens. Its survivors then wait for the survivors of other batches after
+    the same layer, until together they have that many tokens, or no further batch comes. At most N * `regroup`
+    tokens wait at any time.
 
     Args:
         model: The model.
@@ -276,7 +276,7 @@ def run_batches(
             Neighbours should be of like length: joined rows are padded to the longest.
         examples: How many positions there are, E.
         regroup: Fewest tokens, padding included, for a layer to run on; 0 never pools.
-        trace: Whether to keep what every layer said.
+        trace: Whether to keep what every layer head.
 
     Returns:
         Where each example stopped and what it answers, in the caller's order [E].

@@ -1,6 +1,7 @@
-"""The units: after every layer a classifier and a halting unit on the pooled hidden states.
+"""The exit heads: after every layer a classifier and a halting unit on the pooled hidden states.
 
-B batch, N layers, T tokens, H hidden size, C classes, K heads. Layer n's unit pools the hidden states x_t [H] into z_n:
+B batch, N layers, T tokens, H hidden size, C classes, K attention heads. The exit head of layer n pools
+the hidden states x_t [H] into z_n:
 
     mean, first   z_n [B, H]: the mean over real tokens, or the first token
     attention     z_n [B, 2H]: for each of K slices of the hidden states the average weighted by
@@ -11,49 +12,51 @@ and gives
 
     f_n = dropout(tanh(W_n z_n + b_n))     logits of y_n = C_n f_n      s_n = S_n f_n
 
-What the halting unit sees besides f_n, or in its place, is what y_n says of itself. With the answer alone
+With `halting_inputs: answer` the halting unit sees the answer y_n in place of f_n:
 
     s_n = SLOPE * (threshold_n - log odds of y_n's largest entry against all others)
 
 so that h_n goes from 1 to 0 as y_n becomes surer than the layer's threshold (`dactcli.training.thresholds` learns
-those).
+the thresholds).
 
-The weights of all layers are stacked, so that full depth runs every unit in one batched product, and adaptive
-inference runs one layer's unit from a slice of the same tensors.
+The weights of all layers are stacked: full depth runs all exit heads in one batched product, and adaptive inference
+runs the head of one layer from a slice of the same tensors.
 
     parameter           shape      starts as
-    query_weight        [U, K, H]  0 (the plain mean); only with attention  U = N, or 1 when layers share one unit
-    dense_weight        [U, H, Z]  normal, encoder's initializer_range      Z = H, or 2H with attention
-    dense_bias          [U, H]     0
-    classifier_weight   [U, C, H]  normal, encoder's initializer_range
-    classifier_bias     [U, C]     0
-    halting_weight      [U, F]     0; -SLOPE with the answer alone          F = H, H + 2 with the answer beside the
-    halting_bias        [U]        so that p_N = 0.5, or as configured      features, 1 with the answer alone
-    certainty_weight    [U, H]     0                                        only with `certainty`: BERxiT's head, which
-    certainty_bias      [U]        0                                        predicts whether y_n is right
+    query_weight        [N, K, H]  0 (the plain mean); only with attention
+    dense_weight        [N, H, Z]  normal, encoder's initializer_range      Z = H, or 2H with attention
+    dense_bias          [N, H]     0
+    classifier_weight   [N, C, H]  normal, encoder's initializer_range
+    classifier_bias     [N, C]     0
+    halting_weight      [N, F]     0; -SLOPE with the answer                F = H, or 1 with the answer
+    halting_bias        [N]        so that p_N = 0.5
+    certainty_weight    [N, H]     0                                        only with `certainty`: BERxiT's head, which
+    certainty_bias      [N]        0                                        predicts whether y_n is right
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Pooling = Literal["mean", "first", "attention"]
-HaltingInputs = Literal["answer", "features", "features+answer"]
+from dactcli.halting.recursion import start_bias
+from dactcli.recipe.settings import HaltingInputs, Pooling
+
 SLOPE = 4.0  # sharp enough to decide, soft enough that several layers share an answer near the threshold (docs/LOG.md)
 
 
-class UnitOutput(NamedTuple):
-    """What units say, in float32; with a leading axis of layers where several were asked.
+class ExitOutput(NamedTuple):
+    """The output of an exit head in float32. The output of all heads has a leading axis of layers.
 
     Attributes:
-        logits: Of y_n [B, C].
+        logits: Logits of y_n [B, C].
         halting_logits: s_n [B].
-        certainty_logits: Of "y_n is right" [B]; None without that head.
+        certainty_logits: Logits of "y_n is right" [B]; None without that head.
     """
 
     logits: Tensor
@@ -122,73 +125,71 @@ def log_odds(logits: Tensor) -> Tensor:
     return logits.gather(-1, first).squeeze(-1) - others
 
 
-class Units(nn.Module):
-    """The units of all layers.
+@dataclass(frozen=True, kw_only=True)
+class HeadSizes:
+    """Sizes and initialisation of exit heads, mostly taken from their encoder.
 
-    Args:
+    Attributes:
         layers: N.
         hidden_size: H.
         classes: C.
-        pooling: What a unit sees of its layer.
-        heads: K, for `attention`.
-        shared: One unit for all layers.
-        certainty: Whether there is a head that predicts whether y_n is right (BERxiT, EACL 2021).
-        halting_inputs: What the halting unit sees: the `features`, with `features+answer` also the largest entry and
-            the entropy of y_n, or the `answer` alone, that is its log odds. Answers are detached.
-        dropout: Probability on the features.
-        halting_bias: Start of S_n's bias.
-        initializer_range: Standard deviation of the weights' start.
+        attention_heads: K, the number of slices that attention pooling weighs by itself.
+        dropout: Dropout probability on the features.
+        initializer_range: Standard deviation of the initial weights.
+    """
+
+    layers: int
+    hidden_size: int
+    classes: int
+    attention_heads: int = 1
+    dropout: float = 0.0
+    initializer_range: float = 0.02
+
+
+class ExitHeads(nn.Module):
+    """The exit heads of all layers.
+
+    Args:
+        sizes: Their sizes.
+        pooling: What a head sees of its layer.
+        halting_inputs: What the halting unit sees: the `features`, or the log odds of the `answer`, which is detached.
+        certainty: Whether a further head predicts if y_n is right (BERxiT, EACL 2021).
     """
 
     def __init__(
-        self,
-        *,
-        layers: int,
-        hidden_size: int,
-        classes: int,
-        pooling: Pooling = "mean",
-        heads: int = 1,
-        shared: bool,
-        certainty: bool = False,
-        halting_inputs: HaltingInputs,
-        dropout: float,
-        halting_bias: float,
-        initializer_range: float,
+        self, sizes: HeadSizes, *, pooling: Pooling, halting_inputs: HaltingInputs, certainty: bool = False
     ) -> None:
         super().__init__()
-        count = 1 if shared else layers
-        self.layers, self.shared = layers, shared
-        self.halting_inputs: HaltingInputs = halting_inputs
-        self.start_bias, self.initializer_range = halting_bias, initializer_range
+        self.sizes, self.layers = sizes, sizes.layers
         self.pooling: Pooling = pooling
-        attends = pooling == "attention"
-        self.query_weight = nn.Parameter(torch.empty(count, heads, hidden_size)) if attends else None
-        self.dense_weight = nn.Parameter(torch.empty(count, hidden_size, hidden_size * (2 if attends else 1)))
-        self.dense_bias = nn.Parameter(torch.empty(count, hidden_size))
-        self.classifier_weight = nn.Parameter(torch.empty(count, classes, hidden_size))
-        self.classifier_bias = nn.Parameter(torch.empty(count, classes))
-        seen = {"answer": 1, "features": hidden_size, "features+answer": hidden_size + 2}[halting_inputs]
-        self.halting_weight = nn.Parameter(torch.empty(count, seen))
-        self.halting_bias = nn.Parameter(torch.empty(count))
-        self.certainty_weight = nn.Parameter(torch.empty(count, hidden_size)) if certainty else None
-        self.certainty_bias = nn.Parameter(torch.empty(count)) if certainty else None
-        self.dropout = nn.Dropout(dropout)
+        self.halting_inputs: HaltingInputs = halting_inputs
+        layers, width, attends = sizes.layers, sizes.hidden_size, pooling == "attention"
+        self.query_weight = nn.Parameter(torch.empty(layers, sizes.attention_heads, width)) if attends else None
+        self.dense_weight = nn.Parameter(torch.empty(layers, width, width * (2 if attends else 1)))
+        self.dense_bias = nn.Parameter(torch.empty(layers, width))
+        self.classifier_weight = nn.Parameter(torch.empty(layers, sizes.classes, width))
+        self.classifier_bias = nn.Parameter(torch.empty(layers, sizes.classes))
+        self.halting_weight = nn.Parameter(torch.empty(layers, 1 if halting_inputs == "answer" else width))
+        self.halting_bias = nn.Parameter(torch.empty(layers))
+        self.certainty_weight = nn.Parameter(torch.empty(layers, width)) if certainty else None
+        self.certainty_bias = nn.Parameter(torch.empty(layers)) if certainty else None
+        self.dropout = nn.Dropout(sizes.dropout)
 
     @torch.no_grad()
     def initialise(self) -> None:
         """Set every parameter as the table at the top says."""
-        nn.init.normal_(self.dense_weight, std=self.initializer_range)
-        nn.init.normal_(self.classifier_weight, std=self.initializer_range)
+        nn.init.normal_(self.dense_weight, std=self.sizes.initializer_range)
+        nn.init.normal_(self.classifier_weight, std=self.sizes.initializer_range)
         for zero in (self.dense_bias, self.classifier_bias):
             nn.init.zeros_(zero)
         nn.init.constant_(self.halting_weight, -SLOPE if self.halting_inputs == "answer" else 0.0)
-        nn.init.constant_(self.halting_bias, self.start_bias)
+        nn.init.constant_(self.halting_bias, start_bias(self.layers))
         for extra in (self.query_weight, self.certainty_weight, self.certainty_bias):
             if extra is not None:
                 nn.init.zeros_(extra)
 
     def pool(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """What one layer's unit sees of it.
+        """What the exit head of one layer sees.
 
         Args:
             layer: n, from 1.
@@ -203,36 +204,32 @@ class Units(nn.Module):
         with self._full_precision(hidden):
             if self.query_weight is None:
                 return mean_pool(hidden, attention_mask)
-            return attention_pool(hidden, attention_mask, self.query_weight[0 if self.shared else layer - 1])
+            return attention_pool(hidden, attention_mask, self.query_weight[layer - 1])
 
-    def one(self, layer: int, pooled: Tensor) -> UnitOutput:
-        """The unit after one layer.
+    def outputs(self, layer: int, pooled: Tensor) -> ExitOutput:
+        """The output of the exit head after one layer.
 
         Args:
             layer: n, from 1.
             pooled: z_n, as `pool` gives it.
-
-        Returns:
-            logits [B, C] and s_n [B].
         """
-        u = 0 if self.shared else layer - 1
         with self._full_precision(pooled):
-            return self._one(u, pooled.to(self.dense_weight.dtype))
+            return self._outputs(layer - 1, pooled.to(self.dense_weight.dtype))
 
-    def _one(self, u: int, pooled: Tensor) -> UnitOutput:
-        features = torch.tanh(functional.linear(pooled, self.dense_weight[u], self.dense_bias[u]))
+    def _outputs(self, head: int, pooled: Tensor) -> ExitOutput:
+        features = torch.tanh(functional.linear(pooled, self.dense_weight[head], self.dense_bias[head]))
         features = self.dropout(features) if self.training else features
-        logits = functional.linear(features, self.classifier_weight[u], self.classifier_bias[u]).float()
+        logits = functional.linear(features, self.classifier_weight[head], self.classifier_bias[head]).float()
         inputs = self._halting_inputs(features, logits)
-        halting = functional.linear(inputs, self.halting_weight[u : u + 1], self.halting_bias[u : u + 1])
+        halting = functional.linear(inputs, self.halting_weight[head : head + 1], self.halting_bias[head : head + 1])
         certainty = None
         if self.certainty_weight is not None and self.certainty_bias is not None:
             # the head looks on: it trains nothing but itself
-            certainty = (features.detach() @ self.certainty_weight[u] + self.certainty_bias[u]).float()
-        return UnitOutput(logits, halting.squeeze(-1).float(), certainty)
+            certainty = (features.detach() @ self.certainty_weight[head] + self.certainty_bias[head]).float()
+        return ExitOutput(logits, halting.squeeze(-1).float(), certainty)
 
-    def every(self, pooled: Tensor) -> UnitOutput:
-        """The units of all layers at once.
+    def all_outputs(self, pooled: Tensor) -> ExitOutput:
+        """The outputs of all exit heads at once.
 
         Args:
             pooled: z_1 .. z_N [N, B, H], or [N, B, 2H] with attention.
@@ -240,25 +237,16 @@ class Units(nn.Module):
         Returns:
             logits [N, B, C] and s_n [N, B].
         """
-        if self.shared:
-            layers, batch, _ = pooled.shape
-            flat = self.one(1, pooled.flatten(0, 1))
-            certainty = flat.certainty_logits
-            return UnitOutput(
-                flat.logits.view(layers, batch, -1),
-                flat.halting_logits.view(layers, batch),
-                None if certainty is None else certainty.view(layers, batch),
-            )
         with self._full_precision(pooled):
-            return self._every(pooled.to(self.dense_weight.dtype))
+            return self._all_outputs(pooled.to(self.dense_weight.dtype))
 
     @staticmethod
     def _full_precision(values: Tensor) -> AbstractContextManager[None]:
-        """Keep pooling in float32 and the units in the type of their weights, whatever autocast does elsewhere."""
+        """Switch autocast off: pooling runs in float32, and exit heads in the type of their weights."""
         kind = values.device.type
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
-    def _every(self, pooled: Tensor) -> UnitOutput:
+    def _all_outputs(self, pooled: Tensor) -> ExitOutput:
         features = torch.tanh(torch.baddbmm(self.dense_bias.unsqueeze(1), pooled, self.dense_weight.mT))
         features = self.dropout(features) if self.training else features
         logits = torch.baddbmm(self.classifier_bias.unsqueeze(1), features, self.classifier_weight.mT).float()
@@ -268,13 +256,9 @@ class Units(nn.Module):
         if self.certainty_weight is not None and self.certainty_bias is not None:
             weight = self.certainty_weight.unsqueeze(-1)
             certainty = torch.baddbmm(self.certainty_bias[:, None, None], features.detach(), weight).squeeze(-1).float()
-        return UnitOutput(logits, halting.squeeze(-1).float(), certainty)
+        return ExitOutput(logits, halting.squeeze(-1).float(), certainty)
 
     def _halting_inputs(self, features: Tensor, logits: Tensor) -> Tensor:
         if self.halting_inputs == "features":
             return features
-        if self.halting_inputs == "answer":
-            return log_odds(logits.detach()).unsqueeze(-1).to(features.dtype)
-        y = logits.detach().softmax(-1)
-        seen = torch.stack([y.amax(-1), torch.special.entr(y).sum(-1)], dim=-1)
-        return torch.cat([features, seen.to(features.dtype)], dim=-1)
+        return log_odds(logits.detach()).unsqueeze(-1).to(features.dtype)

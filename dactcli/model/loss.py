@@ -1,4 +1,4 @@
-"""What training minimises, in one pass over all layers.
+"""The training loss, computed in one pass over all layers.
 
     L = miss(a_N, label) + tau * mean ponder cost                        miss: NLL, or 1 - a_N[label]
         + layer_loss_weight * sum over n of v_n * NLL(y_n, label)      v_n equal, or growing with depth; sum 1;
@@ -15,46 +15,16 @@ that tau keeps its meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dactcli.halting.recursion import Ponder, log_answer, log_halting_weights, ponder_cost
-
-Objective = Literal["dact", "layers", "last"]
-LayerLoss = Literal["equal", "depth", "alternate", "none"]
-AnswerLoss = Literal["error", "nll"]
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """Which parts the loss has.
-
-    Attributes:
-        objective: `dact`: all of it; `layers`: every layer's answer, no DACT loss; `last`: NLL(y_N) alone.
-        tau: Price of a layer.
-        ponder: Form of the ponder cost.
-        answer_loss: What a_N is charged for: its `nll`, or its expected `error`, 1 - a_N[label].
-        layer_loss: Weights v_n: `equal`, by `depth` (n / sum of n), `alternate` (equal, and v_N alone in every other
-            step: BERxiT, EACL 2021), or `none`.
-        layer_loss_weight: Factor of the layer losses.
-        detach: Whether the DACT loss leaves the layers' answers alone.
-        distill: Factor of the distillation from the last layer.
-        class_weights: Factor of an example's NLL by its class [C]; None for 1.
-    """
-
-    objective: Objective = "dact"
-    tau: float = 0.05
-    ponder: Ponder = "sum_h"
-    answer_loss: AnswerLoss = "nll"
-    layer_loss: LayerLoss = "equal"
-    layer_loss_weight: float = 1.0
-    detach: bool = True
-    distill: float = 0.0
-    class_weights: tuple[float, ...] | None = None
+from dactcli.halting.recursion import log_answer, log_halting_weights, ponder_cost
+from dactcli.model.heads import ExitOutput
+from dactcli.model.labels import Targets
+from dactcli.recipe.settings import HaltingSettings
 
 
 class LossOutput(NamedTuple):
@@ -70,7 +40,7 @@ class LossOutput(NamedTuple):
 
 
 def certainty_loss(certainty_logits: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
-    """What the certainty head pays for misjudging whether a layer is right (BERxiT's learning to exit).
+    """Loss of the certainty head: how badly it predicts whether a layer is right (BERxiT, learning to exit).
 
     Args:
         certainty_logits: [B, N].
@@ -95,7 +65,7 @@ def layer_weights(layers: int, kind: str, like: Tensor) -> Tensor:
 
 
 def full_answer(outputs: Tensor, halting_logits: Tensor) -> Tensor:
-    """a_N from what the layers say, whichever the task.
+    """The full-depth answer a_N from the answers of all layers, for classes and for regression.
 
     Args:
         outputs: log y_n [B, N, C] for classes, y_n [B, N, 1] for regression.
@@ -109,14 +79,14 @@ def full_answer(outputs: Tensor, halting_logits: Tensor) -> Tensor:
     return log_answer(outputs, halting_logits)
 
 
-def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings: LossSettings) -> LossOutput:
+def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings: HaltingSettings) -> LossOutput:
     """The loss of a batch.
 
     Args:
         outputs: log y_n [B, N, C] for classes, y_n [B, N, 1] for regression.
         halting_logits: s_n [B, N].
         labels: Class indices [B] or probabilities of the classes [B, C]; values [B] for regression.
-        settings: Which parts it has.
+        settings: The parts that the loss has.
 
     Returns:
         The loss and the full-depth answer. Without any row the loss is 0, with gradients that are 0.
@@ -136,6 +106,7 @@ def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings:
         else:
             right = answer if labels.dim() == 2 else answer.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
             loss = charge_for(right, labels, settings)
+        assert settings.tau is not None  # HaltingSettings sees to it
         loss = loss + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
     if settings.layer_loss != "none":
         layers = outputs.shape[1]
@@ -148,8 +119,37 @@ def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings:
     return LossOutput(loss, answer)
 
 
-def charge_for(right: Tensor, labels: Tensor, settings: LossSettings) -> Tensor:
-    """What the DACT loss charges a_N for, before the price of layers; classes only.
+def loss_and_answer(
+    heads: ExitOutput, targets: Targets | None, settings: HaltingSettings, *, mixes: bool
+) -> tuple[Tensor | None, Tensor]:
+    """The loss over the labelled rows, and the full-depth answer of all rows.
+
+    Args:
+        heads: log y_n [B, N, C] (y_n for regression) in the place of `logits`, s_n [B, N], and certainty logits [B, N].
+        targets: The labels, and the rows that have one; None for no loss.
+        settings: The parts that the loss has.
+        mixes: Whether the answer is a_N rather than y_N.
+
+    Returns:
+        The loss, a scalar, or None without labels; and log a_N or log y_N [B, C], for regression the value [B, 1].
+    """
+    outputs, halting_logits, certainty = heads
+    answer = None
+    if targets is None or targets.rows is not None:
+        answer = full_answer(outputs, halting_logits) if mixes else outputs[:, -1]
+    if targets is None:
+        return None, cast("Tensor", answer)
+    if targets.rows is not None:
+        outputs, halting_logits = outputs[targets.rows], halting_logits[targets.rows]
+        certainty = None if certainty is None else certainty[targets.rows]
+    loss, counted = dact_loss(outputs, halting_logits, targets.values, settings)
+    if certainty is not None:
+        loss = loss + (certainty_loss(certainty, outputs, targets.values) if len(outputs) else certainty.sum())
+    return loss, counted if answer is None else answer
+
+
+def charge_for(right: Tensor, labels: Tensor, settings: HaltingSettings) -> Tensor:
+    """The answer loss of the DACT loss, without the price of layers; classes only.
 
     Args:
         right: log a_N[label] [B]; with probabilities for labels, log a_N [B, C].
@@ -168,8 +168,8 @@ def charge_for(right: Tensor, labels: Tensor, settings: LossSettings) -> Tensor:
     return charges.mean()
 
 
-def answer_miss(answer: Tensor, labels: Tensor, settings: LossSettings) -> Tensor:
-    """The loss of an answer alone, whatever layer it came from: what an evaluation reports.
+def answer_miss(answer: Tensor, labels: Tensor, settings: HaltingSettings) -> Tensor:
+    """The loss of one answer, whichever layer gave it; an evaluation reports it.
 
     Args:
         answer: Its logarithm [B, C], or a value [B, 1] for regression.
@@ -195,7 +195,7 @@ def _miss(outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _expected(charges: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """The charge of each row [B] under probabilities of the classes [B, C], each class by its weight [C]."""
+    """Expected charge of each row [B] under class probabilities [B, C], weighted by class [C]."""
     charges = charges * labels.to(charges.dtype)
     return (charges if weights is None else charges * weights).sum(-1)
 

@@ -86,7 +86,7 @@ class _TimedModel:
 
     def __init__(self, model: DactForSequenceClassification, clock: Clock) -> None:
         self.mixes, self.classes, self.reads_first_token = model.mixes, model.classes, model.reads_first_token
-        self.units, self.said = model.units, partial(clock.time, "units", model.said)
+        self.units, self.exit_outputs = model.units, partial(clock.time, "units", model.exit_outputs)
         self.adapter: Any = _Part(model.adapter, clock, {"embed": "embeddings", "run": "layer", "select": "regrouping"})
         self.layer_answer = model.layer_answer
 

@@ -83,7 +83,7 @@ def unit_flops(model: DactForSequenceClassification) -> list[LayerFlops]:
     hidden = torch.zeros(1, SHORT, width, device=model.device, dtype=like.dtype)
     pooled = model.units.pool(1, hidden, None)
     by_token = count(lambda: model.units.pool(1, hidden, None)) / SHORT
-    once = float(count(lambda: model.units.one(1, pooled)))
+    once = float(count(lambda: model.units.outputs(1, pooled)))
     kept = 0.0 if model.kept is None else float(count(partial(model.kept, hidden, None)))
     return [LayerFlops(by_token, 0.0, once)] * (model.units.layers - 1) + [LayerFlops(by_token, 0.0, once + kept)]
 

@@ -138,7 +138,7 @@ def _recipe_facts(run: Run) -> dict[str, Any]:
         "dataset_config": data.config if dataset else None,
         "pairs": data.text_pair is not None,
         "base_model": encoder if isinstance(encoder, str) and is_hub_name(encoder) else None,
-        "tau": run.model.config.tau if run.model.mixes else None,
+        "tau": run.model.config.halting.tau if run.model.mixes else None,
         "fitted_on_validation": recipe.fits_halting,
         "seed": recipe.training.seed,
     }

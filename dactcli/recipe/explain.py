@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in one sentence for each key: pydantic's errors and cross-checks of `data`."""
+"""The faults of a recipe, one sentence for each key: pydantic's errors, removed keys, and cross-checks of `data`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dactcli.recipe.yaml12 import Key, dotted, is_number, shown, value_at
 
 
 class Fault(NamedTuple):
-    """What is wrong with the value of a key, and what to do about it where that can be told."""
+    """What is wrong with the value of a key, and the remedy where one is known."""
 
     key: Key
     text: str
@@ -107,6 +107,32 @@ def _remedy(value: Any, branches: list[dict[str, Any]]) -> str | None:
     return "put keys under it or remove the heading" if value is None and types == {"object"} else None
 
 
+# keys of the model section in earlier versions, with the default that every recipe was saved with
+REMOVED: dict[str, Any] = {"share_units": False, "halting_bias": "auto"}
+
+
+def removed_keys(values: Any) -> Iterable[Fault]:
+    """Take keys of earlier versions out of the values of a recipe where they have their default.
+
+    Args:
+        values: The plain values of a recipe; changed in place.
+
+    Yields:
+        A fault for any other value of such a key, and for a value that no longer exists.
+    """
+    model = values.get("model") if isinstance(values, dict) else None
+    if not isinstance(model, dict):
+        return
+    for name, default in REMOVED.items():
+        if name in model and (type(model[name]), model[name]) == (type(default), default):
+            del model[name]
+        elif name in model:
+            yield Fault(("model", name), f"model.{name} no longer exists", "remove it, and train the model again")
+    if model.get("halting_inputs") == "features+answer":
+        fault = "model.halting_inputs no longer takes features+answer"
+        yield Fault(("model", "halting_inputs"), fault, "write features or answer, and train the model again")
+
+
 _NUMBERS = {"integer", "number"}
 _NOUNS = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 _PLURALS = {"string": "text", "number": "numbers"}
@@ -138,7 +164,7 @@ def _noun(branch: dict[str, Any]) -> str:
 
 
 def contradictions(recipe: Recipe) -> Iterable[Fault]:
-    """What only several keys of `data` together show."""
+    """Faults that only several keys of `data` together show."""
     data = recipe.data
     if data.source == "files":
         for split in ("train", "validation"):

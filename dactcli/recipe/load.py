@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dactcli.errors import ArtefactError, RecipeError
-from dactcli.recipe.explain import Fault, contradictions, explain
+from dactcli.recipe.explain import Fault, contradictions, explain, removed_keys
 from dactcli.recipe.schema import SPLITS, Recipe
 from dactcli.recipe.tasks import complete
 from dactcli.recipe.yaml12 import MAX_DEPTH, Key, YamlReader, dotted, dump_yaml, read_text, shown, value_at
@@ -38,13 +38,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     document = _Document(path, overrides)
     document.check_format()
+    document.drop_removed()
     try:
         recipe = Recipe.model_validate(document.values)
     except ValidationError as error:
         raise document.error(explain(error, document.values)) from None
     if faults := list(contradictions(recipe)):
         raise document.error(faults)
-    _settle(document, recipe)
+    _make_absolute(document, recipe)
     return complete(Recipe.model_validate(document.values))
 
 
@@ -59,7 +60,7 @@ def dump_recipe(recipe: Recipe) -> str:
     return dump_yaml(values)
 
 
-def difference(then: str, now: str) -> str:
+def difference(then: str, now: str) -> str | None:
     """Where two complete recipes differ, as `dump_recipe` writes them: `training.seed was 0 and is 3`.
 
     Args:
@@ -67,14 +68,19 @@ def difference(then: str, now: str) -> str:
         now: The newer.
 
     Returns:
-        The first three keys that differ, and how many more.
+        The first three keys that differ, and how many more; None where no key does. Keys of earlier versions that have
+        their default are no difference.
     """
     try:
-        before = _flat(YamlReader(str, {}).read(then, empty=""))
+        kept = YamlReader(str, {}).read(then, empty="")
+        list(removed_keys(kept))
+        before = _flat(kept)
     except RecipeError:
         return "the kept one is damaged"
     after = _flat(YamlReader(str, {}).read(now, empty=""))
     keys = [key for key in dict.fromkeys([*after, *before]) if before.get(key, NOTHING) != after.get(key, NOTHING)]
+    if not keys:
+        return None
     told = [f"{key} was {before.get(key, NOTHING)} and is {after.get(key, NOTHING)}" for key in keys[:3]]
     return "; ".join(told) + (f"; and {len(keys) - 3} more" if len(keys) > 3 else "")
 
@@ -110,6 +116,11 @@ class _Document:
             check_format(self.values.get("format"), self._at_line(self.lines.get(("format",), 1)))
         except ArtefactError as error:
             raise RecipeError(error.fault, place=error.place, remedy=error.remedy) from None
+
+    def drop_removed(self) -> None:
+        """Drop keys of earlier versions that have their default, and refuse others."""
+        if faults := list(removed_keys(self.values)):
+            raise self.error(faults)
 
     def line(self, key: Key) -> int:
         """Where a key was written, or else the section that should hold it."""
@@ -166,8 +177,8 @@ def _step(holder: Any, part: str, key: Key, place: str) -> str | int:
     return int(part)
 
 
-def _settle(document: _Document, recipe: Recipe) -> None:
-    """Makes paths absolute and names the output, in the document's values."""
+def _make_absolute(document: _Document, recipe: Recipe) -> None:
+    """Make paths absolute and name the output, in the values of the document."""
 
     def absolute(text: str, key: Key) -> str:
         if "://" in text:  # a remote address

@@ -1,15 +1,16 @@
-"""What a recipe may say: one pydantic section per heading, strict, unknown keys refused.
+"""The keys of a recipe: one strict pydantic section per heading; unknown keys are refused.
 
-Only `data.source` and `model.encoder` are required; every other key has the default that stands here, and a
-known task (`dactcli.recipe.tasks`) fills in its columns, labels and metric. Paths are kept as written;
-`recipe.load` makes them absolute.
+Only `data.source` and `model.encoder` are required. Every other key has a default, and a known task
+(`dactcli.recipe.tasks`) fills in its columns, labels and metric. Paths in a recipe are relative to its folder.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from dactcli.recipe.settings import HaltingInputs, HaltingKeys, NonNegative, Pooling, Positive, Section
 
 Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"]
 REGRESSION_METRICS = ("pearson", "spearman")
@@ -19,32 +20,22 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Batch = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed
 Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
 Weights = Annotated[list[Positive], Field(min_length=1)]
 Files = str | Annotated[list[str], Field(min_length=1)]
 Split = Files | Annotated[float, Field(gt=0, lt=1)]
 
 
-class Section(BaseModel):
-    """A part of a recipe: strict types, no unknown keys, finite numbers, frozen once read."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
 class TaskSection(Section):
-    """What is to be learned. A known `name` fills in what is left out."""
+    """The task to learn. A known `name` fills in the keys that are left out."""
 
     name: str = "classification"
     """A known task fills in columns, labels, metric and hub address; any other name is a plain classification task."""
     metric: Metric | None = None
-    """What runs are judged by. null: the task's own, else accuracy, or pearson for numbers."""
+    """Metric that judges a run. null: the metric of the known task, else accuracy, or pearson for a regression."""
     labels: list[str] | None = None
-    """Class names in order. null: the task's own, else as found in train."""
+    """Class names in order. null: those of the known task, else those found in train."""
     range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    """Regression: lowest and highest value. null: that of the numbers in train."""
+    """Lowest and highest value of a regression. null: the range of the numbers in train."""
 
     @field_validator("labels")
     @classmethod
@@ -67,35 +58,35 @@ class DataSection(Section):
     source: Literal["builtin", "hub", "files"]
     """Where the examples come from: generated, the Hugging Face hub, or files."""
     name: str | None = None
-    """Of the data set on the hub, or a folder laid out like one. null: the task's own."""
+    """Name of the data set on the hub, or a folder laid out like one. null: that of the known task."""
     config: str | None = None
-    """Of the data set on the hub. null: the task's own."""
+    """Configuration of the data set on the hub. null: that of the known task."""
     revision: str | None = None
-    """Of the data set on the hub: a branch, tag or commit. null: the task's own."""
+    """Branch, tag or commit of the data set on the hub. null: that of the known task."""
     train: Files | None = None
     """Files (csv, tsv, jsonl, json or parquet, also .gz and .zst; one file, glob or address, or a list), or the name
     of a hub split."""
     validation: Split | None = None
-    """Files, a hub split, or a fraction of train, each class in its share. It is watched during training, and the
-    halting thresholds are learned on it."""
+    """Files, a hub split, or a fraction of train, stratified by class. It is evaluated during training, and
+    the halting thresholds are learned on it."""
     calibration: Split | None = None
-    """The same, for `dact eval --calibrate`; serves nothing else."""
+    """As `validation`, but only used to calibrate thresholds (`dact eval --calibrate`)."""
     test: Split | None = None
-    """The same, to be reported once."""
+    """As `validation`, but only used to report the final result."""
     text: str = "sentence"
     """Column of the text."""
     text_pair: str | None = None
-    """Column of the second text. null: there is none."""
+    """Column of the second text. null: the task has one text."""
     label: str = "label"
     """Column of the class or number."""
     max_length: Annotated[int, Field(ge=4)] = 128
-    """Most tokens of an example; what is longer is cut, and counted."""
+    """Maximum tokens of an example. Longer texts are truncated, and their number is reported."""
     examples: PositiveInt | None = None
-    """Builtin: training sentences to generate. null: 30,000."""
+    """Training sentences to generate for the builtin task. null: 30,000."""
 
     @property
     def splits(self) -> list[str]:
-        """The splits that there are."""
+        """Names of the splits that are set."""
         return [split for split in SPLITS if getattr(self, split) is not None]
 
 
@@ -105,19 +96,19 @@ class Geometry(Section):
     model_config = ConfigDict(protected_namespaces=())
 
     model_type: Literal["bert", "roberta"] = "bert"
-    """Family."""
+    """Encoder family."""
     hidden_size: PositiveInt = 128
-    """Width."""
+    """Width of the hidden states."""
     num_hidden_layers: PositiveInt = 6
-    """Layers."""
+    """Number of layers."""
     num_attention_heads: PositiveInt = 4
-    """Heads; they divide the width."""
+    """Number of attention heads, which must divide the width."""
     intermediate_size: PositiveInt = 512
-    """Width between the two products of a layer."""
+    """Width of the feed-forward layer."""
     vocab_size: PositiveInt = 8000
-    """Most words and pieces of the vocabulary that is learned from train."""
+    """Maximum size of the vocabulary that is learned from train."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """On hidden states and attention."""
+    """Dropout probability on hidden states and attention."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Geometry:
@@ -127,51 +118,33 @@ class Geometry(Section):
 
 
 class ModelSection(Section):
-    """The encoder and the units on top of its layers."""
+    """The encoder and the exit heads on top of its layers."""
 
     encoder: str | Geometry
     """Hub name, folder, or a mapping: a geometry to train from scratch."""
     layers: PositiveInt | None = None
-    """Keep the first so many layers. null: all."""
-    pooling: Literal["attention", "mean", "first"] = "attention"
-    """What a unit sees of its layer: learned weights on tokens beside their maximum, the mean, or the first token."""
-    share_units: bool = False
-    """One unit for all layers."""
-    halting_bias: Literal["auto"] | float = "auto"
-    """Start of the halting bias. auto: such that p_N = 0.5."""
-    halting_inputs: Literal["answer", "features", "features+answer"] = "answer"
-    """What the halting unit sees of its layer: how sure its answer is, with a threshold that is learned on the
-    validation split after the stages; its features, in the stages; or these and the answer's confidence and entropy. A
-    regression has features only."""
+    """Number of layers to keep, from the first. null: all."""
+    pooling: Pooling = "attention"
+    """What an exit head sees of its layer: learned weights on tokens beside their maximum, the mean, or the first
+    token."""
+    halting_inputs: HaltingInputs = "answer"
+    """What the halting unit of an exit head sees: how sure the layer's answer is, with a threshold that is learned on
+    the validation split after the stages; or the layer's features, learned in the stages. A regression needs
+    features."""
     certainty: bool = False
-    """A head that predicts whether a layer is right, for the rule `learned`."""
+    """Whether a second head predicts if a layer is right, for the rule `learned`."""
     keep_classifier: bool = False
     """The encoder is a classifier that was fine-tuned elsewhere: encoder and classifier stay as they are, the last
-    layer answers as it always did, and only the units are trained."""
+    layer answers as before, and only the exit heads are trained."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """The encoder's type in training; weights, units and loss stay float32. float16: CUDA only."""
+    """Number format of the encoder in training. Weights, exit heads and loss stay float32. float16 needs CUDA."""
 
 
-class DactSection(Section):
-    """The loss, L = answer loss of a_N + tau * ponder cost, and what goes with it."""
+class DactSection(HaltingKeys):
+    """The loss: answer loss of a_N + tau * ponder cost, and the losses of the layers' own answers."""
 
-    tau: NonNegative | None = 0.01
-    """Price of a layer: with the defaults below, the accuracy that one more layer must bring (0.01: a point). For a
-    regression 0.05 unless given. null: no DACT loss, the layers alone are trained."""
-    ponder: Literal["sum_p", "sum_h"] = "sum_p"
-    """What is priced: the sum of p_n (layers as the example runs them), or of h_n (DACT-BERT's form)."""
-    answer_loss: Literal["error", "nll"] = "error"
-    """What a_N is charged for: the probability it gives to wrong classes, or its NLL (the papers')."""
-    layer_loss: Literal["equal", "depth", "alternate", "none"] = "equal"
-    """Losses of the layers' own answers: equal weights, by depth, equal and last in turn (BERxiT), or none."""
-    layer_loss_weight: NonNegative = 1.0
-    """Factor of these losses."""
-    detach: bool = True
-    """The DACT loss trains the halting and leaves the layers' answers to their own losses."""
-    distill: NonNegative = 0.0
-    """Factor of the distillation from the last layer into the others."""
     tau_delay: Share = 0.3
-    """Share of the steps before tau acts, in the first stage that trains the layers: they must know something first."""
+    """Share of steps before tau acts in the first stage that trains the layers. They must learn something first."""
 
     @model_validator(mode="after")
     def _answers_are_trained(self) -> DactSection:
@@ -185,34 +158,34 @@ class DactSection(Section):
 
 
 class TrainingKeys(Section):
-    """What a stage may say differently from the whole training."""
+    """Training keys that a stage can override."""
 
     epochs: Positive = 3.0
     """Passes over train."""
     max_steps: PositiveInt | None = None
-    """Most optimizer steps. null: as the epochs say."""
+    """Maximum optimizer steps. null: as many as the epochs need."""
     batch_size: Batch = 32
     """Examples per step."""
     learning_rate: NonNegative = 5e-5
-    """Of the encoder."""
+    """Encoder learning rate."""
     unit_learning_rate: NonNegative = 5e-4
-    """Of the units."""
+    """Exit-head learning rate."""
     schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    """Of both rates."""
+    """Schedule of both learning rates."""
     warmup: Share = 0.1
-    """Share of the steps in which the rates rise."""
+    """Share of the steps in which the learning rates rise."""
     weight_decay: NonNegative = 0.01
-    """AdamW's; not on biases and norms."""
+    """Weight decay of AdamW. Biases and norms are not decayed."""
     clip: Positive = 1.0
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient."""
     accumulate: Batch = 1
     """Batches per optimizer step."""
     mask_tokens: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the tokens that each step hides."""
+    """Share of the tokens that each step masks."""
 
 
 class StageSection(Section):
-    """One stage: what it trains, and which training keys it sets for itself."""
+    """One stage: what it trains, and the training keys that it overrides."""
 
     name: Literal["joint", "units", "encoder"]
     tau: NonNegative | None = None
@@ -232,37 +205,38 @@ class StageSection(Section):
 class TrainingSection(TrainingKeys):
     """How the model is trained: one or more stages with the transformers Trainer."""
 
-    stages: Annotated[list[StageSection], Field(min_length=1)] = [StageSection(name="joint")]
-    """One or more; each `joint` (everything), `units` (encoder frozen) or `encoder` (plain, last layer only)."""
+    stages: Annotated[list[StageSection], Field(min_length=1)] = [StageSection(name="joint")]  # noqa: RUF012
+    """One or more stages: `joint` trains everything, `units` the exit heads with a frozen encoder, and `encoder` the
+    encoder with the last exit head (plain fine-tuning)."""
     class_weights: Literal["balanced"] | Weights | None = None
-    """Weights of the classes in the loss, in the labels' order, or by their frequency in train; scaled to mean 1 over
-    train."""
-    report_to: list[str] = ["tensorboard"]
-    """Trackers, by transformers' names."""
+    """Class weights in the loss, in the order of the labels, or `balanced` by frequency in train. They are scaled to
+    mean 1 over train. null: every class weighs 1."""
+    report_to: list[str] = ["tensorboard"]  # noqa: RUF012
+    """Experiment trackers, by their names in transformers."""
     seed: Count = 0
-    """Of weights, order, dropout and drawn splits."""
+    """Seed of weights, batch order, dropout and drawn splits."""
     save_steps: PositiveInt | None = None
-    """Steps between checkpoints. null: one per epoch."""
+    """Steps between checkpoints. null: one checkpoint per epoch."""
     log_steps: PositiveInt = 20
     """Steps between log lines."""
 
 
 class EvaluationSection(Section):
-    """Which halting rules the run is judged by."""
+    """The halting rules that evaluate the run."""
 
     rules: Annotated[list[str], Field(min_length=1)] | None = None
-    """Halting rules that the run is judged by. null: full, paper and exact; full and tolerance for a regression."""
+    """Halting rules that evaluate the run. null: full, paper and exact; full and tolerance for a regression."""
     batch_size: Batch = 64
     """Examples per batch."""
 
 
 class OutputSection(Section):
-    """Where the run folder goes: `dir/name-<n>`."""
+    """The run folder: `dir/name-<n>`."""
 
     dir: str = "runs"
-    """Where run folders go, relative to the current folder."""
+    """Parent of the run folders, relative to the current folder."""
     name: str | None = None
-    """The run folder is `dir/name-<n>`. null: the task's name."""
+    """Name of the run folder, before its number. null: the name of the task."""
 
     @field_validator("name")
     @classmethod
@@ -275,7 +249,7 @@ class OutputSection(Section):
 
 
 class Recipe(Section):
-    """A whole recipe; `format` is the version of these keys and their meaning."""
+    """A whole recipe. `format` is the version of the keys and their meaning."""
 
     format: PositiveInt = 1
     task: TaskSection = TaskSection()
@@ -288,12 +262,12 @@ class Recipe(Section):
 
     @property
     def fits_halting(self) -> bool:
-        """Whether the halting is learned on the validation split when the stages are through."""
+        """Whether halting thresholds are learned on the validation split after the stages."""
         priced = any(self.stage_tau(stage) is not None for stage in self.training.stages)
         return priced and self.model.halting_inputs == "answer"
 
     def stage_tau(self, stage: StageSection) -> float | None:
-        """The price of a layer in a stage: its own, which may be null, or else that of the dact section.
+        """The price of a layer in a stage: its own, which may be null, or else that of the `dact` section.
 
         Returns:
             None where the stage has no DACT loss.

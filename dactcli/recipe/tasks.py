@@ -17,13 +17,12 @@ from dactcli.recipe.schema import (
     DataSection,
     Metric,
     Recipe,
-    Section,
     StageSection,
     TaskSection,
 )
+from dactcli.recipe.settings import REGRESSION_TAU, Section
 
 BUILTIN = "agreement"
-REGRESSION_TAU = 0.05  # price of a layer, in squared errors
 BUILTIN_LABELS = ("unacceptable", "acceptable")  # of the generated sentences
 AnySection = TypeVar("AnySection", bound=Section)
 

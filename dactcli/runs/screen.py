@@ -1,7 +1,7 @@
-"""Screen what a stranger's config.json says, before transformers sees it.
+"""Screen the config.json of a stranger before transformers reads it.
 
-An architecture that is not known, a custom attention implementation, code from elsewhere, sizes that no weights fit:
-all stop here, and nothing of it runs.
+Unknown architectures, custom attention implementations, code from elsewhere, and sizes that no weights fit are refused
+here, before any of it runs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from dactcli.errors import ArtefactError, RecipeError, UsageError, first_line
 from dactcli.halting.rules import make_rule
+from dactcli.model.config import from_flat
 from dactcli.model.encoders import Encoder, family
-from dactcli.model.heads import HaltingInputs, Pooling
-from dactcli.model.loss import AnswerLoss, Objective
+from dactcli.recipe.settings import HaltingInputs, HaltingSettings, Pooling
 from dactcli.storage import check_format
 
 # what a configuration may ask for at most; a layer count of a billion would be built before any weight is missed
@@ -70,18 +72,15 @@ def screen(folder: Path, *, bare: bool = False) -> None:
 
 def _screen_dact(config: dict[str, Any], path: Path) -> None:
     """Refuse values of our own keys that no model of ours was saved with."""
-    allowed = {
-        "objective": get_args(Objective),
-        "pooling": get_args(Pooling),
-        "halting_inputs": get_args(HaltingInputs),
-        "answer_loss": get_args(AnswerLoss),
-    }
+    with placed(str(path)):
+        config = from_flat(config)
+    allowed = {"pooling": get_args(Pooling), "halting_inputs": get_args(HaltingInputs)}
     for key, values in allowed.items():
         if key in config and config[key] not in values:
             raise ArtefactError(
                 f"{key} is {config[key]!r}", place=str(path), remedy=f"it must be one of {', '.join(values)}"
             )
-    _screen_class_weights(config, path)
+    halting = _screen_halting(config, path)
     names, bounds, rule = config.get("id2label"), config.get("answer_range"), config.get("rule")
     if names is not None and (not isinstance(names, dict) or set(names) != {str(n) for n in range(len(names))}):
         raise ArtefactError("id2label does not number the classes from 0", place=str(path), remedy="save it again")
@@ -91,22 +90,41 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
         with placed(str(path)):
             make_rule(
                 str(rule),
-                objective=config.get("objective", "dact"),
+                objective=halting.objective,
                 answer_range=tuple(bounds) if bounds else None,
                 certainty=bool(config.get("certainty")),
                 place=f"{path}: rule",
             )
 
 
-def _screen_class_weights(config: dict[str, Any], path: Path) -> None:
-    weights, classes = config.get("class_weights"), len(config.get("id2label") or (0, 1))  # transformers' own default
-    if weights is None:
-        return
-    numbers = isinstance(weights, list) and all(type(weight) in (int, float) and weight > 0 for weight in weights)
-    if not numbers or len(weights) != classes:
+def _screen_halting(config: dict[str, Any], path: Path) -> HaltingSettings:
+    """The halting settings of a configuration, refused where a key is unknown or a value cannot be."""
+    given = config.get("halting", {})
+    if not isinstance(given, dict):
+        raise ArtefactError("halting is not a mapping", place=str(path), remedy="save the model again")
+    try:
+        found = HaltingSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(next(iter(first["loc"]), "halting"))
+        if key == "class_weights":
+            raise _unfit_class_weights(path) from None
+        expected = first.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ")
+        fault = first["msg"] if key not in given else f"{key} is {given[key]!r}"
+        remedy = f"it must be one of {expected}" if expected else f"{first['msg'][:1].lower()}{first['msg'][1:]}"
         raise ArtefactError(
-            "class_weights does not give each class a number above 0", place=str(path), remedy="save it again"
-        )
+            fault.removeprefix("Value error, "), place=str(path), remedy=remedy if key in given else "save it again"
+        ) from None
+    classes = len(config.get("id2label") or (0, 1))  # transformers' own default
+    if found.class_weights is not None and len(found.class_weights) != classes:
+        raise _unfit_class_weights(path)
+    return found
+
+
+def _unfit_class_weights(path: Path) -> ArtefactError:
+    return ArtefactError(
+        "class_weights does not give each class a number above 0", place=str(path), remedy="save it again"
+    )
 
 
 def _screen_encoder(config: dict[str, Any], path: Path) -> None:

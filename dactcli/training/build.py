@@ -44,8 +44,8 @@ class Built:
     encoded: dict[str, Encoded]
 
 
-def settle(recipe: Recipe, splits: Splits) -> Recipe:
-    """The recipe with the labels, or the range, that were found in the data: they now belong to the model."""
+def with_labels(recipe: Recipe, splits: Splits) -> Recipe:
+    """The recipe with the class names, or the range, that were found in the data."""
     found = {"range": list(splits.range)} if splits.range is not None else {"labels": splits.labels}
     return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
 
@@ -220,7 +220,8 @@ def build_model(
     Raises:
         ArtefactError: The pretrained encoder cannot be loaded.
     """
-    settings = _settings(recipe, labels, answer_range) | {"class_weights": class_weights}
+    halting = resolve_stages(recipe, class_weights)[0].loss
+    settings = _settings(recipe, labels, answer_range) | {"halting": halting}
     if isinstance(recipe.model.encoder, str):
         encoder, kept = _pretrained(recipe, recipe.model.encoder, labels)
         longest = family(encoder.config.model_type).longest(encoder.config)
@@ -286,14 +287,10 @@ def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, floa
         "id2label": dict(enumerate(labels)),
         "label2id": {name: index for index, name in enumerate(labels)},
     }
-    dact = recipe.dact.model_dump(exclude={"tau", "tau_delay"}) if recipe.dact is not None else {}
     return {
         **(names if labels else {"num_labels": 1}),
         "answer_range": list(answer_range) if answer_range else None,
         "pooling": recipe.model.pooling,
-        "share_units": recipe.model.share_units,
-        "halting_bias": recipe.model.halting_bias,
         "halting_inputs": recipe.model.halting_inputs,
         "certainty": recipe.model.certainty,
-        **dact,
     }

@@ -16,7 +16,7 @@ from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
-from dactcli.training.build import Built, build, from_hub, settle
+from dactcli.training.build import Built, build, from_hub, with_labels
 from dactcli.training.classes import class_notices
 from dactcli.training.plan import check_plan, describe_stages
 from dactcli.training.stages import Stage, resolve_stages
@@ -47,12 +47,12 @@ def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
 
 def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanResult:
     splits = load_splits(recipe)
-    recipe = settle(recipe, splits)
+    recipe = with_labels(recipe, splits)
     check_plan(recipe)
     notices += [*splits.notices, *class_notices(splits)]
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     model, train = built.model.to(device).train(), built.encoded["train"]
-    stages = resolve_stages(recipe, model.config.class_weights)
+    stages = resolve_stages(recipe, model.config.halting.class_weights)
     steps = [_steps(stage, len(train.lengths)) for stage in stages]
     try:
         each = [_seconds(built, stage, device) * stage.keys.accumulate for stage in stages]
@@ -127,7 +127,7 @@ def _batch(built: Built, positions: list[int], device: torch.device) -> dict[str
 
 
 def _pass(model: DactForSequenceClassification, stage: Stage, batch: dict[str, Any]) -> None:
-    model.config.objective, model.loss_settings = stage.loss.objective, stage.loss
+    model.config.halting = model.loss_settings = stage.loss
     model.encoder.requires_grad_(stage.name != "units")
     model(**batch).loss.backward()
     if batch["labels"].device.type == "cuda":

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +28,13 @@ from dactcli.runs.identity import identify
 from dactcli.runs.load import Run, load_run, save_model, unsaved, weights_digest
 from dactcli.runs.weights import without_bars
 from dactcli.storage import commit, write_json, write_whole
-from dactcli.training.build import build, from_hub, settle
+from dactcli.training.build import build, from_hub, with_labels
 from dactcli.training.callbacks import Listener, Quiet, StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
-from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
+from dactcli.training.stages import Stage, final_objective, final_settings, halting_loss, resolve_stages
 from dactcli.training.thresholds import fit_thresholds, steps_in_all
 from dactcli.training.trackers import reporting
 from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
@@ -138,7 +138,7 @@ def _fit(
     name = recipe.output.name or recipe.task.name
     distributed.on_main(lambda: runs.check_writable(output))
     splits = load_splits(recipe)
-    recipe = settle(recipe, splits)
+    recipe = with_labels(recipe, splits)
     check_plan(recipe)
     for text in [*splits.notices, *class_notices(splits)]:
         listener.notice(text)
@@ -193,7 +193,7 @@ def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
 
 
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
-    stages = resolve_stages(job.recipe, job.model.config.class_weights)
+    stages = resolve_stages(job.recipe, job.model.config.halting.class_weights)
     started, steps = time.perf_counter(), 0
     try:
         for stage in stages:
@@ -229,8 +229,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
     """Train a stage, or load it when an earlier process finished it; returns its steps."""
     folder = job.run / "checkpoints" / stage.label
     done = folder / DONE
-    config = job.model.config
-    config.objective = stage.loss.objective
+    job.model.config.halting = stage.loss
     if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
         job.model.load_state_dict(load_run(done).model.state_dict())
         return int((done / "steps").read_text())
@@ -309,22 +308,18 @@ def _keep_stage(job: Job, folder: Path, steps: int) -> None:
 
 
 def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[Stage]) -> None:
-    """Write into the configuration what the finished model can do."""
-    config = model.config
-    config.objective = final_objective(recipe)
-    loss = halting_loss(stages) if recipe.fits_halting else stages[-1].loss
-    config.tau = loss.tau
-    config.rule = None if model.sound_rule == "full" else model.sound_rule
-    model.loss_settings = loss
+    """Write the settings and the halting rule of the finished model into its configuration."""
+    model.config.halting = model.loss_settings = final_settings(recipe, stages)
+    model.config.rule = None if model.sound_rule == "full" else model.sound_rule
 
 
 def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
     """Refuse to go on with a run under another recipe, or on other data, than it began with."""
     path, now = run / "recipe.yaml", dump_recipe(recipe)
     then = path.read_text(encoding="utf-8")
-    if then != now:
+    if then != now and (changed := difference(then, now)) is not None:
         raise RecipeError(
-            f"the recipe has changed since this run began: {difference(then, now)}",
+            f"the recipe has changed since this run began: {changed}",
             place=str(path),
             remedy="restore it, or leave out --resume to begin a new run",
         )
@@ -334,10 +329,10 @@ def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
         raise ArtefactError(
             "is missing or damaged", place=str(run / BEGUN), remedy="leave out --resume to begin a new run"
         ) from None
-    changed = [split for split, digest in splits.fingerprint.items() if fingerprint.get(split) != digest]
-    if changed:
+    differing = [split for split, digest in splits.fingerprint.items() if fingerprint.get(split) != digest]
+    if differing:
         raise DataError(
-            f"the data have changed since this run began: {', '.join(changed)}",
+            f"the data have changed since this run began: {', '.join(differing)}",
             place=str(run),
             remedy="restore the files, or leave out --resume to begin a new run",
         )
@@ -363,7 +358,7 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
         "data_fingerprint": splits.fingerprint,
         "weights_sha256": weights_digest(job.run),
         "model_sha256": identify(Run(job.run, job.model, job.tokenizer, job.recipe)).digest,
-        "stages": [asdict(stage.loss) | {"stage": stage.label} for stage in stages],
+        "stages": [stage.loss.model_dump(mode="json") | {"stage": stage.label} for stage in stages],
     }
 
 

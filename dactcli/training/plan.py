@@ -11,9 +11,9 @@ from dactcli.training.stages import Stage, final_objective, halting_loss, resolv
 from dactcli.training.trackers import check_trackers
 
 TRAINS = {
-    "joint": "encoder and units",
-    "units": "units, the encoder stays as it is",
-    "encoder": "encoder and last unit, plain fine-tuning",
+    "joint": "encoder and exit heads",
+    "units": "exit heads, the encoder stays as it is",
+    "encoder": "encoder and last exit head, plain fine-tuning",
 }
 
 

@@ -1,12 +1,12 @@
-"""The stages of a training, resolved: what each trains, with which keys and which loss."""
+"""The resolved stages of a training: what each stage trains, with which keys and which loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from dactcli.model.loss import LossSettings, Objective
 from dactcli.recipe.schema import Recipe, TrainingKeys
+from dactcli.recipe.settings import HaltingKeys, HaltingSettings, Objective
 
 
 @dataclass(frozen=True)
@@ -18,42 +18,44 @@ class Stage:
         name: `joint`, `units` (the encoder stays as it is) or `encoder` (plain fine-tuning of the last layer).
         keys: Its training keys.
         loss: Its loss.
-        tau_delay: Share of its steps before tau acts; 0 where an earlier stage taught the layers. While all layers
-            are at chance nothing speaks against stopping at the first, and under Adam even the smallest price closes
-            its unit for good.
+        tau_delay: Share of its steps before tau acts; 0 where an earlier stage trained the layers. While all layers
+            are at chance, no loss keeps an example from stopping at the first layer, and under Adam even the
+            smallest price closes that halting unit for good.
     """
 
     number: int
     name: str
     keys: TrainingKeys
-    loss: LossSettings
+    loss: HaltingSettings
     tau_delay: float = 0.0
 
-    def loss_at(self, step: int, steps: int) -> LossSettings:
-        """The loss of a step, counted from 0, of so many in the stage."""
+    def loss_at(self, step: int, steps: int) -> HaltingSettings:
+        """The loss of one step of a stage.
+
+        Args:
+            step: The step, counted from 0.
+            steps: Steps of the stage.
+        """
         if self.loss.layer_loss == "alternate" and step % 2:
-            return replace(self.loss, objective="last")
-        return replace(self.loss, tau=0.0) if step < self.tau_delay * steps else self.loss
+            return self.loss.but(objective="last")
+        delayed = self.loss.tau is not None and step < self.tau_delay * steps
+        return self.loss.but(tau=0.0) if delayed else self.loss
 
     @property
     def label(self) -> str:
-        """As folders and screens name it."""
+        """Its name in folders and on screens."""
         return f"{self.number}-{self.name}"
 
 
 def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None) -> list[Stage]:
-    """What the recipe's stages come to, each with its own keys over those of the whole training.
+    """The stages of a recipe, each with its own keys in place of those of the whole training.
 
     Args:
         recipe: A complete recipe.
-        class_weights: What its class weights come to on its data (`build.class_weights`), for the loss.
+        class_weights: The class weights of the loss, as `build.class_weights` computes them from the data.
     """
     common = {name: getattr(recipe.training, name) for name in TrainingKeys.model_fields}
-    base = LossSettings()
-    if recipe.dact is not None:
-        base = LossSettings(**{"tau": 0.0, **recipe.dact.model_dump(exclude={"tau", "tau_delay"})})
-    if class_weights is not None:
-        base = replace(base, class_weights=tuple(class_weights))
+    base = _settings(recipe, class_weights)
     stages = []
     for number, section in enumerate(recipe.training.stages, start=1):
         own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}
@@ -63,21 +65,36 @@ def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None)
         objective: Objective = "dact" if in_loop else "layers"
         if recipe.dact is None or section.name == "encoder":
             objective = "last"
-        loss = replace(base, objective=objective, tau=float(tau or 0.0))
+        loss = base.but(objective=objective, tau=tau)
         taught = any(earlier.name != "encoder" for earlier in recipe.training.stages[: number - 1])
         delay = recipe.dact.tau_delay if recipe.dact is not None and not taught else 0.0
         stages.append(Stage(number, section.name, TrainingKeys(**{**common, **given}), loss, delay))
     return stages
 
 
-def halting_loss(stages: list[Stage]) -> LossSettings:
-    """The DACT loss by which the halting is learned when the stages are through: that of the last one with a tau."""
-    priced = [stage.loss for stage in stages if stage.loss.tau]
-    return replace(priced[-1] if priced else stages[-1].loss, objective="dact")
+def _settings(recipe: Recipe, class_weights: Sequence[float] | None) -> HaltingSettings:
+    """The halting settings of the recipe, before its stages change objective and price."""
+    weights = None if class_weights is None else tuple(class_weights)
+    if recipe.dact is None:
+        return HaltingSettings(objective="last", tau=None, class_weights=weights)
+    keys = {name: getattr(recipe.dact, name) for name in HaltingKeys.model_fields}
+    return HaltingSettings(**keys, class_weights=weights)
+
+
+def halting_loss(stages: list[Stage]) -> HaltingSettings:
+    """The DACT loss of the last stage that has a tau, by which halting thresholds are learned after the stages."""
+    priced = [stage.loss for stage in stages if stage.loss.tau is not None]
+    return priced[-1].but(objective="dact")
+
+
+def final_settings(recipe: Recipe, stages: list[Stage]) -> HaltingSettings:
+    """The halting settings of the finished model."""
+    objective = final_objective(recipe)
+    return halting_loss(stages) if objective == "dact" else stages[-1].loss.but(objective=objective)
 
 
 def final_objective(recipe: Recipe) -> Objective:
-    """What the finished model can be asked for: the most that any stage trained, or the halting's fit."""
+    """The objective of the finished model: the most that any stage, or the fit of thresholds, trained."""
     if recipe.fits_halting:
         return "dact"
     trained = {stage.loss.objective for stage in resolve_stages(recipe)}

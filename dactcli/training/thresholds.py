@@ -1,9 +1,8 @@
-"""The last act of a training whose halting units see the answer alone: their thresholds, learned on validation.
+"""Learn the halting thresholds on validation, after the stages, for halting units that see the answer.
 
-What a layer says of the examples that it was trained on tells nothing about when to trust it: all layers fit those
-alike, so that units which learn with the layers come to stop nearly every example at the same one. A threshold per
-layer is all that such a unit has, and a few hundred examples that trained no layer are enough to learn it, by the DACT
-loss itself:
+Training confidence is not calibrated: all layers fit the training examples alike, so halting units that learn with
+the layers stop nearly every example at the same layer. Such a unit has one threshold per layer, and a few hundred
+held-out examples are enough to learn it, by the DACT loss itself:
 
     minimise over b_1 .. b_N:   mean of miss(a_N, label) + tau * ponder cost,   s_n = b_n - SLOPE * log odds of y_n
 
@@ -25,7 +24,8 @@ from dactcli.data.batches import Encoded, shared_by_length
 from dactcli.halting.recursion import log_answer, ponder_cost
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.heads import SLOPE, log_odds
-from dactcli.model.loss import LossSettings, charge_for
+from dactcli.model.loss import charge_for
+from dactcli.recipe.settings import HaltingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -42,20 +42,20 @@ def fit_thresholds(
     model: DactForSequenceClassification,
     tokenizer: Tokenizer,
     encoded: Encoded,
-    settings: LossSettings,
+    settings: HaltingSettings,
     *,
     batch_size: int,
     stepped: Callable[[int], None],
 ) -> None:
-    """Learn the halting biases of a model that is trained otherwise, in place.
+    """Learn the halting biases of a model in place; its other weights stay as they are.
 
     Args:
-        model: The model; its halting units see the answer alone.
+        model: The model, whose halting units see the answer.
         tokenizer: Its tokenizer.
-        encoded: Labelled examples that trained no layer.
+        encoded: Labelled held-out examples.
         settings: The DACT loss.
         batch_size: Examples per batch.
-        stepped: Told of every step, from 1 to `steps_in_all()`.
+        stepped: Called with the number of each step, from 1 to `steps_in_all()`.
 
     Raises:
         ArtefactError: Answers to some examples are not finite, as where activations overflow.
@@ -74,19 +74,18 @@ def fit_thresholds(
             labels,
             settings,
             start,
-            shared=model.units.shared,
             stepped=lambda: stepped(next(taken)),
         )
         for start in STARTS
     ]
     _, bias = min(ends, key=operator.itemgetter(0))
     with torch.no_grad():
-        model.units.halting_weight.fill_(-SLOPE)
-        model.units.halting_bias.copy_(bias)
+        model.exit_heads.halting_weight.fill_(-SLOPE)
+        model.exit_heads.halting_bias.copy_(bias)
 
 
 def steps_in_all() -> int:
-    """Steps that `fit_thresholds` takes."""
+    """Number of steps of `fit_thresholds`."""
     return STEPS * len(STARTS)
 
 
@@ -95,13 +94,13 @@ def _answers(
     model: DactForSequenceClassification, tokenizer: Tokenizer, encoded: Encoded, batch_size: int
 ) -> tuple[Tensor, Tensor]:
     """The log probability of the label and the log odds of the likeliest class, by layer [E, N]; of all processes."""
-    was_training, shape = model.training, (len(encoded.lengths), model.units.layers)
+    was_training, shape = model.training, (len(encoded.lengths), model.exit_heads.layers)
     right, sure = torch.zeros(shape), torch.zeros(shape)
     labels = torch.tensor(encoded.labels)
     model.eval()
     try:
         for positions, batch in shared_by_length(tokenizer, encoded, batch_size, model.device):
-            logits = model.every(**batch).logits.transpose(0, 1).float().cpu()  # [B, N, C]
+            logits = model.all_exit_outputs(**batch).logits.transpose(0, 1).float().cpu()  # [B, N, C]
             wanted = labels[positions].view(-1, 1, 1).expand(-1, shape[1], 1)
             right[positions] = logits.log_softmax(-1).gather(-1, wanted).squeeze(-1)
             sure[positions] = log_odds(logits)
@@ -114,20 +113,20 @@ def _descend(
     right: Tensor,
     sure: Tensor,
     labels: Tensor,
-    settings: LossSettings,
+    settings: HaltingSettings,
     start: float,
     *,
-    shared: bool,
     stepped: Callable[[], None],
 ) -> tuple[float, Tensor]:
-    """Adam from one start: the loss it ends with, and the biases [U]."""
-    bias = torch.full((1 if shared else right.shape[1],), SLOPE * start, requires_grad=True)
+    """Adam from one start: the loss it ends with, and the biases [N]."""
+    bias = torch.full((right.shape[1],), SLOPE * start, requires_grad=True)
     optimizer = torch.optim.Adam([bias], lr=RATE)
+    price = settings.tau or 0.0
 
     def loss_now() -> Tensor:
         halting_logits = bias - SLOPE * sure
         answer = log_answer(right.unsqueeze(-1), halting_logits).squeeze(-1)  # log a_N[label]
-        return charge_for(answer, labels, settings) + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
+        return charge_for(answer, labels, settings) + price * ponder_cost(halting_logits, settings.ponder).mean()
 
     for _ in range(STEPS):
         optimizer.zero_grad()

@@ -21,7 +21,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     listed = dact("recipes")
     assert listed.exit_code == 0
-    assert "SST-2: is a sentence of a film review positive?" in " ".join(listed.stdout.split())
+    assert "SST-2: sentiment of sentences from film reviews, positive or negative." in " ".join(listed.stdout.split())
     names = [entry["name"] for entry in json.loads(dact("recipes", "list", "--json").stdout)]
     assert names == [path.relative_to(ROOT / "recipes").with_suffix("").as_posix()
                      for path in sorted((ROOT / "recipes").rglob("*.yaml"))]  # fmt: skip

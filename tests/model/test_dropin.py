@@ -350,10 +350,9 @@ def test_what_is_saved_again_says_the_same(tmp_path: Path) -> None:
         "pooling": "attention",
         "halting_inputs": "answer",
         "rule": "confidence:0.9",
-        "tau": 0.3,
         "certainty": True,
     }
-    model = small_model(id2label={0: "a", 1: "b", 2: "c"}, class_weights=[1.0, 2.0, 3.0], **settings)
+    model = small_model(tau=0.3, id2label={0: "a", 1: "b", 2: "c"}, class_weights=[1.0, 2.0, 3.0], **settings)
     model.save_pretrained(tmp_path / "one")
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("one", "two"))
@@ -361,6 +360,7 @@ def test_what_is_saved_again_says_the_same(tmp_path: Path) -> None:
         config["encoder_config"].pop("dtype")  # which transformers fills in while it loads
     assert one == two
     assert {key: one[key] for key in settings} == settings
+    assert (one["halting"]["tau"], one["halting"]["class_weights"]) == (0.3, [1.0, 2.0, 3.0])
     assert (model.num_labels, model.config.id2label) == (3, {0: "a", 1: "b", 2: "c"})
 
 
@@ -469,7 +469,7 @@ def test_frozen_units_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not heard
     model.units.requires_grad_(False)
     model(**batch, labels=LABELS)
-    assert heard[0].startswith("The units after the layers are frozen")
+    assert heard[0].startswith("The exit heads after the layers are frozen")
 
 
 # Pipelines

@@ -1,4 +1,4 @@
-"""The units: one layer and all layers agree, pooling ignores padding, and the start is the documented one."""
+"""The exit heads: one layer and all layers agree, pooling ignores padding, and the start is the documented one."""
 
 from __future__ import annotations
 
@@ -7,64 +7,53 @@ import math
 import pytest
 import torch
 
-from dactcli.halting.recursion import start_bias
-from dactcli.model.heads import SLOPE, HaltingInputs, Pooling, Units, attention_pool, log_odds, mean_pool
+from dactcli.model.heads import SLOPE, ExitHeads, HeadSizes, attention_pool, log_odds, mean_pool
+from dactcli.recipe.settings import HaltingInputs, Pooling
 
 
-def make(*, shared: bool = False, halting_inputs: HaltingInputs = "features", pooling: Pooling = "mean") -> Units:
+def make(*, halting_inputs: HaltingInputs = "features", pooling: Pooling = "mean") -> ExitHeads:
     torch.manual_seed(0)
-    units = Units(
-        layers=4,
-        hidden_size=16,
-        classes=3,
-        pooling=pooling,
-        heads=4,
-        shared=shared,
-        halting_inputs=halting_inputs,
-        dropout=0.5,
-        halting_bias=start_bias(4),
-        initializer_range=0.02,
-    )
-    units.initialise()
-    return units.eval()
+    sizes = HeadSizes(layers=4, hidden_size=16, classes=3, attention_heads=4, dropout=0.5)
+    heads = ExitHeads(sizes, pooling=pooling, halting_inputs=halting_inputs)
+    heads.initialise()
+    return heads.eval()
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("halting_inputs", ["answer", "features", "features+answer"])
-def test_all_layers_at_once_equal_one_after_the_other(shared: bool, halting_inputs: HaltingInputs) -> None:
-    units = make(shared=shared, halting_inputs=halting_inputs)
+@pytest.mark.parametrize("halting_inputs", ["answer", "features"])
+def test_all_layers_at_once_equal_one_after_the_other(halting_inputs: HaltingInputs) -> None:
+    heads = make(halting_inputs=halting_inputs)
     with torch.no_grad():
-        for parameter in units.parameters():
+        for parameter in heads.parameters():
             parameter.normal_()
     pooled = torch.randn(4, 7, 16)
-    every = units.every(pooled)
+    all_heads = heads.all_outputs(pooled)
     for layer in range(1, 5):
-        one = units.one(layer, pooled[layer - 1])
-        torch.testing.assert_close(every.logits[layer - 1], one.logits, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(every.halting_logits[layer - 1], one.halting_logits, atol=1e-5, rtol=1e-5)
-    assert units.dense_weight.shape[0] == (1 if shared else 4)
+        one_head = heads.outputs(layer, pooled[layer - 1])
+        torch.testing.assert_close(all_heads.logits[layer - 1], one_head.logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(all_heads.halting_logits[layer - 1], one_head.halting_logits, atol=1e-5, rtol=1e-5)
+    assert heads.dense_weight.shape[0] == 4
 
 
 def test_the_start() -> None:
-    units = make()
-    h = torch.sigmoid(units.every(torch.randn(4, 7, 16)).halting_logits)
+    heads = make()
+    h = torch.sigmoid(heads.all_outputs(torch.randn(4, 7, 16)).halting_logits)
     torch.testing.assert_close(h.prod(0), torch.full((7,), 0.5))
-    assert units.dense_weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert units.dense_bias.abs().sum() == units.halting_weight.abs().sum() == 0
+    assert heads.dense_weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert heads.dense_bias.abs().sum() == heads.halting_weight.abs().sum() == 0
 
 
 def test_a_unit_that_sees_the_answer_alone_closes_at_its_threshold() -> None:
-    units = make(halting_inputs="answer")
+    heads = make(halting_inputs="answer")
     with torch.no_grad():
-        units.classifier_weight.normal_()
-        units.halting_bias.copy_(SLOPE * torch.tensor([0.5, 1.0, 1.5, 2.0]))
-    said = units.every(torch.randn(4, 7, 16) * 20)
-    top = said.logits.softmax(-1).amax(-1).double()
+        heads.classifier_weight.normal_()
+        heads.halting_bias.copy_(SLOPE * torch.tensor([0.5, 1.0, 1.5, 2.0]))
+    output = heads.all_outputs(torch.randn(4, 7, 16) * 20)
+    top = output.logits.softmax(-1).amax(-1).double()
     odds = torch.log(top / (1 - top))
     wanted = SLOPE * (torch.tensor([0.5, 1.0, 1.5, 2.0], dtype=torch.float64).unsqueeze(-1) - odds)
-    torch.testing.assert_close(said.halting_logits.double(), wanted, atol=1e-3, rtol=1e-3)
-    assert (said.halting_logits > 0).any()
-    assert (said.halting_logits < 0).any()
+    torch.testing.assert_close(output.halting_logits.double(), wanted, atol=1e-3, rtol=1e-3)
+    assert (output.halting_logits > 0).any()
+    assert (output.halting_logits < 0).any()
 
 
 def test_log_odds_stay_finite_where_probabilities_are_rounded_to_1() -> None:
@@ -72,35 +61,33 @@ def test_log_odds_stay_finite_where_probabilities_are_rounded_to_1() -> None:
     torch.testing.assert_close(log_odds(logits), torch.tensor([100.0, -math.log(2)]))
 
 
-@pytest.mark.parametrize("halting_inputs", ["answer", "features+answer"])
-def test_the_answer_that_a_unit_sees_is_detached(halting_inputs: HaltingInputs) -> None:
-    units = make(halting_inputs=halting_inputs)
-    torch.nn.init.normal_(units.halting_weight)
-    said = units.one(1, torch.randn(5, 16))
-    said.halting_logits.sum().backward()
-    assert units.classifier_weight.grad is None
+def test_the_answer_that_a_unit_sees_is_detached() -> None:
+    heads = make(halting_inputs="answer")
+    torch.nn.init.normal_(heads.halting_weight)
+    output = heads.outputs(1, torch.randn(5, 16))
+    output.halting_logits.sum().backward()
+    assert heads.classifier_weight.grad is None
 
 
-def test_units_stay_in_full_precision_where_the_encoder_is_cast() -> None:
-    units, pooled = make(), torch.randn(4, 7, 16)
-    wanted = units.every(pooled).logits
+def test_heads_stay_in_full_precision_where_the_encoder_is_cast() -> None:
+    heads, pooled = make(), torch.randn(4, 7, 16)
+    wanted = heads.all_outputs(pooled).logits
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(units.every(pooled).logits, wanted)
-        assert units.one(2, pooled[1].bfloat16()).logits.dtype == torch.float32
+        assert torch.equal(heads.all_outputs(pooled).logits, wanted)
+        assert heads.outputs(2, pooled[1].bfloat16()).logits.dtype == torch.float32
 
 
-@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("pooling", ["mean", "first", "attention"])
-def test_pooling_ignores_padding(pooling: Pooling, shared: bool) -> None:
-    units = make(pooling=pooling, shared=shared)
+def test_pooling_ignores_padding(pooling: Pooling) -> None:
+    heads = make(pooling=pooling)
     with torch.no_grad():
-        for parameter in units.parameters():
+        for parameter in heads.parameters():
             parameter.normal_()
     hidden = torch.randn(2, 5, 16)
     mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
-    pooled = units.pool(3, hidden, mask)
-    torch.testing.assert_close(pooled[:1], units.pool(3, hidden[:1, :2], None))
-    torch.testing.assert_close(pooled[1:], units.pool(3, hidden[1:], None))
+    pooled = heads.pool(3, hidden, mask)
+    torch.testing.assert_close(pooled[:1], heads.pool(3, hidden[:1, :2], None))
+    torch.testing.assert_close(pooled[1:], heads.pool(3, hidden[1:], None))
     if pooling == "mean":
         torch.testing.assert_close(pooled[0], hidden[0, :2].mean(0))
     if pooling == "first":
@@ -108,16 +95,16 @@ def test_pooling_ignores_padding(pooling: Pooling, shared: bool) -> None:
 
 
 def test_attention_begins_as_the_mean_and_the_maximum_and_follows_its_query() -> None:
-    units, hidden = make(pooling="attention"), torch.randn(3, 6, 16)
-    torch.testing.assert_close(units.pool(1, hidden, None), torch.cat([hidden.mean(1), hidden.amax(1)], -1))
-    assert units.query_weight is not None
+    heads, hidden = make(pooling="attention"), torch.randn(3, 6, 16)
+    torch.testing.assert_close(heads.pool(1, hidden, None), torch.cat([hidden.mean(1), hidden.amax(1)], -1))
+    assert heads.query_weight is not None
     with torch.no_grad():
-        units.query_weight[1, 2] = 1e4 * hidden[0, 4]  # layer 2, slice 2: all eyes on the token most like this one
+        heads.query_weight[1, 2] = 1e4 * hidden[0, 4]  # layer 2, slice 2: all eyes on the token most like this one
     best = (hidden[0] @ hidden[0, 4]).argmax()
-    pooled = units.pool(2, hidden, None)
+    pooled = heads.pool(2, hidden, None)
     torch.testing.assert_close(pooled[0, 8:12], hidden[0, best, 8:12])
     torch.testing.assert_close(pooled[0, :8], hidden[0, :, :8].mean(0))
-    assert not units.pool(1, hidden, torch.zeros(3, 6)).isnan().any()  # no token at all
+    assert not heads.pool(1, hidden, torch.zeros(3, 6)).isnan().any()  # no token at all
 
 
 HALF = (torch.float16, torch.bfloat16)
@@ -144,16 +131,16 @@ def test_pooling_in_half_precision_neither_overflows_nor_sees_the_neighbours(kin
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_autocast_does_not_narrow_what_is_pooled(pooling: Pooling) -> None:
-    units = make(pooling=pooling)
+    heads = make(pooling=pooling)
     hidden, mask = torch.randn(3, 40, 16) * 30, torch.ones(3, 40, dtype=torch.long)
     mask[1, 7:] = 0
-    wanted = units.pool(1, hidden, mask)
+    wanted = heads.pool(1, hidden, mask)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(units.pool(1, hidden, mask), wanted)
+        assert torch.equal(heads.pool(1, hidden, mask), wanted)
 
 
 @pytest.mark.parametrize("kind", HALF)
-def test_units_in_a_narrow_type_answer_in_float32(kind: torch.dtype) -> None:
-    units = make(halting_inputs="answer").to(kind)
-    said = units.every(torch.randn(4, 7, 16))
-    assert said.logits.dtype == said.halting_logits.dtype == torch.float32
+def test_heads_in_a_narrow_type_answer_in_float32(kind: torch.dtype) -> None:
+    heads = make(halting_inputs="answer").to(kind)
+    output = heads.all_outputs(torch.randn(4, 7, 16))
+    assert output.logits.dtype == output.halting_logits.dtype == torch.float32

@@ -8,7 +8,8 @@ import pytest
 import torch
 from support import recursion
 
-from dactcli.model.loss import LossSettings, dact_loss
+from dactcli.model.loss import dact_loss
+from dactcli.recipe.settings import HaltingSettings
 
 B, N, C = 5, 4, 3
 
@@ -24,7 +25,7 @@ def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 WEIGHTS = (0.5, 1.25, 3.0)
 
 
-def plain(logits: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, settings: LossSettings) -> float:
+def plain(logits: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, settings: HaltingSettings) -> float:
     """The loss, example by example and layer by layer."""
     y, h = logits.softmax(-1).tolist(), torch.sigmoid(s).tolist()
     total = 0.0
@@ -50,24 +51,26 @@ def plain(logits: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, settings:
     return total / B
 
 
+PAPER = HaltingSettings(tau=0.05, ponder="sum_h", answer_loss="nll")
 SETTINGS = [
-    LossSettings(objective="last"),
-    LossSettings(objective="layers"),
-    LossSettings(objective="layers", layer_loss="depth", layer_loss_weight=0.5, distill=0.7),
-    LossSettings(),
-    LossSettings(tau=0.3, ponder="sum_p", layer_loss="depth", detach=False),
-    LossSettings(tau=0.3, layer_loss="none", detach=False, distill=0.2),
-    LossSettings(objective="last", class_weights=WEIGHTS),
-    LossSettings(objective="layers", layer_loss="depth", distill=0.7, class_weights=WEIGHTS),
-    LossSettings(tau=0.3, class_weights=WEIGHTS),
-    LossSettings(tau=0.01, ponder="sum_p", answer_loss="error"),
-    LossSettings(tau=0.01, answer_loss="error", detach=False, class_weights=WEIGHTS),
+    HaltingSettings(objective="last"),
+    HaltingSettings(objective="layers"),
+    HaltingSettings(objective="layers", layer_loss="depth", layer_loss_weight=0.5, distill=0.7),
+    PAPER,
+    HaltingSettings(),
+    PAPER.but(tau=0.3, ponder="sum_p", layer_loss="depth", detach=False),
+    PAPER.but(tau=0.3, layer_loss="none", detach=False, distill=0.2),
+    HaltingSettings(objective="last", class_weights=WEIGHTS),
+    HaltingSettings(objective="layers", layer_loss="depth", distill=0.7, class_weights=WEIGHTS),
+    PAPER.but(tau=0.3, class_weights=WEIGHTS),
+    PAPER.but(tau=0.01, ponder="sum_p", answer_loss="error"),
+    PAPER.but(tau=0.01, answer_loss="error", detach=False, class_weights=WEIGHTS),
 ]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_the_loss_is_what_the_formula_says(
-    settings: LossSettings, case: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    settings: HaltingSettings, case: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 ) -> None:
     logits, s, labels = case
     found = dact_loss(logits.log_softmax(-1), s, labels, settings)
@@ -82,8 +85,8 @@ def test_detach_keeps_the_dact_loss_from_the_layers(
     detach: bool, case: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 ) -> None:
     logits, s, labels = case
-    both = dact_loss(logits.log_softmax(-1), s, labels, LossSettings(detach=detach)).loss
-    layers = dact_loss(logits.log_softmax(-1), s, labels, LossSettings(objective="layers")).loss
+    both = dact_loss(logits.log_softmax(-1), s, labels, PAPER.but(detach=detach)).loss
+    layers = dact_loss(logits.log_softmax(-1), s, labels, HaltingSettings(objective="layers")).loss
     (trained,) = torch.autograd.grad(both, logits, retain_graph=True)
     (alone,) = torch.autograd.grad(layers, logits)
     assert torch.allclose(trained, alone) is detach
@@ -93,7 +96,7 @@ def test_detach_keeps_the_dact_loss_from_the_layers(
 def test_regression_takes_squared_errors() -> None:
     y = torch.tensor([[[1.0], [3.0]]], requires_grad=True)
     s = torch.zeros(1, 2)
-    found = dact_loss(y, s, torch.tensor([2.0]), LossSettings(tau=0.1))
+    found = dact_loss(y, s, torch.tensor([2.0]), PAPER.but(tau=0.1))
     # a_2 = 0.5 * 3 + 0.5 * 1 = 2, so the DACT part is the price of two open halting units
     assert found.loss.item() == pytest.approx(0.1 * 1.0 + (1 + 1) / 2)
     assert found.answer.item() == pytest.approx(2.0)

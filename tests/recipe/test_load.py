@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dactcli.errors import RecipeError
-from dactcli.recipe.load import dump_recipe, load_recipe
+from dactcli.recipe.load import difference, dump_recipe, load_recipe
 from dactcli.recipe.schema import DataSection, Geometry, ModelSection, Recipe, StageSection, TrainingSection
 
 BASE = """\
@@ -113,8 +113,19 @@ def test_dact_may_be_null(load: Load, written: str) -> None:
 
 @pytest.mark.parametrize(("written", "truth"), [("true", True), ("TRUE", True), ("False", False)])
 def test_booleans(load: Load, written: str, truth: bool) -> None:
-    recipe = load(f"data: {{source: builtin}}\nmodel: {{encoder: x, share_units: {written}}}\n")
-    assert recipe.model.share_units is truth
+    recipe = load(f"data: {{source: builtin}}\nmodel: {{encoder: x, certainty: {written}}}\n")
+    assert recipe.model.certainty is truth
+
+
+def test_keys_of_earlier_recipes_are_dropped_where_they_say_the_default(load: Load) -> None:
+    earlier = "data: {source: builtin}\nmodel: {encoder: x, share_units: false, halting_bias: auto}\n"
+    recipe = load(earlier)
+    assert recipe == load("data: {source: builtin}\nmodel: {encoder: x}\n")
+    now = dump_recipe(recipe)
+    assert "share_units" not in now
+    then = now.replace("  pooling:", "  share_units: false\n  halting_bias: auto\n  pooling:")
+    assert difference(then, now) is None  # an earlier run that was cut short can be resumed
+    assert difference(then.replace("seed: 0", "seed: 1"), now) == "training.seed was 1 and is 0"
 
 
 def test_anchors_and_aliases_are_copies(load: Load) -> None:
@@ -463,10 +474,15 @@ FILES = "text, a non-empty list of text"
             "model=null",
             "model must be a mapping with encoder, not null; put keys under it or remove the heading",
         ),
-        ("model.halting_bias=aut", 'model.halting_bias must be auto or a number, not "aut"'),
+        ("model.halting_bias=aut", "model.halting_bias no longer exists; remove it, and train the model again"),
+        ("model.share_units=true", "model.share_units no longer exists; remove it, and train the model again"),
         (
-            "model.halting_bias=.inf",
-            "model.halting_bias must be auto or a number, not Infinity; write a finite number",
+            "model.halting_inputs=features+answer",
+            "model.halting_inputs no longer takes features+answer; write features or answer, and train the model again",
+        ),
+        (
+            "training.learning_rate=.inf",
+            "training.learning_rate must be a number of at least 0, not Infinity; write a finite number",
         ),
         ("model.encoder=3", "model.encoder must be text or a mapping, not 3"),
         (

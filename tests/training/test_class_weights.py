@@ -60,11 +60,11 @@ def test_balanced_weights_have_mean_one_and_lift_the_rare_class(folder: Path) ->
     assert not any(line.endswith("; classes weighed") for line in stages_of(plain.run))
     assert all(line.endswith("; classes weighed") for line in stages_of(weighed.run))
     model = load_run(Path(weighed.run)).model
-    rare, usual = model.config.class_weights
+    rare, usual = model.config.halting.class_weights
     train_rare = round(RARE * 0.8)  # the draw takes each class in its share
     assert rare * train_rare + usual * (96 - train_rare) == pytest.approx(96)
     assert rare * train_rare == pytest.approx(usual * (96 - train_rare))
-    assert load_run(Path(plain.run)).model.config.class_weights is None
+    assert load_run(Path(plain.run)).model.config.halting.class_weights is None
     assert share_of_rare(weighed.run) > share_of_rare(plain.run) + 0.15
     assert model.loss_settings.class_weights == (rare, usual)  # exact after saving and loading
     summary = json.loads((Path(weighed.run) / "summary.json").read_text())

@@ -15,8 +15,8 @@ from dactcli.data.batches import Encoded
 from dactcli.errors import RecipeError
 from dactcli.halting.decision import decide
 from dactcli.model.heads import SLOPE
-from dactcli.model.loss import LossSettings
 from dactcli.recipe.load import load_recipe
+from dactcli.recipe.settings import HaltingSettings
 from dactcli.runs import folders as runs
 from dactcli.runs.load import load_run
 from dactcli.training.plan import describe_stages
@@ -26,14 +26,14 @@ from dactcli.training.thresholds import _descend, fit_thresholds, steps_in_all
 DEFAULT = TINY.replace(
     "  halting_inputs: features  # as the papers have it, so that there are halting units to train in a stage\n", ""
 ).replace("dact: {tau: 0.05, ponder: sum_h, answer_loss: nll}\n", "")
-SETTINGS = LossSettings(tau=0.01, ponder="sum_p", answer_loss="error")
+SETTINGS = HaltingSettings(tau=0.01, ponder="sum_p", answer_loss="error")
 
 
-def descend(right: torch.Tensor, sure: torch.Tensor, *, tau: float = 0.01, shared: bool = False) -> torch.Tensor:
+def descend(right: torch.Tensor, sure: torch.Tensor, *, tau: float = 0.01) -> torch.Tensor:
     """The thresholds [U], in log odds."""
-    settings = LossSettings(tau=tau, ponder="sum_p", answer_loss="error")
+    settings = HaltingSettings(tau=tau, ponder="sum_p", answer_loss="error")
     labels = torch.zeros(len(right), dtype=torch.long)
-    loss, bias = _descend(right, sure, labels, settings, 2.0, shared=shared, stepped=lambda: None)
+    loss, bias = _descend(right, sure, labels, settings, 2.0, stepped=lambda: None)
     assert loss < 1
     return bias / SLOPE
 
@@ -58,11 +58,6 @@ def test_a_layer_that_is_dear_or_useless_is_not_run() -> None:
     better[:50, 0] = torch.nn.functional.logsigmoid(torch.tensor(-2.0))
     assert descend(better, sure, tau=0.01)[0] > 2.5  # a wrong answer in two: worth a layer
     assert descend(better, sure, tau=0.9)[0] < 1.5  # not at any price
-
-
-def test_layers_that_share_a_unit_share_a_threshold() -> None:
-    sure = torch.linspace(0, 6, 200).unsqueeze(-1).repeat(1, 3)
-    assert descend(answers(sure > 3, sure), sure, shared=True).shape == (1,)
 
 
 def test_only_the_halting_is_trained(tmp_path: Path) -> None:
@@ -91,8 +86,13 @@ def test_a_run_learns_its_layers_first_and_when_to_stop_at_last(tmp_path: Path) 
     assert list(result.evaluation["validation"].rules) == ["full", "paper", "exact"]
     run = load_run(Path(result.run))
     config = run.model.config
-    assert (config.objective, config.rule, config.tau, config.halting_inputs) == ("dact", "exact", 0.01, "answer")
-    assert (config.answer_loss, config.ponder) == ("error", "sum_p")
+    assert (config.objective, config.rule, config.halting.tau, config.halting_inputs) == (
+        "dact",
+        "exact",
+        0.01,
+        "answer",
+    )
+    assert (config.halting.answer_loss, config.halting.ponder) == ("error", "sum_p")
     # the layers are those of a training without the DACT loss
     plain = train(tmp_path, DEFAULT, "dact.tau=null")
     alone, own = weights(plain.run), weights(result.run)
