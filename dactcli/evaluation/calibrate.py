@@ -9,6 +9,7 @@ E examples, N layers, C classes, T thresholds.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,8 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
     if run.model.regression:
         raise UsageError("is for classes, and this is a regression", place="calibrate", remedy="use rule tolerance:T")
     layers = run.model.units.layers
-    chosen = [free_rule(run.model, name) for name in request.rules or (calibrated_rule(mixes=run.model.mixes),)]
+    names = dict.fromkeys(request.rules or (calibrated_rule(mixes=run.model.mixes),))
+    chosen = [free_rule(run.model, name) for name in names]
     for rule in chosen:
         rule.grid(layers, run.model.classes)
     if isinstance(request, BudgetRequest) and not 1 <= request.budget <= layers:
@@ -160,7 +162,8 @@ def calibrate(
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)
     else:
-        number = distributed.on_main(lambda: spend(run, sample.fingerprint, request.to_json()))
+        asked = dataclasses.replace(request, rules=tuple(sorted(rule.name for rule in rules)))
+        number = distributed.on_main(lambda: spend(run, sample.fingerprint, asked.to_json()))
         facts["attempt"] = number
         found = calibrate_risk(measured, rules, request, delta=request.delta / 2**number, facts=facts)
     distributed.on_main(lambda: keep_calibration(run, found, replace=replace))

@@ -30,6 +30,7 @@ CLEAR = 1.645  # standard errors: a chance of 5% where there is no difference
 # A collapsed model keeps a few examples for other layers: on CoLA, the papers' own form gives layer 1 a weight of 0.986
 # to 0.994 and 99.4% to 99.8% of full depth's answers. Models whose depth follows the example stay below 0.8.
 ALONE, SAME = 0.9, 0.99
+FEWEST = 100  # examples; fewer cannot tell 99% from all
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def one_layer_alone(outputs: LayerOutputs, full: Tensor) -> str | None:
         full: a_N [E, C].
     """
     layers = outputs.layers
-    if layers == 1 or not outputs.mixes:
+    if layers == 1 or not outputs.mixes or len(full) < FEWEST:
         return None
     weights = halting_weights(outputs.h.double()).mean(0)
     layer = int(weights.argmax())

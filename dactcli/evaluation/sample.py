@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dactcli.data.batches import encode_split
+from dactcli.data.sources import load_splits
 from dactcli.errors import DactError, DataError, UsageError
-from dactcli.evaluation.examples import own_split, run_examples
+from dactcli.evaluation.examples import run_examples
 from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.recipe.schema import SPLITS
+from dactcli.storage import SUMMARY, read_document
 
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
@@ -40,7 +42,7 @@ class CalibrationSample:
         encoded: The remaining examples.
         inputs: The number of each one's distinct input [E].
         fingerprint: Digest of all given examples, independent of their order; it keys the record of attempts.
-        screened: The training splits that they were compared with; empty if those are unknown.
+        screened: The training splits that they were compared with, as they were in training; empty if unknown.
         left_out: How many examples were left out because they occur in such a split, by split.
     """
 
@@ -109,10 +111,9 @@ def screened_sample(run: Run, encoded: Encoded, name: str, notice: Notice) -> Ca
     screened, left_out = [], {}
     kept = np.ones(len(keys), dtype=bool)
     for used in USED:
-        others = _used_inputs(run, used, notice)
-        if others is None:
-            continue
-        screened.append(used)
+        others, known = _used_inputs(run, used, notice)
+        if known:
+            screened.append(used)
         shared = np.array([key in others for key in keys], dtype=bool)
         if shared.any():
             left_out[used] = int((shared & kept).sum())
@@ -151,20 +152,26 @@ def fingerprint(keys: list[bytes]) -> str:
     return hashlib.sha256(b"".join(sorted(keys))).hexdigest()
 
 
-def _used_inputs(run: Run, split: str, notice: Notice) -> set[bytes] | None:
-    """The inputs of a training split; None if they are unknown, which the user is told once."""
+def _used_inputs(run: Run, split: str, notice: Notice) -> tuple[set[bytes], bool]:
+    """The inputs of a split that training used, and whether they are those; the user is told once where they are not.
+
+    The recipe and its files may have changed since: what stands there now is left out of the sample all the same.
+    """
     if run.recipe is None:
         if split == USED[0]:
             notice("this model was saved without a recipe, so it is not known whether these examples trained it")
-        return None
-    if split not in run.recipe.data.splits:
-        return None
+        return set(), False
     try:
-        dataset = own_split(run, split, lambda text: None)
+        loaded = load_splits(run.recipe, only=(split,))
     except DactError as error:
         notice(f"it is not known whether these examples stand in {split}: {error.sentence}")
-        return None
-    return set(input_keys(encode_split(dataset, run.tokenizer, run.tokenizer.model_max_length)))
+        return set(), False
+    inputs = encode_split(loaded.splits[split], run.tokenizer, run.tokenizer.model_max_length)
+    trained_on = read_document(run.folder / SUMMARY).get("data_fingerprint", {})
+    known = loaded.fingerprint[split] == trained_on.get(split)
+    if not known:
+        notice(f"{split} is not what this run was trained with, so it is not known whether these examples trained it")
+    return set(input_keys(inputs)), known
 
 
 def _numbered(keys: list[bytes]) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dactcli.results.evaluate import ClassResult
 
@@ -43,7 +43,7 @@ class Calibration:
         published: Whether it goes with a published model, which leaves the calibration examples behind.
     """
 
-    kind: str
+    kind: Literal["risk", "budget"]
     rule: str
     threshold: float | None
     certified: bool
@@ -60,7 +60,7 @@ class Calibration:
     distinct: int
     screened: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
-    loss: str | None = None
+    loss: Literal["disagreement", "harm"] | None = None
     epsilon: float | None = None
     delta: float | None = None
     delta_spent: float | None = None
@@ -87,21 +87,32 @@ class Calibration:
                 f"(budget {self.budget:g}); this is a convenience and promises nothing about the answers"
             )
         if not self.certified:
-            sound = "which never changes the class"
-            return (
-                f"no threshold of {', '.join(self.rules_tried)} can be certified for a risk of {self.epsilon:g} with "
-                f"{self.examples:,} examples ({self.distinct:,} distinct inputs); {self.rule} is used instead, {sound}"
-            )
+            return f"{self.failure}; {self.rule} is used instead, which never changes the class"
         harm = "answered wrongly where full depth is right"
         event = harm if self.loss == "harm" else "answered differently from full depth"
         return (
-            f"{self._condition}with probability at least {1 - (self.delta or 0):g} over the draw of the calibration "
+            f"{self.condition}with probability at least {self._confidence} over the draw of the calibration "
             f"sample, a fresh example{self._scope} is {event} with probability at most {self.epsilon:g}"
         )
 
     @property
-    def _condition(self) -> str:
-        if "train" in self.screened:
+    def failure(self) -> str:
+        """Why nothing is certified."""
+        return (
+            f"no threshold of {', '.join(self.rules_tried)} can be certified for a risk of {self.epsilon:g} with "
+            f"{self.examples:,} examples ({self.distinct:,} distinct inputs)"
+        )
+
+    @property
+    def _confidence(self) -> str:
+        """1 - delta, which is never rounded to 1."""
+        delta = self.delta or 0
+        return f"{1 - delta:g}" if delta >= 1e-5 else f"1 - {delta:g}"
+
+    @property
+    def condition(self) -> str:
+        """Under which condition the promise holds; empty where there is none."""
+        if {"train", "validation"} <= set(self.screened):
             return ""
         return "provided that no calibration example was used in training, "
 

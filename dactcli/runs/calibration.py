@@ -11,12 +11,13 @@ spends nothing. Both files travel with copies of the folder and with publication
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.errors import ArtefactError, UsageError
+from dactcli.errors import ArtefactError, ResourceError, UsageError
 from dactcli.results import Calibration, ClassResult
 from dactcli.runs.identity import ModelIdentity, identify
 from dactcli.storage import check_format, to_json, write_json, write_whole
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dactcli.runs.load import Run
 
 CALIBRATION, ATTEMPTS = "calibration.json", "calibration-attempts.json"
+MOST = 1000  # attempts on a sample; delta / 2^1000 certifies nothing
 _NAMES = {
     "weights_sha256": "the weights",
     "config_sha256": "config.json",
@@ -58,7 +60,8 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
         if missing and "weights_sha256" not in missing:
             return None, f"{path}: the calibration is void, because an earlier version made it; calibrate again"
         found = _from_json(document)
-        run.model.rule(found.rule, place=str(path))
+        if run.model.rule(found.rule, place=str(path)).threshold != found.threshold:
+            raise ValueError
     except ArtefactError as error:
         return None, error.sentence
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, UsageError):
@@ -71,8 +74,20 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
 
 
 def _from_json(document: dict[str, Any]) -> Calibration:
+    """The calibration in a document; ValueError or TypeError where the document is none."""
+    from pydantic import TypeAdapter
+
     counts = document.pop("classes", {})
-    return Calibration(**document, classes={name: ClassResult(**count) for name, count in counts.items()})
+    found = Calibration(**document, classes={name: ClassResult(**count) for name, count in counts.items()})
+    TypeAdapter(Calibration).validate_json(json.dumps(asdict(found)), strict=True)
+    needed = (
+        (found.epsilon, found.delta, found.delta_spent, found.loss)
+        if found.kind == "risk"
+        else (found.budget, found.layers_mean)
+    )
+    if None in needed or (found.certified and found.threshold is None):
+        raise ValueError
+    return found
 
 
 def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
@@ -106,13 +121,17 @@ def _weaker(found: Calibration, before: Calibration) -> str | None:
     if found.kind == "budget":
         return "a budget promises nothing"
     if not found.certified:
-        return found.promise
+        return found.failure
     orders = {
         "its risk is larger": (found.epsilon or 0) > (before.epsilon or 0),
         "its delta is larger": (found.delta or 0) > (before.delta or 0),
         "it bounds harm, not disagreement": (found.loss, before.loss) == ("harm", "disagreement"),
+        "it bounds disagreement, which bounds no harm by label": before.by_class
+        and (found.loss, before.loss) == ("disagreement", "harm"),
         "it is not for every class": before.by_class and not found.by_class,
-        "it leaves out more classes": bool(set(found.small_classes) - set(before.small_classes)) and before.by_class,
+        "it leaves out classes": bool(set(found.small_classes) - set(before.small_classes)),
+        "it holds under a condition": bool(found.condition) and not before.condition,
+        "it is about inputs that training did not use": bool(found.left_out) and not before.left_out,
     }
     return next((text for text, holds in orders.items() if holds), None)
 
@@ -139,18 +158,41 @@ def spend(run: Run, fingerprint: str, request: dict[str, Any]) -> int:
 
     Raises:
         ArtefactError: The record is damaged, so it is unknown how much of delta was spent.
+        UsageError: The sample is spent.
         ResourceError: The folder cannot be written.
     """
     model = identify(run)
-    attempts = load_attempts(run.folder)
-    own = [one for one in attempts if (one["model"], one["sample"]) == (model.digest, fingerprint)]
-    for one in own:
-        if one["request"] == request:
-            return int(one["attempt"])
-    number = len(own) + 1
-    entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": request}
-    write_json(run.folder / ATTEMPTS, {"attempts": [*attempts, entry]})
+    with _alone(run.folder):
+        attempts = load_attempts(run.folder)
+        own = [one for one in attempts if (one["model"], one["sample"]) == (model.digest, fingerprint)]
+        for one in own:
+            if one["request"] == request:
+                return int(one["attempt"])
+        number = max((len(own), *(int(one["attempt"]) for one in own))) + 1
+        if number > MOST:
+            fault = f"{MOST} attempts on this sample have spent its delta"
+            raise UsageError(fault, place=str(run.folder), remedy="use fresh examples")
+        entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": request}
+        write_json(run.folder / ATTEMPTS, {"attempts": [*attempts, entry]})
     return number
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time count attempts."""
+    from filelock import FileLock
+
+    lock = FileLock(folder / ".calibrating")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise ResourceError(
+            f"cannot be written: {error.strerror}", place=str(folder), remedy="calibrate a copy that can be written"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def load_attempts(folder: Path) -> list[dict[str, Any]]:
@@ -182,7 +224,8 @@ def load_attempts(folder: Path) -> list[dict[str, Any]]:
 
 def _is_attempt(one: Any) -> bool:
     kinds = {"model": str, "sample": str, "attempt": int, "request": dict}
-    return isinstance(one, Mapping) and all(isinstance(one.get(name), kind) for name, kind in kinds.items())
+    typed = isinstance(one, Mapping) and all(isinstance(one.get(name), kind) for name, kind in kinds.items())
+    return typed and 1 <= one["attempt"] <= MOST
 
 
 def bound_to(identity: ModelIdentity) -> dict[str, Any]:

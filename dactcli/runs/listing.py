@@ -8,7 +8,9 @@ from typing import Any
 from dactcli.errors import DactError
 from dactcli.recipe.load import load_recipe
 from dactcli.results import RunFacts
-from dactcli.storage import SUMMARY, read_document
+from dactcli.runs.calibration import CALIBRATION
+from dactcli.runs.identity import config_digest, tokenizer_digest
+from dactcli.storage import SUMMARY, read_document, sha256
 
 
 def list_runs(folder: Path) -> list[RunFacts]:
@@ -25,13 +27,31 @@ def list_runs(folder: Path) -> list[RunFacts]:
 
 def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """The rule that a run halts by, and what it makes of validation, as far as that is known."""
-    rule = read_document(run / "config.json").get("rule")
+    config, calibration = read_document(run / "config.json"), read_document(run / CALIBRATION)
+    rule = config.get("rule")
+    if calibration and _changed(run, calibration):  # the figures are those of another model
+        return ("exact" if config.get("objective") == "dact" else "full"), {}
     if rule in rules:
         return rule, rules[rule]
     if isinstance(rule, str) and rules:  # calibrated without validation outputs at hand
-        return rule, {"layers_mean": read_document(run / "calibration.json").get("layers_mean")}
+        return rule, {"layers_mean": calibration.get("layers_mean")}
     last = list(rules)[-1] if rules else None
     return last, rules[last] if last is not None else {}
+
+
+def _changed(run: Path, calibration: dict[str, Any]) -> bool:
+    """Whether a calibration is void, as far as the files tell; weights older than it are not read."""
+    weights = run / "model.safetensors"
+    try:
+        if (config_digest(run), tokenizer_digest(run)) != (
+            calibration.get("config_sha256"),
+            calibration.get("tokenizer_sha256"),
+        ):
+            return True
+        older = weights.stat().st_mtime < (run / CALIBRATION).stat().st_mtime
+        return not older and sha256(weights) != calibration.get("weights_sha256")
+    except (OSError, ValueError, RecursionError):
+        return True
 
 
 def _facts(run: Path, *, latest: bool) -> RunFacts:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,16 @@ from dactcli.errors import ArtefactError, UsageError
 from dactcli.evaluation.evaluate import EvalSplit
 from dactcli.evaluation.evaluate import evaluate as judged_anew
 from dactcli.evaluation.examples import run_examples
-from dactcli.runs.calibration import ATTEMPTS, CALIBRATION, load_attempts
+from dactcli.runs import calibration as record
+from dactcli.runs.calibration import (
+    ATTEMPTS,
+    CALIBRATION,
+    WeakerCalibrationError,
+    keep_calibration,
+    load_attempts,
+    load_calibration,
+    spend,
+)
 
 FILES = "{source: files, train: train.jsonl, validation: dev.jsonl, calibration: %s, test: test.jsonl, max_length: 48}"
 
@@ -124,8 +136,30 @@ def test_each_further_attempt_on_a_sample_has_half_as_much(run: Path) -> None:
     assert [second["attempt"], third["attempt"]] == [2, 3]
     assert [second["delta_spent"], third["delta_spent"]] == [0.05, 0.025]
     assert ask(run, "risk=0.3,delta=0.2") == first
+    # so do the standing rule by its name, another order, and a name given twice
+    assert ask(run, "risk=0.3,delta=0.2", "--rule", "confidence") == first
+    several = ["--rule", "entropy", "--rule", "max_prob", "--rule", "entropy"]
+    assert ask(run, "risk=0.3,delta=0.2", *several)["attempt"] == 3
+    assert len(ask(run, "risk=0.3,delta=0.2", *several)["rules_tried"]) == 2
     shown = dact("eval", run, "--calibrate", "risk=0.3,delta=0.2", "--rule", "slack").stdout
     assert "attempt 2 on this sample: tested at delta 0.05 of 0.2" in " ".join(shown.replace("│", " ").split())
+
+
+def test_attempts_at_the_same_time_are_counted_one_after_the_other(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_run(run)
+    read = record.load_attempts
+
+    def slowly(folder: Path) -> list[dict[str, Any]]:
+        found = read(folder)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(record, "load_attempts", slowly)
+    risks = [0.1 + step / 100 for step in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda risk: spend(opened, "sample", RiskRequest(risk).to_json()), risks))
+    assert sorted(numbers) == [1, 2, 3, 4]
+    assert sorted(one["attempt"] for one in read(run)) == [1, 2, 3, 4]
 
 
 def test_an_attempt_that_certifies_nothing_is_counted_too(run: Path) -> None:
@@ -145,7 +179,31 @@ def test_the_record_is_of_model_and_sample_and_goes_with_copies(
     assert ask(copy, "risk=0.25,delta=0.2", "--rule", "slack")["attempt"] == 2
     assert dact("publish", run, "--to", "out").exit_code == 0
     assert load_attempts(Path("out")) == load_attempts(run)
-    assert ask(Path("out"), "risk=0.2,delta=0.2", "--data", other)["attempt"] == 3
+    # the publication lies elsewhere, without the data of training: what it can promise depends on them
+    assert "it holds under a condition" in ask(Path("out"), "risk=0.2,delta=0.2", "--data", other, code=2)
+    assert ask(Path("out"), "risk=0.2,delta=0.2", "--data", other, "--replace")["attempt"] == 3
+
+
+@pytest.mark.parametrize("number", [-5, 0, 5000, 1.5])
+def test_an_attempt_of_an_impossible_number_gives_no_delta_back(run: Path, number: float) -> None:
+    """Attempt -5 would be tested at 32 times delta."""
+    ask(run, "risk=0.3,delta=0.2")
+    document = json.loads((run / ATTEMPTS).read_text())
+    document["attempts"][0]["attempt"] = number
+    (run / ATTEMPTS).write_text(json.dumps(document))
+    assert "calibration-attempts.json: " in ask(run, "risk=0.3,delta=0.2", code=3)
+
+
+def test_a_tiny_delta_is_no_certainty(run: Path) -> None:
+    assert "with probability at least 1 - 1e-07 over" in ask(run, "risk=0.3,delta=1e-7")["promise"]
+
+
+def test_a_sample_can_be_spent(run: Path) -> None:
+    ask(run, "risk=0.3,delta=0.2")
+    document = json.loads((run / ATTEMPTS).read_text())
+    document["attempts"][0]["attempt"] = 1000
+    (run / ATTEMPTS).write_text(json.dumps(document))
+    assert "1000 attempts on this sample have spent its delta" in ask(run, "risk=0.2,delta=0.2", code=2)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"attempts": [{"model": 3}]}', '{"attempts": 4}', '{"format": 99}'])
@@ -196,6 +254,8 @@ def test_whatever_can_change_an_answer_voids_the_certificate_everywhere(run: Pat
         assert result.exit_code == 0, result.stderr
         assert sentence in " ".join(result.stderr.split()), command
         assert found["rule"] not in result.stdout
+    (line,) = json.loads(dact("runs", run.parent, "--json").stdout)["runs"]
+    assert (line["rule"], line["metric"], line["layers_mean"]) == ("exact", None, None)
     told: list[str] = []
     assert found["rule"] not in evaluate(run, notice=told.append).rules
     predict(["the key is old ."], run=run, notice=told.append)
@@ -269,10 +329,67 @@ def test_a_promise_is_replaced_by_less_only_on_purpose(run: Path, arguments: tup
     sentence = " ".join(ask(run, *arguments, code=2).split())
     assert why in sentence
     assert "the certificate of confidence:" in sentence
+    assert "is used instead" not in sentence  # it is kept
     assert "add --replace to give it up" in sentence
     assert ((run / CALIBRATION).read_bytes(), (run / "config.json").read_bytes()) == before
     ask(run, *arguments, "--replace")
     assert (run / CALIBRATION).read_bytes() != before[0]
+
+
+def test_a_promise_that_leaves_out_classes_or_inputs_is_less(run: Path, splits: dict[str, list[Any]]) -> None:
+    """Beside a promise over all examples, one by class without the small classes bounds less."""
+    ask(run, "risk=0.3,delta=0.2")
+    before, _ = load_calibration(open_run(run))
+    assert before is not None
+    lesser = {
+        "it leaves out classes": {"by_class": True, "small_classes": ["acceptable"]},
+        "it holds under a condition": {"screened": ["train"]},
+        "it is about inputs that training did not use": {"left_out": {"train": 1}},
+    }
+    for why, changes in lesser.items():
+        with pytest.raises(WeakerCalibrationError, match=why):
+            keep_calibration(open_run(run), replace(before, **changes), replace=False)
+    assert load_calibration(open_run(run))[0] == before
+    # the label of harm and the class at full depth are not the same classes
+    harm = replace(before, by_class=True, loss="harm")
+    keep_calibration(open_run(run), harm, replace=True)
+    with pytest.raises(WeakerCalibrationError, match="bounds no harm by label"):
+        keep_calibration(open_run(run), replace(harm, loss="disagreement"), replace=False)
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_data_that_changed_since_training_are_not_those_of_training(
+    run: Path, splits: dict[str, list[Any]], tmp_path: Path, split: str
+) -> None:
+    """What trained the model may be gone from the file by now, so the promise says what it depends on."""
+    kept = {"train": splits["train"][:20], "dev": splits["validation"][:20]}[split]
+    fewer = write(tmp_path / "fewer.jsonl", kept)
+    recipe = run / "recipe.yaml"
+    recipe.write_text(re.sub(rf"\S*{split}\.jsonl", str(fewer), recipe.read_text()))
+    seen = write(tmp_path / "seen.jsonl", splits["calibration"][:600] + kept)
+    result = dact("eval", run, "--calibrate", "risk=0.3,delta=0.2", "--data", seen, "--json")
+    name = {"train": "train", "dev": "validation"}[split]
+    assert f"{name} is not what this run was trained with" in " ".join(result.stderr.split())
+    document = json.loads(result.stdout)
+    assert name not in document["screened"]
+    assert document["left_out"] == {name: 20}
+    assert document["promise"].startswith("provided that no calibration example was used in training, ")
+
+
+def test_a_larger_fraction_for_calibration_makes_no_fresh_examples(
+    splits: dict[str, list[Any]], tmp_path: Path
+) -> None:
+    """Train is then drawn anew, and no longer holds the examples that trained the layers."""
+    write(tmp_path / "train.jsonl", splits["train"] + splits["calibration"])
+    write(tmp_path / "dev.jsonl", splits["validation"])
+    write(tmp_path / "test.jsonl", splits["test"])
+    text = TINY.replace("{source: builtin, max_length: 48, examples: 320}", FILES % 0.2)
+    run = Path(train(tmp_path, text).run)
+    first = calibrate(run, RiskRequest(0.3, 0.3))
+    assert (first.certified, first.condition) == (True, "")
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("calibration: 0.2", "calibration: 0.5"))
+    assert calibrate(run, RiskRequest(0.3, 0.3), replace=True).condition
 
 
 def test_a_promise_for_every_class_is_not_replaced_by_one_over_all(run: Path) -> None:

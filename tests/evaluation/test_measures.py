@@ -148,6 +148,13 @@ def test_a_mixture_that_is_one_layers_own(outputs: LayerOutputs, told: str | Non
     assert found is None if told is None else told in (found or "")
 
 
+def test_a_few_examples_tell_nothing_about_the_model() -> None:
+    """One text that halts at one layer is no collapse."""
+    outputs = halted_at(1)
+    few = LayerOutputs(outputs.y[:5], outputs.h[:5])
+    assert one_layer_alone(few, few.decide(Full(), mixes=True).answer, None) is None
+
+
 def test_layers_that_agree_are_no_collapse() -> None:
     """On an easy task all layers answer alike, and the weights are spread."""
     y = one_hot([0, 1] * 50).unsqueeze(1).repeat(1, 4, 1)

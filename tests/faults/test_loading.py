@@ -73,6 +73,39 @@ def test_a_flipped_bit_is_seen_where_a_calibration_was_made(model: Path, tiny_ru
     assert "void, because the weights changed" in why
 
 
+WRONG = [
+    {"rules_tried": None},
+    {"examples": "many"},
+    {"screened": 3},
+    {"left_out": []},
+    {"layers_mean": None},
+    {"delta": None},
+    {"kind": "vow"},
+    {"loss": "regret"},
+    {"data_fingerprint": 7},
+    {"classes": {"a": {"examples": "x", "recall": 1, "full_recall": 1, "harm": 0, "disagreement": 0}}},
+    {"rule": "confidence:0.4"},  # of another threshold than the certificate
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_calibration_with_a_value_that_cannot_be_is_void(model: Path, wrong: dict[str, Any]) -> None:
+    run = load_run(model)
+    made = {"kind": "risk", "rule": "confidence:0.9", "threshold": 0.9, "certified": True, "layers_mean": 2.0}
+    terms = {"loss": "harm", "epsilon": 0.1, "delta": 0.1, "delta_spent": 0.05, "attempt": 1, "observed": 0}
+    sample = {"rules_tried": ["confidence"], "examples": 9, "distinct": 9, "split": "a", "data_fingerprint": "f"}
+    document = {**made, **terms, **sample, **asdict(identify(run))}
+    (model / "calibration.json").write_text(json.dumps(document))
+    assert load_calibration(run)[1] is None
+    if "layers_mean" in wrong:
+        wrong = {**wrong, "kind": "budget", "budget": 2.0}
+    (model / "calibration.json").write_text(json.dumps({**document, **wrong}))
+    found, why = load_calibration(run)
+    assert found is None
+    assert why is not None
+    assert "cannot be read and is void" in why
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": 99}', '{"rule": 3}', "\x00"])
 def test_a_calibration_that_cannot_be_read_is_void(model: Path, text: str) -> None:
     (model / "calibration.json").write_text(text)
