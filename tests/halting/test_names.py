@@ -146,6 +146,14 @@ def test_grids_depend_on_layers_and_classes_alone_and_stay_as_they_are(name: str
         assert make_rule(f"{name}:2").grid(12, classes) == old_grid(name, 12, classes)
 
 
+@pytest.mark.parametrize("name", [name for name, facts in RULE_FACTS.items() if facts.needs_threshold])
+@pytest.mark.parametrize(("layers", "classes"), [(1, 2), (1, 1), (2, 1)])
+def test_the_smallest_models_have_a_grid_too(name: str, layers: int, classes: int) -> None:
+    grid = make_rule(f"{name}:1").grid(layers, classes)
+    assert grid
+    assert np.isfinite(grid).all()
+
+
 @pytest.mark.parametrize("name", ["full", "paper", "exact"])
 def test_a_rule_without_a_threshold_has_no_grid(name: str) -> None:
     with pytest.raises(UsageError, match=f"rule {name} has no threshold to choose"):
