@@ -5,7 +5,7 @@ B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,8 +23,8 @@ from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
 from dactcli.model.engine import EngineOutput, run_adaptive
-from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.heads import ExitHeads, ExitOutput, HeadSizes
+from dactcli.model.finite import finite_log, unfinite_error, unfinite_rows
+from dactcli.model.heads import ExitHeads, ExitOutput, HeadSizes, LayerStates
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.labels import Targets, read_labels
 from dactcli.model.loss import answer_miss, dact_loss, loss_and_answer
@@ -33,25 +33,6 @@ from dactcli.recipe.settings import HaltingSettings
 __all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput", "from_encoder"]
 
 logger = logging.get_logger(__name__)
-
-
-class LayerStates(NamedTuple):
-    """The result of a pass through all layers.
-
-    Attributes:
-        pooled: z_n, stacked [N, B, ...].
-        kept: Logits of a kept classifier [B, C].
-        hidden: The input of layer 1 and the output of each layer, N + 1 times [B, T, H]; empty unless asked for.
-    """
-
-    pooled: Tensor
-    kept: Tensor | None
-    hidden: tuple[Tensor, ...]
-
-    def none(self) -> LayerStates:
-        """The same without any row."""
-        kept = None if self.kept is None else self.kept[:0]
-        return LayerStates(self.pooled[:, :0], kept, tuple(values[:0] for values in self.hidden))
 
 
 class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
@@ -337,7 +318,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         else:
             found = run_adaptive(self, rule, tokens, attention_mask, token_type_ids)
         answer = self._checked(found.answer)
-        logits = answer if self.regression else _log(answer)
+        logits = answer if self.regression else finite_log(answer)
         loss = None
         if targets is not None:
             counted = logits if targets.rows is None else logits[targets.rows]
@@ -396,11 +377,6 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 remedy="train without gradient checkpointing; smaller batches with gradient accumulation save memory",
             )
         super()._set_gradient_checkpointing(enable, **options)
-
-
-def _log(probabilities: Tensor) -> Tensor:
-    """Logarithms that stay finite where a probability has underflowed."""
-    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def from_encoder(

@@ -64,6 +64,25 @@ class ExitOutput(NamedTuple):
     certainty_logits: Tensor | None = None
 
 
+class LayerStates(NamedTuple):
+    """The result of a pass through all layers.
+
+    Attributes:
+        pooled: z_n, stacked [N, B, ...].
+        kept: Logits of a kept classifier [B, C].
+        hidden: The input of layer 1 and the output of each layer, N + 1 times [B, T, H]; empty unless asked for.
+    """
+
+    pooled: Tensor
+    kept: Tensor | None
+    hidden: tuple[Tensor, ...]
+
+    def none(self) -> LayerStates:
+        """The same without any row."""
+        kept = None if self.kept is None else self.kept[:0]
+        return LayerStates(self.pooled[:, :0], kept, tuple(values[:0] for values in self.hidden))
+
+
 def _at_least_float32(values: Tensor) -> Tensor:
     """The values in float32 where their type is narrower: fp16 overflows in a sum, and bf16 loses what it adds."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

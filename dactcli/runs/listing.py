@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dactcli.errors import DactError
+from dactcli.halting.names import sound_rule
 from dactcli.recipe.load import load_recipe
 from dactcli.results import RunFacts
 from dactcli.runs.calibration import CALIBRATION
@@ -30,7 +31,9 @@ def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, A
     config, calibration = read_document(run / "config.json"), read_document(run / CALIBRATION)
     rule = config.get("rule")
     if calibration and _changed(run, calibration):  # the figures are those of another model
-        return ("exact" if config.get("objective") == "dact" else "full"), {}
+        halting = config.get("halting", config)  # earlier configurations have its keys beside the others
+        regression = config.get("answer_range") is not None
+        return sound_rule(mixes=halting.get("objective", "dact") == "dact", regression=regression), {}
     if rule in rules:
         return rule, rules[rule]
     if isinstance(rule, str) and rules:  # calibrated without validation outputs at hand

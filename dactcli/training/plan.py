@@ -88,12 +88,11 @@ def _describe(stage: Stage) -> str:
     keys, loss = stage.keys, stage.loss
     length = f"{keys.max_steps} steps" if keys.max_steps else f"{keys.epochs:g} epochs"
     layers = "" if loss.layer_loss == "none" else f", {loss.layer_loss} losses on all layers"
-    losses = {
-        "dact": f"DACT loss with tau {loss.tau:g} ({loss.ponder}){layers}",
-        "layers": f"no DACT loss{layers}",
-        "last": "loss on the last layer",
-    }
+    if loss.objective == "dact":
+        trained_by = f"DACT loss with tau {loss.tau:g} ({loss.ponder}){layers}"
+    else:
+        trained_by = "loss on the last layer" if loss.objective == "last" else f"no DACT loss{layers}"
     return (
         f"stage {stage.number} {stage.name}: trains {TRAINS[stage.name]}; {length}, batch {keys.batch_size}, "
-        f"learning rate {keys.learning_rate:g}, units {keys.unit_learning_rate:g}; {losses[loss.objective]}"
+        f"learning rate {keys.learning_rate:g}, units {keys.unit_learning_rate:g}; {trained_by}"
     )

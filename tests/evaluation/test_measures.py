@@ -152,7 +152,7 @@ def test_a_few_examples_tell_nothing_about_the_model() -> None:
     """One text that halts at one layer is no collapse."""
     outputs = halted_at(1)
     few = LayerOutputs(outputs.y[:5], outputs.h[:5])
-    assert one_layer_alone(few, few.decide(Full(), mixes=True).answer, None) is None
+    assert one_layer_alone(few, few.decide(Full()).answer) is None
 
 
 def test_layers_that_agree_are_no_collapse() -> None:
