@@ -17,7 +17,7 @@ from dactcli.halting.names import (
     RULE_NAMES,
     calibrated_rule,
     facts_of,
-    promise_of,
+    proven_promise,
     sound_rule,
     standard_rules,
 )
@@ -81,19 +81,21 @@ def test_a_rule_needs_a_threshold_exactly_where_the_table_says_so(name: str) -> 
 )
 def test_what_a_rule_promises(text: str, promise: str | None, sentence: str | None) -> None:
     rule = make_rule(text)
-    assert promise_of(text) == promise
+    assert proven_promise(text) == promise
     assert (rule.sound, rule.promise) == (promise == "class", sentence)
 
 
 def test_a_tolerance_promises_the_value_and_not_the_class() -> None:
     rule = make_rule("tolerance:0.25", answer_range=(0.0, 5.0))
-    assert promise_of("tolerance") == promise_of("tolerance:0.25") == "value"
+    assert proven_promise("tolerance") == proven_promise("tolerance:0.25") == "value"
     assert (rule.sound, rule.promise) == (False, "the value is within 0.25 of full depth")
 
 
 def test_what_is_no_rule_promises_nothing() -> None:
     assert facts_of("exakt") is None
-    assert [promise_of(text) for text in ("exakt", "", "slack", "slack:", "slack:x", "slack:nan", ":0")] == [None] * 7
+    assert [proven_promise(text) for text in ("exakt", "", "slack", "slack:", "slack:x", "slack:nan", ":0")] == [
+        None
+    ] * 7
 
 
 @pytest.mark.parametrize("answers", RANGES)
