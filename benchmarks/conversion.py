@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dactcli.cli.compare import entrant
+from dactcli.api.compare import entrant
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
 from dactcli.evaluation.comparison import compare
@@ -75,7 +75,7 @@ def convert(out: Path, overrides: list[str]) -> Path:
 
 def report(run: Path) -> str:
     """What is kept, in Markdown."""
-    one, metric = entrant(run, split="test", data=None, device="auto", batch_size=None)
+    one, metric = entrant(run, split="test")
     classes = one.test.y.shape[-1]
     alone = [
         classification_metrics(layer.argmax(-1).tolist(), one.test_labels.tolist(), classes=classes)[metric]

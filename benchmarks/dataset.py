@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 
-from dactcli.cli import options as shared
+from dactcli.api.common import quieten_libraries
 from dactcli.data.batches import by_length, encode, tokens_per_batch
 from dactcli.data.sources import load_splits
+from dactcli.evaluation.examples import default_rule, run_examples
 from dactcli.model.engine import run_batches
 from dactcli.profiling.latency import ratio, round_totals, take_turns
 from dactcli.profiling.profile import Effort, profile_latency, profile_throughput
@@ -38,13 +39,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser().parse_args()
-    shared.quieten_libraries()
+    quieten_libraries()
     run = load_run(options.run)
     model, tokenizer = run.model.eval(), run.tokenizer
-    rule = model.rule(shared.default_rule(run))
+    rule = model.rule(default_rule(run, print))
     stock = stock_classifier(model)
     subject = Subject(model, stock, rule)
-    encoded, _ = shared.run_examples(run, options.split, None)
+    encoded, _ = run_examples(run, options.split, None, print)
     (case,) = profile_latency(
         subject,
         encoded,

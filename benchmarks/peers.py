@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dactcli.cli.compare import entrant
+from dactcli.api.compare import entrant
 from dactcli.data.sources import load_splits
 from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Entrant, compare
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
@@ -94,7 +94,7 @@ def _finished(folder: Path, name: str, recipe: str, overrides: list[str]) -> Pat
 
 def keep(run: Path, variant: str, path: Path) -> None:
     """Write what the layers of a run said, on validation and test, in half precision."""
-    one, metric = entrant(run, split="test", data=None, device="cpu", batch_size=None)
+    one, metric = entrant(run, split="test", device="cpu")
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path.parent / LABELS, test=one.test_labels, validation=one.validation_labels)
     arrays: dict[str, Any] = {}

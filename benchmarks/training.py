@@ -21,8 +21,9 @@ import torch
 from torch.utils.data import RandomSampler
 from transformers import PrinterCallback, Trainer
 
-from dactcli.cli import options as shared
+from dactcli.api.common import quieten_libraries
 from dactcli.data.batches import Encoded
+from dactcli.evaluation.examples import run_examples
 from dactcli.profiling.latency import ratio, round_totals, take_turns
 from dactcli.profiling.ways import stock_classifier
 from dactcli.runs.load import load_run
@@ -72,10 +73,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = parser().parse_args()
-    shared.quieten_libraries()
+    quieten_libraries()
     warnings.simplefilter("ignore")
     run = load_run(options.run)
-    encoded, _ = shared.run_examples(run, "train", None)
+    encoded, _ = run_examples(run, "train", None, print)
     few = {name: rows[: options.examples] for name, rows in encoded.inputs.items()}
     encoded = Encoded(few, (encoded.labels or [])[: options.examples], [])
     with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ from dactcli.report.console import svg_of
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import render_traces
 from dactcli.report.profiling import render_profile
-from dactcli.report.training import Course
+from dactcli.report.training import TrainingView
 from dactcli.results import StepLog
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
@@ -40,15 +40,15 @@ def finetune(run: Path) -> RenderableType:
     last = [line for line in lines if line["stage"] == stages[-1] and "loss" in line]
     shown = last[: len(last) // 2]
     fields = StepLog.__dataclass_fields__
-    course = Course()
-    course.logs = [StepLog(**{name: line[name] for name in fields if name in line}) for line in shown]
+    view = TrainingView()
+    view.logs = [StepLog(**{name: line[name] for name in fields if name in line}) for line in shown]
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn())
     bars = Progress(*columns, expand=True)
     for number, stage in enumerate(stages, start=1):
         steps = max(line["step"] for line in lines if line["stage"] == stage)
         done = shown[-1]["step"] if stage == stages[-1] else steps
         bars.add_task(f"{number}/{len(stages)} {stage.partition('-')[2]}", total=steps, completed=done)
-    return Group(bars, course)
+    return Group(bars, view)
 
 
 def draw(name: str, command: str, view: RenderableType) -> None:

@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from dactcli import distributed
 from dactcli.cli import evaluate, finetune, inspect, predict, profile, publish, recipes, runs, validate
+from dactcli.cli.flags import flagged
 from dactcli.cli.texts import TextsCommand
 from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
 
@@ -72,7 +73,7 @@ class DactGroup(TyperGroup):
         except WRONG_USAGE as error:
             raise _leave(_usage_error(error)) from None
         except DactError as error:
-            raise _leave(error) from None
+            raise _leave(flagged(error)) from None
         except KeyboardInterrupt as stop:
             raise _leave(_stopped(stop, ctx.invoked_subcommand)) from None
         except typer.Exit:

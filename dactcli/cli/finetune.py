@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dactcli.api.common import quieten_libraries
 from dactcli.cli import options
+from dactcli.cli.flags import with_flags
 from dactcli.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Sequence
 
-    from dactcli.recipe.schema import Recipe
-    from dactcli.report.training import Loudness
-    from dactcli.results import TrainResult
+    from dactcli.api.fit import FitRequest
+    from dactcli.api.sweep import SweepRequest
+    from dactcli.report.training import Verbosity
 
 EXAMPLE = "Example: dact finetune recipes/sst2.yaml --set training.epochs=1 --set training.batch_size=16"
 
@@ -65,116 +67,62 @@ def finetune(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Fine-tune an encoder so that it halts early, as a recipe says."""
-    from dactcli.recipe.load import load_recipe
+    verbosity = _verbosity(quiet=quiet, verbose=verbose)
+    from dactcli.api.fit import FitRequest
 
-    loudness = _loudness(quiet=quiet, verbose=verbose)
-    if weights_only and not resume:
-        raise UsageError("goes with --resume", place="--weights-only", remedy="add --resume, or leave it out")
+    request = FitRequest(overrides or (), resume, weights_only, device)
     options.check_outputs(overwrite=overwrite or resume, output=output)  # the same command again writes the same
     if sweeps:
-        _sweep(recipe, overrides or [], sweeps, device=device, as_json=as_json, output=output, loudness=loudness)
-        return
-    full = load_recipe(recipe, overrides or ())
-    if dry_run:
-        _show_plan(full, as_json=as_json, output=output)
-        return
-    from dactcli import distributed
-    from dactcli.runs.folders import runs_named, unfinished
+        from dactcli.api.sweep import SweepRequest
 
-    name = full.output.name or full.task.name
-    folder = Path(full.output.dir).expanduser()
-    going_on = distributed.on_main(lambda: unfinished(folder, name)) if resume else None
-    if resume and going_on is None:
-        finished = _nothing_to_resume(runs_named(folder, name), folder / name)
-        options.emit(finished, as_json=as_json, output=output)
-        return
-    where = options.usable_device(device)
-    result = run_one(full, device=where, resume=going_on, weights_only=weights_only, loudness=loudness)
-    options.emit(result.to_json(), as_json=as_json, output=output)
-    if not as_json:
-        from dactcli.report.console import show
-        from dactcli.report.training import render_training
-
-        show(render_training(result, full.data.splits))
+        swept = SweepRequest(sweeps, overrides or (), device)
+        _sweep(recipe, swept, verbosity, as_json=as_json, output=output)
+    elif dry_run:
+        _plan(recipe, request.overrides, as_json=as_json, output=output)
+    else:
+        _fit(recipe, request, verbosity, as_json=as_json, output=output)
 
 
-def _loudness(*, quiet: bool, verbose: bool) -> Loudness:
+def _verbosity(*, quiet: bool, verbose: bool) -> Verbosity:
     if quiet and verbose:
         raise UsageError("does not go with --verbose", place="--quiet", remedy="leave one of them out")
     return "quiet" if quiet else "verbose" if verbose else "normal"
 
 
-def run_one(
-    recipe: Recipe,
-    *,
-    device: torch.device,
-    resume: Path | None,
-    weights_only: bool = False,
-    loudness: Loudness = "normal",
-) -> TrainResult:
-    """Train by a complete recipe, with the screen that this terminal can show."""
-    from dactcli.evaluation.evaluate import validator
+def _fit(recipe: Path, request: FitRequest, verbosity: Verbosity, *, as_json: bool, output: Path | None) -> None:
+    from dactcli.api.fit import fit
+    from dactcli.report.console import show
+    from dactcli.report.training import render_training, screen
+
+    quieten_libraries()
+    with screen(verbosity, with_flags) as listener:
+        result = fit(recipe, request, listener=listener)
+    options.emit(result.to_json(), as_json=as_json, output=output)
+    if not as_json and not result.already_finished:
+        show(render_training(result))
+
+
+def _sweep(recipe: Path, request: SweepRequest, verbosity: Verbosity, *, as_json: bool, output: Path | None) -> None:
+    from dactcli.api.sweep import sweep
+    from dactcli.report.console import show
+    from dactcli.report.sweeps import render_sweep
     from dactcli.report.training import screen
-    from dactcli.training.fit import fit
 
-    with screen(loudness) as listener:
-        return fit(
-            recipe,
-            evaluate=validator(recipe),
-            listener=listener,
-            device=device,
-            resume=resume,
-            weights_only=weights_only,
-        )
-
-
-def _sweep(
-    recipe: Path,
-    overrides: list[str],
-    sweeps: list[str],
-    *,
-    device: str,
-    as_json: bool,
-    output: Path | None,
-    loudness: Loudness,
-) -> None:
-    from dactcli.cli.sweep import sweep
-
-    document = sweep(recipe, overrides, sweeps, device=device, loudness=loudness)
+    quieten_libraries()
+    with screen(verbosity, with_flags) as listener:
+        document = sweep(recipe, request, listener=listener).to_json()
     options.emit(document, as_json=as_json, output=output)
     if not as_json:
-        from dactcli.report.console import show
-        from dactcli.report.sweeps import render_sweep
-
         show(render_sweep(document))
 
 
-def _show_plan(recipe: Recipe, *, as_json: bool, output: Path | None) -> None:
-    from dactcli.recipe.load import dump_recipe
+def _plan(recipe: Path, overrides: Sequence[str], *, as_json: bool, output: Path | None) -> None:
+    from dactcli.api.fit import plan
     from dactcli.report.console import print_line, print_text
-    from dactcli.training.plan import check_plan, describe_stages
 
-    check_plan(recipe)
-    stages = describe_stages(recipe)
-    options.emit({"recipe": recipe.model_dump(mode="json"), "stages": stages}, as_json=as_json, output=output)
+    planned = plan(recipe, overrides)
+    options.emit(planned.to_json(), as_json=as_json, output=output)
     if not as_json:
-        print_text(dump_recipe(recipe))
-    for line in stages:
+        print_text(planned.text)
+    for line in planned.stages:
         print_line(line)
-
-
-def _nothing_to_resume(named: list[Path], wanted: Path) -> dict[str, Any]:
-    """The result of the finished run, which is named; an error where there is none either."""
-    import json
-
-    from dactcli.errors import ArtefactError
-    from dactcli.report.console import print_notice
-    from dactcli.runs.folders import is_finished
-    from dactcli.storage import SUMMARY
-
-    finished = [run for run in named if is_finished(run)]
-    if not finished:
-        raise ArtefactError("there is no run to resume", place=f"{wanted}-<n>", remedy="leave out --resume")
-    print_notice(f"nothing to resume: {finished[-1]} is finished")
-    summary: dict[str, Any] = json.loads((finished[-1] / SUMMARY).read_text(encoding="utf-8"))
-    return {key: summary[key] for key in ("run", "steps", "seconds", "resumed", "evaluation")}

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    import torch
-
-    from dactcli.data.batches import Encoded
-    from dactcli.results import Calibration
-    from dactcli.runs.load import Run
-    from dactcli.runs.outputs import LayerOutputs
+    from dactcli.listening import Listener
 
 
 def recipes(incomplete: str) -> list[str]:
@@ -69,42 +64,14 @@ Overrides = Annotated[
 ]
 
 
-def quieten_libraries() -> None:
-    """Keep the libraries' own bars and reports off the screen."""
-    import os
+def listener() -> Listener:
+    """Shows notices and progress on standard error; call it last before the work, because it quietens the libraries."""
+    from dactcli.api.common import quieten_libraries
+    from dactcli.cli.flags import with_flags
+    from dactcli.report.console import ConsoleListener
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # by environment, because importing datasets takes longer than most commands that do not need it
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("DATASETS_VERBOSITY", "error")
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of a name, checked before the libraries are set to work quietly."""
-    from dactcli.model.device import find_device
-
-    where = find_device(name)
     quieten_libraries()
-    return where
-
-
-def open_run(path: Path | None, device: str) -> Run:
-    """Load a run and put it on a device.
-
-    Args:
-        path: As RUN is given; None for the newest.
-        device: As `--device` is given.
-    """
-    where = usable_device(device)
-    from dactcli.runs.load import load_run
-
-    run = load_run(path)
-    run.model.to(where)
-    return run
+    return ConsoleListener(with_flags)
 
 
 def check_outputs(
@@ -165,56 +132,3 @@ def tell_written(files: list[Path]) -> None:
     from dactcli.report.console import print_notice
 
     print_notice(f"written: {', '.join(map(str, files))}")
-
-
-def run_examples(run: Run, split: str, data: Path | None) -> tuple[Encoded, list[int] | None]:
-    """As `evaluation.examples.run_examples`, with notices on the screen."""
-    from dactcli.evaluation import examples
-    from dactcli.report.console import print_notice
-
-    return examples.run_examples(run, split, data, print_notice)
-
-
-def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None = None) -> LayerOutputs:
-    """The outputs of all layers, kept or computed, with a bar while the encoder runs.
-
-    Args:
-        run: The run.
-        encoded: The examples.
-        name: Of the split or file, for what is kept.
-        size: Examples per batch, of each process; the run's own without.
-    """
-    from dactcli.evaluation.examples import batch_size
-    from dactcli.report.console import counting
-    from dactcli.runs.outputs import cached_outputs
-
-    with counting(f"{name}: {len(encoded.lengths):,} examples") as progress:
-        return cached_outputs(run, encoded, name, batch_size=size or batch_size(run), progress=progress)
-
-
-def valid_calibration(run: Run) -> Calibration | None:
-    """As `evaluation.examples.valid_calibration`, with notices on the screen."""
-    from dactcli.evaluation import examples
-    from dactcli.report.console import print_notice
-
-    return examples.valid_calibration(run, print_notice)
-
-
-def tell_calibrated_share(run: Run, calibration: Calibration, encoded: Encoded) -> None:
-    """Say so where some of the examples to judge on chose the calibrated threshold."""
-    from dactcli.evaluation.sample import calibrated_share
-    from dactcli.report.console import print_notice
-
-    if shared := calibrated_share(run, calibration, encoded):
-        print_notice(
-            f"{shared:,} of {len(encoded.lengths):,} examples chose the threshold of {calibration.rule}: its figures "
-            "here are not independent of it"
-        )
-
-
-def default_rule(run: Run) -> str | None:
-    """As `evaluation.examples.default_rule`, with notices on the screen."""
-    from dactcli.evaluation import examples
-    from dactcli.report.console import print_notice
-
-    return examples.default_rule(run, print_notice)

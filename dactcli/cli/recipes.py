@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dactcli.api import recipes as api
 from dactcli.cli import options
 
 EXAMPLE = "Example: dact recipes copy sst2 mine.yaml"
@@ -24,11 +25,10 @@ def recipes(context: typer.Context) -> None:
 @app.command("list")
 def list_(as_json: options.Json = False) -> None:
     """Name them all, with what each is for."""
-    from dactcli.recipe.bundled import bundled_recipes
     from dactcli.report.console import show
     from dactcli.report.listings import render_recipes
 
-    found = bundled_recipes()
+    found = api.recipes()
     options.emit([{"name": one.name, "about": one.about} for one in found], as_json=as_json, output=None)
     if not as_json:
         show(render_recipes(found))
@@ -37,10 +37,9 @@ def list_(as_json: options.Json = False) -> None:
 @app.command("show")
 def show(name: Name) -> None:
     """Print one, to be read or redirected."""
-    from dactcli.recipe.bundled import pick
     from dactcli.report.console import print_text
 
-    print_text(pick(name).path.read_text(encoding="utf-8"))
+    print_text(api.show_recipe(name))
 
 
 @app.command("copy")
@@ -50,9 +49,7 @@ def copy(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Copy one to where you can change it."""
-    from dactcli.recipe.bundled import copy as copy_recipe
-    from dactcli.recipe.bundled import pick
     from dactcli.report.console import print_notice
 
-    path = copy_recipe(pick(name), target, overwrite=overwrite)
+    path = api.copy_recipe(name, target, overwrite=overwrite)
     print_notice(f"{path} is yours to edit; check it with: dact validate {path}")

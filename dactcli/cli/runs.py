@@ -7,28 +7,25 @@ from typing import Annotated
 
 import typer
 
+from dactcli.api import runs as api
 from dactcli.cli import options
 
 EXAMPLE = "Example: dact runs --sort metric"
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where the runs are.", metavar="[FOLDER]")] = Path("runs"),
-    sort: Annotated[str, typer.Option(help="By date, name, metric, layers or size.", metavar="KEY")] = "date",
+    folder: Annotated[Path, typer.Argument(help="Where the runs are.", metavar="[FOLDER]")] = api.FOLDER,
+    sort: Annotated[str, typer.Option(help="By date, name, metric, layers or size.", metavar="KEY")] = api.SORT,
     as_json: options.Json = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """List the runs of a folder: metric, layers, date and size, finished or not."""
-    from dactcli.errors import UsageError, did_you_mean
     from dactcli.report.console import print_notice, show
-    from dactcli.report.listings import SORTS, render_runs
-    from dactcli.runs.listing import list_runs
+    from dactcli.report.listings import render_runs
 
-    if sort not in SORTS:
-        raise UsageError(f"{sort!r} is unknown", place="--sort", remedy=did_you_mean(sort, SORTS))
     options.check_outputs(overwrite=overwrite, output=output)
-    found = sorted(list_runs(folder), key=SORTS[sort])
+    found = api.list_runs(folder, sort=sort)
     options.emit({"runs": [one.to_json() for one in found]}, as_json=as_json, output=output)
     if as_json:
         return

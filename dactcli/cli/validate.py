@@ -16,19 +16,14 @@ def validate(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Check everything about a recipe that can be checked without training, and estimate time and memory."""
-    from dactcli.recipe.load import load_recipe
-    from dactcli.report.console import print_notice, show, waiting
+    from dactcli.api.validate import ValidateRequest
+    from dactcli.api.validate import validate as validate_recipe
+    from dactcli.report.console import show
     from dactcli.report.listings import render_plan
 
     options.check_outputs(overwrite=overwrite, output=output)
-    full = load_recipe(recipe, overrides or ())
-    where = options.usable_device(device)
-    from dactcli.training.examine import examine
-
-    with waiting(f"reading {recipe}, its data and its encoder"):
-        plan = examine(full, device=where)
+    request = ValidateRequest(overrides or (), device)
+    plan = validate_recipe(recipe, request, listener=options.listener())
     options.emit(plan.to_json(), as_json=as_json, output=output)
-    for notice in plan.notices:
-        print_notice(notice)
     if not as_json:
         show(render_plan(plan))

@@ -221,7 +221,7 @@ def _kind(name: str, path: str, kind: str | None, kinds: Collection[str]) -> str
         return extension[0]
     fault = f"extension .{extension[0]} is unknown" if extension else "the file has no extension"
     remedy = did_you_mean(extension[0] if extension else "", kinds)
-    option = "; --format says what it is" if "txt" in kinds else ""
+    option = "; `format` says what it is" if "txt" in kinds else ""
     raise DataError(fault, place=name, remedy=remedy + option)
 
 

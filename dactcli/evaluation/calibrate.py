@@ -89,7 +89,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
         UsageError: The model is a regression or cannot serve a rule, or a rule has no threshold.
     """
     if run.model.regression:
-        raise UsageError("is for classes, and this is a regression", place="calibrate", remedy="use rule tolerance:T")
+        raise UsageError("is for classes, and this is a regression", place="`calibrate`", remedy="use rule tolerance:T")
     layers = run.model.units.layers
     names = dict.fromkeys(request.rules or (calibrated_rule(mixes=run.model.mixes),))
     chosen = [free_rule(run.model, name) for name in names]
@@ -98,7 +98,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
     if isinstance(request, BudgetRequest) and not 1 <= request.budget <= layers:
         raise UsageError(
             f"a budget of {request.budget:g} layers does not fit a model of {layers}",
-            place="calibrate",
+            place="`calibrate`",
             remedy=f"give a number from 1 to {layers}",
         )
     return chosen
@@ -158,6 +158,7 @@ def calibrate(
         "data_fingerprint": sample.fingerprint,
         "screened": list(sample.screened),
         "left_out": sample.left_out,
+        "layers": run.model.units.layers,
     }
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)

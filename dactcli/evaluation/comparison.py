@@ -100,7 +100,7 @@ def compare(entrants: Sequence[Entrant], *, metric: str, split: str, rules: Sequ
     if reference[0] <= 0:
         raise UsageError(
             f"the {metric} of {kind} is {reference[0]:.4g}, so no share of it can be drawn",
-            place="--compare",
+            place="`compare`",
             remedy="train longer, or compare on another split",
         )
     compared = _compare_rules(entrants, rules, measure, reference)
@@ -143,7 +143,7 @@ def _compare_rules(
     if not compared:
         raise UsageError(
             f"{', '.join(one.run for one in entrants)} cannot stop early, so there is no curve to draw",
-            place="--compare",
+            place="`compare`",
             remedy="add a run with exits, or runs of encoders that were cut to fewer layers",
         )
     return compared
@@ -158,13 +158,13 @@ def _rank(item: tuple[str, ComparedRule]) -> tuple[bool, float]:
 def _check(entrants: Sequence[Entrant], metric: str) -> None:
     first = entrants[0]
     if metric not in CLASSIFICATION:
-        raise UsageError("compares classifiers only", place="--compare", remedy="use dact eval --rule for regression")
+        raise UsageError("compares classifiers only", place="`compare`", remedy="evaluate regressions with `rule`")
     for one in entrants[1:]:
         same = np.array_equal(one.test_labels, first.test_labels)
         if not same or not np.array_equal(one.validation_labels, first.validation_labels):
             raise UsageError(
                 f"{one.run} and {first.run} have different examples",
-                place="--compare",
+                place="`compare`",
                 remedy="compare runs of one task",
             )
 

@@ -63,7 +63,7 @@ def own_split(run: Run, split: str, notice: Notice) -> Any:
         UsageError: The run was saved without a recipe.
     """
     if run.recipe is None:
-        raise UsageError("this model was saved without a recipe", place=str(run.folder), remedy="give --data FILE")
+        raise UsageError("this model was saved without a recipe", place=str(run.folder), remedy="give `data` FILE")
     loaded = load_splits(run.recipe, only=(split,))
     for text in loaded.notices:
         notice(text)

@@ -33,10 +33,10 @@ class RiskRequest:
         for name in ("risk", "delta"):
             value = getattr(self, name)
             if not 0 < value < 1:
-                raise UsageError(f"{name} is {value:g}", place="calibrate", remedy="give a number between 0 and 1")
+                raise UsageError(f"{name} is {value:g}", place="`calibrate`", remedy="give a number between 0 and 1")
         if self.loss not in LOSSES:
             raise UsageError(
-                f"loss {self.loss!r} is unknown", place="calibrate", remedy=did_you_mean(self.loss, LOSSES)
+                f"loss {self.loss!r} is unknown", place="`calibrate`", remedy=did_you_mean(self.loss, LOSSES)
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +58,6 @@ class BudgetRequest:
 
     def __post_init__(self) -> None:
         if not (self.budget > 0 and math.isfinite(self.budget)):
-            raise UsageError(f"budget is {self.budget:g}", place="calibrate", remedy="give a number above 0")
+            raise UsageError(f"budget is {self.budget:g}", place="`calibrate`", remedy="give a number above 0")
         if len(self.rules) > 1:
-            raise UsageError("a budget is met by one rule", place="rule", remedy="name one")
+            raise UsageError("a budget is met by one rule", place="`rule`", remedy="name one")

@@ -83,13 +83,13 @@ def calibration_sample(
             else ("served training, so a threshold chosen on it promises nothing")
         )
         raise UsageError(
-            f"the {name} split {uses}", place="split", remedy="use calibration, or a file of fresh examples"
+            f"the {name} split {uses}", place="`split`", remedy="use calibration, or a file of fresh examples"
         )
     encoded, _ = run_examples(run, name, data, notice)
     given = str(data) if data else name
     if isinstance(request, RiskRequest):
         if request.loss == "harm" and encoded.labels is None:
-            raise UsageError("loss=harm needs labels", place="calibrate", remedy="use loss=disagreement")
+            raise UsageError("loss=harm needs labels", place="`calibrate`", remedy="use loss=disagreement")
         return screened_sample(run, encoded, given, notice)
     keys = input_keys(encoded)
     return CalibrationSample(given, encoded, _numbered(keys), fingerprint(keys))

@@ -58,7 +58,7 @@ class ThresholdSweep:
         if loss == "disagreement":
             return differs
         if labels is None:
-            raise UsageError("loss=harm needs labels", place="calibrate", remedy="use loss=disagreement")
+            raise UsageError("loss=harm needs labels", place="`calibrate`", remedy="use loss=disagreement")
         harmed: NDArray[np.bool_] = differs & (self.full == np.asarray(labels))
         return harmed
 

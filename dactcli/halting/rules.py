@@ -285,7 +285,7 @@ def make_rule(
     objective: str = "dact",
     answer_range: tuple[float, float] | None = None,
     certainty: bool = True,
-    place: str = "--rule",
+    place: str = "`rule`",
 ) -> Rule:
     """The rule that a user wrote, checked against the model.
 
@@ -319,7 +319,7 @@ def make_rule(
         raise UsageError(
             f"rule {name} needs a threshold ({kind.threshold_name})",
             place=place,
-            remedy=f"write --rule {name}:VALUE",
+            remedy=f"write `rule` {name}:VALUE",
         )
     rule = kind.build(threshold, answer_range)
     rule.text = text

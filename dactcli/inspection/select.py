@@ -35,15 +35,15 @@ def select(
         UsageError: A name is unknown, or needs labels or full depth that the traces lack.
     """
     if only is not None and only not in ONLY:
-        raise UsageError(f"{only!r} is unknown", place="--only", remedy=did_you_mean(only, ONLY))
+        raise UsageError(f"{only!r} is unknown", place="`only`", remedy=did_you_mean(only, ONLY))
     if sort is not None and sort not in SORTS:
-        raise UsageError(f"{sort!r} is unknown", place="--sort", remedy=did_you_mean(sort, SORTS))
+        raise UsageError(f"{sort!r} is unknown", place="`sort`", remedy=did_you_mean(sort, SORTS))
     unlabelled = all(trace.expected is None for trace in traces)
     if unlabelled and (only == "wrong" or sort == "loss"):
-        place = "--only wrong" if only == "wrong" else "--sort loss"
-        raise UsageError("needs labels", place=place, remedy="give --file with a label column")
+        place = "`only` wrong" if only == "wrong" else "`sort` loss"
+        raise UsageError("needs labels", place=place, remedy="give `file` with a label column")
     if only == "disagree" and all(trace.full_label is None for trace in traces):
-        raise UsageError("needs full depth", place="--only disagree", remedy="add --verify")
+        raise UsageError("needs full depth", place="`only` disagree", remedy="add `verify`")
     kept = [trace for trace in traces if only is None or ONLY[only](trace)]
     if sort is not None:
         kept.sort(key=SORTS[sort])

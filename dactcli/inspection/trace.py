@@ -58,7 +58,7 @@ def trace(
         ArtefactError: Answers to some texts are not finite, as where activations overflow.
     """
     if not texts:
-        raise UsageError("there is no text to inspect", remedy='write dact inspect "some sentence", or use --file')
+        raise UsageError("there is no text to inspect", remedy='write dact inspect "some sentence", or use `file`')
     longest = tokenizer.model_max_length
     encoded = encode(tokenizer, texts, pairs, max_length=longest)
     truncated = set(encoded.truncated)

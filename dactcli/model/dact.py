@@ -118,7 +118,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         """The rule that keeps the full-depth answer: `exact`, `tolerance` (regression), or `full` without tau."""
         return sound_rule(mixes=self.mixes, regression=self.regression)
 
-    def rule(self, text: str | None, *, place: str = "--rule") -> Rule:
+    def rule(self, text: str | None, *, place: str = "`rule`") -> Rule:
         """The halting rule that a text names, checked against this model.
 
         Args:
@@ -298,7 +298,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     def _chosen_rule(self, rule: str | Rule | None) -> Rule:
         if rule is None:
             return Full() if self.training else self.rule(self.config.rule, place="config.rule")
-        chosen = rule if isinstance(rule, Rule) else self.rule(rule, place="rule")
+        chosen = rule if isinstance(rule, Rule) else self.rule(rule, place="`rule`")
         if self.training and not isinstance(chosen, Full):
             raise UsageError(f"rule {chosen} stops early, which training never does", remedy="call model.eval() first")
         return chosen

@@ -39,7 +39,7 @@ class Output:
     """
 
     def __init__(self, path: Path, inputs: Sequence[Input], *, skips: bool, notice: Notice) -> None:
-        self.place = f"--output {path}"
+        self.place = f"`output` {path}"
         if os.path.islink(path):  # the file that it names is written, and the link stays
             path = Path(os.path.realpath(path))
         self.path, self.inputs, self.skips, self.notice = path, inputs, skips, notice
@@ -64,7 +64,7 @@ class Output:
         if os.path.islink(mine):
             raise UsageError("is a link that leads nowhere", place=self.place, remedy="name a file")
         if os.path.isdir(mine):
-            raise UsageError("is a folder", place=f"--output {mine}", remedy="name a file")
+            raise UsageError("is a folder", place=f"`output` {mine}", remedy="name a file")
         for one in self.inputs:
             with suppress(OSError):
                 if not one.remote and os.path.exists(mine) and mine.samefile(one.name):
@@ -94,7 +94,7 @@ class Output:
         if resume and (pipe := next((one for one in self.inputs if one.pipe), None)) is not None:
             name = "standard input" if pipe.name == "-" else "a pipe"
             fault = f"{name} cannot be resumed, because what was read of it is gone"
-            raise UsageError(fault, place="--resume", remedy="save it to a file first, or leave --resume out")
+            raise UsageError(fault, place="`resume`", remedy="save it to a file first, or leave `resume` out")
         self._hold()
         try:
             self._check(resume=resume, overwrite=overwrite)
@@ -118,12 +118,12 @@ class Output:
 
     def _check(self, *, resume: bool, overwrite: bool) -> None:
         if os.path.exists(self.path) and not overwrite and not (resume and self.begun):
-            raise UsageError("is there already", place=self.place, remedy="add --overwrite")
+            raise UsageError("is there already", place=self.place, remedy="add `overwrite`")
         if self.begun and not (resume or overwrite):
             raise UsageError(
                 "an interrupted output is there",
                 place=str(self.part),
-                remedy="add --resume to go on with it, or --overwrite to begin again",
+                remedy="add `resume` to go on with it, or `overwrite` to begin again",
             )
         with self._named():
             self.rows.check(self.inputs)
@@ -135,7 +135,7 @@ class Output:
 
     def _unwritable(self, error: OSError) -> ResourceError:
         fault = f"cannot be written: {error.strerror}"
-        return ResourceError(fault, place=self.place, remedy="choose another --output")
+        return ResourceError(fault, place=self.place, remedy="choose another `output`")
 
     def begin(self, facts: dict[str, Any], *, resume: bool) -> int:
         """Make ready to append.
@@ -176,7 +176,7 @@ class Output:
             fault = f"{', '.join(other)} changed since it was begun"
         else:
             fault = f"was begun with different {' and '.join(changed)}"
-        remedy = "add --overwrite instead of --resume to begin again"
+        remedy = "add `overwrite` instead of `resume` to begin again"
         raise UsageError(fault, place=str(self.part), remedy=remedy)
 
     def add(self, windows: Iterable[Window]) -> None:
@@ -227,7 +227,7 @@ class Output:
         if any(one.pipe for one in self.inputs):
             remedy = f"a pipe cannot be resumed; what was answered is in {self.part}"
         else:
-            remedy = "the same command with --resume goes on from there"
+            remedy = "the same command with `resume` goes on from there"
         return StoppedError(number, fault, place=str(self.path), remedy=remedy)
 
     def __enter__(self) -> Output:

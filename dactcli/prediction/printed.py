@@ -40,7 +40,7 @@ def print_windows(windows: Iterable[Window], file: TextIO, *, skips: bool, notic
                 notice(text)
         if late := columns.intersection(names.values()):
             fault = f"a column {sorted(late)[0]} appears, and rows before it were printed with ours of that name"
-            raise DataError(fault, place=window.place(0), remedy="add --output FILE, which looks at all columns first")
+            raise DataError(fault, place=window.place(0), remedy="add `output` FILE, which looks at all columns first")
         answers = iter(window.answers)
         for chunk in window.chunks:
             for row in chunk.to_rows():

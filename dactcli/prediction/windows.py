@@ -154,7 +154,7 @@ def _ask(chunk: Chunk, columns: Columns) -> _Asked:
         raise DataError(
             faults[min(faults)],
             place=", ".join(places[:MOST_ROWS]) + more,
-            remedy="write a string, which may be empty, or add --on-error skip",
+            remedy="write a string, which may be empty, or add `on_error` skip",
         )
     return _Asked(chunk, [[v for row, v in enumerate(values) if row not in faults] for values in found], faults)
 
@@ -174,7 +174,7 @@ def _refuse_other_formats(chunk: Chunk, columns: Columns) -> None:
         with suppress(ValueError, RecursionError):
             kind = "jsonl" if isinstance(json.loads(first), dict) else kind
     if kind is not None:
-        remedy = f"add --format {kind}, or --format txt if these are plain lines"
+        remedy = f"add `format` {kind}, or `format` txt if these are plain lines"
         raise DataError(f"looks like {kind}", place=chunk.place(0), remedy=remedy)
 
 
@@ -184,7 +184,7 @@ def _values(chunk: Chunk, name: str, columns: Columns) -> list[Any]:
     except KeyError:
         if columns.skip and len(chunk) == 1 and chunk.source.kind in ("jsonl", "json"):
             return [None]  # objects may each have their own keys; where none has this one, it is misspelt
-        remedy = "name it with --text (and --pair-column)"
+        remedy = "name it with `text` (and `pair_column`)"
         raise missing_column(name, chunk.columns, chunk.place(0), remedy) from None
 
 

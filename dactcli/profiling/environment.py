@@ -62,17 +62,17 @@ def read_baseline(path: Path) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        check_format(found.get("format"), f"--baseline {path}")
+        check_format(found.get("format"), f"`baseline` {path}")
         for case in found["cases"]:
             case["time_ratio_to_stock"]["median"], case["adaptive"]["latency_ms_p50"], case["batch_size"]
         found["environment"]["device"]
     except OSError as error:
         raise UsageError(
-            f"cannot be read: {error.strerror}", place=f"--baseline {path}", remedy="check the name"
+            f"cannot be read: {error.strerror}", place=f"`baseline` {path}", remedy="check the name"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(
-            "is no profile", place=f"--baseline {path}", remedy="give a file that dact profile --output wrote"
+            "is no profile", place=f"`baseline` {path}", remedy="give a file that dact profile --output wrote"
         ) from None
     return found
 

@@ -64,7 +64,7 @@ def _settings(geometry: str) -> dict[str, Any]:
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
         remedy = f"{did_you_mean(geometry, GEOMETRIES)}, or give the path of a config.json"
-        raise UsageError(f"geometry {geometry!r} is unknown", place="--random", remedy=remedy)
+        raise UsageError(f"geometry {geometry!r} is unknown", place="`random`", remedy=remedy)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         kept = {"model_type", *family(found["model_type"]).geometry}
@@ -91,7 +91,7 @@ def random_examples(model: DactForSequenceClassification, examples: int, tokens:
     config = model.config.encoder_config
     most = family(config.model_type).longest(config)
     if tokens > most:
-        raise UsageError(f"the encoder takes at most {most} tokens", place="--sequence-length", remedy="lower it")
+        raise UsageError(f"the encoder takes at most {most} tokens", place="`sequence_length`", remedy="lower it")
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(min(5, config.vocab_size - 1), config.vocab_size, (examples, tokens), generator=generator)
     return Encoded({"input_ids": ids.tolist()}, None, [])
@@ -136,7 +136,7 @@ def depth_profile(text: str, layers: int, examples: int) -> Tensor:
     if not depths or min(depths) < 1 or max(depths) > layers:
         raise UsageError(
             f"{text!r} is no list of depths from 1 to {layers}",
-            place="--depths",
+            place="`depths`",
             remedy="write uniform, depths such as 2,3,3, or a file of depths",
         )
     shares = torch.tensor(depths).repeat(examples // len(depths) + 1)[:examples]

@@ -59,7 +59,7 @@ def take_turns(
             if progress is not None:
                 progress(turn, max(turn, warmup + repeats))
     except torch.OutOfMemoryError:
-        raise ResourceError("memory ran out", place="dact profile", remedy="lower --batch-size") from None
+        raise ResourceError("memory ran out", place="dact profile", remedy="lower `batch_sizes`") from None
     return samples
 
 

@@ -283,7 +283,7 @@ def sample(encoded: Encoded, examples: int) -> Encoded:
 
 def wide_notices(result: ProfileResult) -> list[str]:
     """A sentence for every case whose rounds differ so much that its numbers should not be trusted."""
-    remedy = "close other programs or raise --repeats"
+    remedy = "close other programs or raise `repeats`"
     named = [(f"batch {case.batch_size}", (case.stock, case.full, case.adaptive)) for case in result.cases]
     named += [("throughput", (case.stock, case.full, case.adaptive)) for case in result.throughput]
     found = [f"{name}: the rounds differ widely; {remedy}" for name, ways in named if is_wide(*ways)]
@@ -313,7 +313,7 @@ def write_trace(subject: Subject, encoded: Encoded, batch_size: int, folder: Pat
         return _record(subject, encoded, batch_size, folder)
     except OSError as error:
         raise ResourceError(
-            f"the trace cannot be written: {error.strerror}", place=str(folder), remedy="choose another --trace"
+            f"the trace cannot be written: {error.strerror}", place=str(folder), remedy="choose another `trace`"
         ) from None
 
 

@@ -48,7 +48,7 @@ def find_dtype(name: str) -> torch.dtype:
         UsageError: It names none.
     """
     if name not in DTYPES:
-        raise UsageError(f"type {name!r} is unknown", place="--dtype", remedy=f"use one of {', '.join(DTYPES)}")
+        raise UsageError(f"type {name!r} is unknown", place="`dtype`", remedy=f"use one of {', '.join(DTYPES)}")
     return DTYPES[name]
 
 

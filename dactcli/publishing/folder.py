@@ -42,7 +42,7 @@ def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
         UsageError: Something is there that this would destroy.
         ResourceError: The folder that it is to stand in cannot be made or written.
     """
-    place = f"--to {target}"
+    place = f"`to` {target}"
     here, inside = target.resolve(), run.resolve()
     if here == inside or inside.is_relative_to(here):
         raise UsageError("is where the run itself stands", place=place, remedy="name another folder")
@@ -51,13 +51,13 @@ def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError("is no folder", place=place, remedy="name another one, or move it away")
     try:
-        check_folder(here.parent, option="--to")
+        check_folder(here.parent, option="`to`")
     except ResourceError as error:
         raise ResourceError(error.fault, place=str(target), remedy="name another folder") from None
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
-        raise UsageError("is there already", place=place, remedy="name another folder, or add --overwrite")
+        raise UsageError("is there already", place=place, remedy="name another folder, or add `overwrite`")
     published = (target / CARD).is_file() and (target / "config.json").is_file()
     if not published or any((target / name).exists() for name in OF_A_RUN):
         raise UsageError("is no published model, and is not replaced", place=place, remedy="name another folder")

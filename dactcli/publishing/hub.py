@@ -10,7 +10,7 @@ from typing import Any
 from dactcli.errors import ResourceError, UsageError
 from dactcli.publishing.facts import is_hub_name
 
-LOCALLY = "publish with --to FOLDER for now"
+LOCALLY = "publish with `to` FOLDER for now"
 LOGIN = "log in with: hf auth login (or set HF_TOKEN)"
 # files of an earlier publication that this one may not have; in one commit with the new ones
 STALE = ["calibration.json", "recipe.yaml"]
@@ -28,7 +28,7 @@ def check_hub(name: str) -> None:
     """
     from huggingface_hub import constants, get_token
 
-    place = f"--hub {name}"
+    place = f"`hub` {name}"
     if name.count("/") != 1:
         raise UsageError("is no NAMESPACE/NAME", place=place, remedy="write for example jane/sst2-dact")
     if not is_hub_name(name):
@@ -67,8 +67,8 @@ def push(folder: Path, name: str, *, private: bool, message: str) -> str:
         if private and not api.model_info(name).private:
             raise UsageError(
                 "is there already, and public",
-                place=f"--hub {name}",
-                remedy="make it private in its settings, or leave out --private",
+                place=f"`hub` {name}",
+                remedy="make it private in its settings, or leave out `private`",
             )
         api.upload_folder(
             repo_id=name, repo_type="model", folder_path=folder, commit_message=message, delete_patterns=STALE
@@ -81,7 +81,7 @@ def _told(name: str) -> Iterator[None]:
     """Turn what the hub's library raises into one sentence."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    place = f"--hub {name}"
+    place = f"`hub` {name}"
     try:
         yield
     except UsageError:

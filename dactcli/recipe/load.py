@@ -34,7 +34,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises:
         RecipeError: The file cannot be read, is no YAML, or does not fit the schema. The sentence opens with
-            `file:line` or `--set KEY=VALUE`, tells the first fault and counts the others.
+            `file:line` or `overrides` with the override, tells the first fault and counts the others.
     """
     document = _Document(path, overrides)
     document.check_format()
@@ -135,7 +135,7 @@ class _Document:
         return RecipeError(first.text + more, place=self._at_line(self.line(first.key)), remedy=first.remedy)
 
     def _at_line(self, line: int) -> str:
-        return f"{self.path}:{line}" if line > 0 else f"--set {self.overrides[-line - 1]}"
+        return f"{self.path}:{line}" if line > 0 else f"`overrides` {self.overrides[-line - 1]}"
 
     def _override(self, text: str, mark: int) -> None:
         place = self._at_line(mark)

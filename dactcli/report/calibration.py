@@ -11,12 +11,11 @@ from dactcli.report.evaluation import class_table
 from dactcli.results import Calibration
 
 
-def render_calibration(found: Calibration, layers: int) -> Panel:
+def render_calibration(found: Calibration) -> Panel:
     """The rule that was chosen, the promise in words, and the counts behind it.
 
     Args:
         found: What `dact eval --calibrate` chose.
-        layers: N.
     """
     found = visible(found)
     lines: list[RenderableType] = [
@@ -24,7 +23,8 @@ def render_calibration(found: Calibration, layers: int) -> Panel:
         Text(found.promise, style="italic"),
     ]
     if found.layers_mean is not None:
-        lines.append(Text(f"{found.layers_mean:.2f} of {layers} layers on the mean of the calibration sample"))
+        of = f" of {found.layers}" if found.layers is not None else ""
+        lines.append(Text(f"{found.layers_mean:.2f}{of} layers on the mean of the calibration sample"))
     if found.observed is not None:
         lines.append(Text(f"{found.observed:,} cases of {found.loss} among {_counted(found)} of {found.split}"))
     if found.attempt is not None:

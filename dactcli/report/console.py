@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -23,6 +23,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from dactcli.errors import DactError, StoppedError
+from dactcli.listening import Listener, Progress, StreamProgress
 from dactcli.report.blocks import width_needed
 from dactcli.storage import to_json, write_named
 
@@ -190,7 +191,7 @@ def write_document(document: Any, path: Path) -> None:
     Raises:
         ResourceError: It cannot be written.
     """
-    write_named(path, to_json(document, indent=2) + "\n", remedy="choose another --output")
+    write_named(path, to_json(document, indent=2) + "\n", remedy="choose another `output`")
 
 
 def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
@@ -223,22 +224,7 @@ def svg_of(console: Console, *, title: str) -> str:
 
 
 @contextmanager
-def waiting(description: str) -> Iterator[None]:
-    """A spinner on standard error while something of unknown length is done; nothing where that is no terminal.
-
-    Args:
-        description: What is going on.
-    """
-    console = messages()
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(Text(visible(description))):
-        yield
-
-
-@contextmanager
-def counting(description: str) -> Iterator[Callable[[int, int], None]]:
+def counting(description: str) -> Iterator[Progress]:
     """A bar on standard error that goes when its work is done; nothing where that is no terminal.
 
     Args:
@@ -263,7 +249,7 @@ def counting(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def flowing(description: str, there: int) -> Iterator[Callable[[int, int, int | None], None]]:
+def flowing(description: str, there: int) -> Iterator[StreamProgress]:
     """A bar for what comes as a stream: examples done, their rate, and the time left by the bytes read.
 
     Args:
@@ -290,3 +276,26 @@ def flowing(description: str, there: int) -> Iterator[Callable[[int, int, int | 
             progress.update(task, completed=read, total=size, done=done, rate=rate)
 
         yield update
+
+
+class ConsoleListener(Listener):
+    """Notices and bars on standard error.
+
+    Args:
+        spoken: How a notice is put for this user; the command line names its options.
+    """
+
+    def __init__(self, spoken: Callable[[str], str] = str) -> None:
+        self.spoken = spoken
+
+    def notice(self, text: str) -> None:
+        """Print a notice."""
+        print_notice(self.spoken(text))
+
+    def working(self, description: str) -> AbstractContextManager[Progress]:
+        """A bar for work whose parts can be counted."""
+        return counting(description)
+
+    def streaming(self, description: str, there: int) -> AbstractContextManager[StreamProgress]:
+        """A bar for a stream of examples."""
+        return flowing(description, there)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Group
 from rich.text import Text
 
 from dactcli.report.blocks import Sheet, short_rule
 from dactcli.report.console import visible
-from dactcli.results import PlanResult, PublishResult, RunFacts
-
-SORTS: dict[str, Callable[[RunFacts], Any]] = {
-    "date": lambda run: -run.modified,
-    "name": lambda run: run.run,
-    "metric": lambda run: -(run.metric if run.metric is not None else float("-inf")),
-    "layers": lambda run: run.layers_mean if run.layers_mean is not None else float("inf"),
-    "size": lambda run: -run.megabytes,
-}
+from dactcli.results import PlanResult, PublishResult, RunFacts, duration
 
 
 class Recipe(Protocol):
@@ -116,15 +108,6 @@ def _majority(plan: PlanResult) -> list[str]:
     known = {name: plan.splits[name].majority for name in ("train", "validation") if name in plan.splits}
     shares = ", ".join(f"{share:.1%} of {name}" for name, share in known.items() if share is not None)
     return [f"majority class: always answering it is right on {shares}"] if shares else []
-
-
-def duration(seconds: float) -> str:
-    """A time as a sentence names it."""
-    if seconds < 1:
-        return "1 second"
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def render_publication(done: PublishResult) -> Group:

@@ -110,7 +110,7 @@ def check_matplotlib() -> Any:
         from matplotlib.figure import Figure
     except ImportError:
         raise ResourceError(
-            "matplotlib is not installed", place="--plots", remedy="pip install 'dactcli[plots]'"
+            "matplotlib is not installed", place="`plots`", remedy="pip install 'dactcli[plots]'"
         ) from None
     return Figure
 
@@ -134,6 +134,6 @@ def _save(figure: Any, axes: Any, folder: Path, name: str) -> list[Path]:
             figure.savefig(file, dpi=150)
     except OSError as error:
         raise ResourceError(
-            f"cannot be written: {error.strerror}", place=str(folder), remedy="choose another --plots"
+            f"cannot be written: {error.strerror}", place=str(folder), remedy="choose another `plots`"
         ) from None
     return files

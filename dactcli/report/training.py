@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
 
@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline
-from dactcli.report.console import messages, print_notice, visible
+from dactcli.report.console import ConsoleListener, messages, visible
 from dactcli.report.evaluation import render_evaluation
 from dactcli.results import REFERENCES, EvalResult, StepLog, TrainResult
 
-Loudness = Literal["quiet", "normal", "verbose"]
+Verbosity = Literal["quiet", "normal", "verbose"]
 SPARK = 24  # cells of a sparkline
 FITTED = (
     "The halting thresholds were fitted on validation after the last epoch: these figures differ from the last "
@@ -39,7 +39,7 @@ def summary_line(result: EvalResult) -> str:
     return f"{text} ({', '.join(beside)})" if beside else text
 
 
-class QuietScreen:
+class QuietScreen(ConsoleListener):
     """Nothing but what the user should know."""
 
     def __enter__(self) -> QuietScreen:
@@ -49,22 +49,6 @@ class QuietScreen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
-
-    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
-        """Not shown."""
-
-    def stepped(self, step: int) -> None:
-        """Not shown."""
-
-    def logged(self, log: StepLog) -> None:
-        """Not shown."""
-
-    def evaluated(self, result: EvalResult) -> None:
-        """Not shown."""
-
-    def notice(self, text: str) -> None:
-        """A note."""
-        print_notice(text)
 
 
 class PlainScreen(QuietScreen):
@@ -76,12 +60,17 @@ class PlainScreen(QuietScreen):
     """
 
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
+        super().__init__()
         self.console, self.verbose = console or messages(), verbose
         self.stage, self.step, self.steps = "", 0, 0
         self.started, self.first = time.monotonic(), 0
 
     def _print(self, text: str) -> None:
         self.console.print(Text(visible(text)), soft_wrap=True)
+
+    def run_started(self, name: str, number: int, runs: int) -> None:
+        """A line that names the run of a sweep."""
+        self._print(f"run {number}/{runs} {name}")
 
     def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
         """A line that names the stage."""
@@ -119,7 +108,7 @@ class PlainScreen(QuietScreen):
         self._print(summary_line(result))
 
 
-class Course:
+class TrainingView:
     """What a stage has said so far, and how that looks.
 
     Every number is drawn as it moved: the loss, the mean layers as tau bites, the metric of each evaluation; the
@@ -167,6 +156,7 @@ class RichScreen(QuietScreen):
     """A live view: a bar for each stage, and how loss, layers, halting weights and metric move."""
 
     def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
         self.console = console or messages()
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -177,11 +167,11 @@ class RichScreen(QuietScreen):
             expand=True,
         )
         self.task: TaskID | None = None
-        self.course = Course()
+        self.view = TrainingView()
         self.live = Live(self._view(), console=self.console, refresh_per_second=4)
 
     def _view(self) -> Group:
-        return Group(self.progress, self.course)
+        return Group(self.progress, self.view)
 
     def __enter__(self) -> RichScreen:
         self.live.start()
@@ -192,9 +182,15 @@ class RichScreen(QuietScreen):
     ) -> None:
         self.live.stop()
 
+    def run_started(self, name: str, number: int, runs: int) -> None:
+        """The name of the run stays; the bars of the run before go."""
+        for task in self.progress.task_ids:
+            self.progress.remove_task(task)
+        self.console.print(Text(visible(f"run {number}/{runs} {name}"), style="dim"))
+
     def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
         """A bar of its own for each stage."""
-        self.course = Course()
+        self.view = TrainingView()
         self.task = self.progress.add_task(visible(f"{number}/{stages} {name}"), total=steps)
         self.live.update(self._view())
 
@@ -205,35 +201,42 @@ class RichScreen(QuietScreen):
 
     def logged(self, log: StepLog) -> None:
         """The numbers below the bar."""
-        self.course.logs.append(log)
+        self.view.logs.append(log)
 
     def evaluated(self, result: EvalResult) -> None:
         """The metric below the bar, and a line that stays."""
-        self.course.evaluations.append(result)
+        self.view.evaluations.append(result)
         self.console.print(Text(visible(summary_line(result))), style="dim")
 
     def notice(self, text: str) -> None:
         """A note above the bar."""
-        self.console.print(Text(f"note: {visible(text)}"), style="yellow")
+        self.console.print(Text(f"note: {visible(self.spoken(text))}"), style="yellow")
 
 
-def screen(loudness: Loudness = "normal") -> QuietScreen:
-    """The live view on a terminal, plain lines elsewhere and where everything is asked for."""
+def screen(verbosity: Verbosity = "normal", spoken: Callable[[str], str] = str) -> QuietScreen:
+    """The live view on a terminal; plain lines elsewhere and where everything is asked for.
+
+    Args:
+        verbosity: How much to show.
+        spoken: How a notice is put for this user.
+    """
     console = messages()
-    if loudness == "quiet":
-        return QuietScreen()
-    if loudness == "verbose" or not console.is_terminal or console.is_dumb_terminal:
-        return PlainScreen(console, verbose=loudness == "verbose")
-    return RichScreen(console)
+    made = QuietScreen()
+    if verbosity == "verbose" or not console.is_terminal or console.is_dumb_terminal:
+        made = PlainScreen(console, verbose=verbosity == "verbose") if verbosity != "quiet" else made
+    elif verbosity == "normal":
+        made = RichScreen(console)
+    made.spoken = spoken
+    return made
 
 
-def render_training(result: TrainResult, splits: Sequence[str]) -> Panel:
+def render_training(result: TrainResult) -> Panel:
     """How a training ended, and what to type next.
 
     Args:
-        result: What `dact finetune` computed.
-        splits: The splits that its recipe has; what needs another is not suggested.
+        result: What `dact finetune` computed. A command that needs a split that it lacks is not suggested.
     """
+    splits = result.splits
     result = visible(result)
     minutes, seconds = divmod(round(result.seconds), 60)
     parts: list[RenderableType] = [render_evaluation(evaluation) for evaluation in result.evaluation.values()]

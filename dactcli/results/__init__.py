@@ -5,11 +5,12 @@
 
 from dactcli.results.calibrate import Calibration
 from dactcli.results.compare import AreaDifference, ComparedRule, Comparison, CurvePoint
+from dactcli.results.duration import duration
 from dactcli.results.evaluate import REFERENCES, ClassResult, EvalResult, Reference, RuleResult, classes_shown
-from dactcli.results.fit import StepLog, TrainResult
-from dactcli.results.inspect import ExitTrace
+from dactcli.results.fit import RecipePlan, StepLog, SweepResult, TrainResult
+from dactcli.results.inspect import ExitTrace, Traces
 from dactcli.results.interval import Interval
-from dactcli.results.predict import Prediction
+from dactcli.results.predict import PredictedFile, Prediction
 from dactcli.results.profile import Breakdown, Measurement, ProfileCase, ProfileResult, TrainingCase
 from dactcli.results.publish import PublishResult
 from dactcli.results.runs import RunFacts
@@ -29,16 +30,21 @@ __all__ = [
     "Interval",
     "Measurement",
     "PlanResult",
+    "PredictedFile",
     "Prediction",
     "ProfileCase",
     "ProfileResult",
     "PublishResult",
+    "RecipePlan",
     "Reference",
     "RuleResult",
     "RunFacts",
     "SplitFacts",
     "StepLog",
+    "SweepResult",
+    "Traces",
     "TrainResult",
     "TrainingCase",
     "classes_shown",
+    "duration",
 ]

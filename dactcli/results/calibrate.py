@@ -41,6 +41,7 @@ class Calibration:
         classes: What the threshold does to each class of the sample.
         budget: Mean layers wanted, for `budget`.
         published: Whether it goes with a published model, which leaves the calibration examples behind.
+        layers: N; None in a calibration of an earlier version.
     """
 
     kind: Literal["risk", "budget"]
@@ -71,6 +72,7 @@ class Calibration:
     classes: dict[str, ClassResult] = field(default_factory=dict)
     budget: float | None = None
     published: bool = False
+    layers: int | None = None
 
     @property
     def terms(self) -> str:

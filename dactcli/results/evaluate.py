@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 REFERENCES = {"majority": "majority class", "mean": "mean label", "last_layer": "last layer"}
@@ -141,3 +141,24 @@ class EvalResult:
         if not self.depth_by_difficulty:
             del document["depth_by_difficulty"]
         return document
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> EvalResult:
+        """Read a document of `to_json`; keys that this version does not know are left out."""
+        values = _known(cls, document)
+        values["rules"] = {rule: _rule_result(found) for rule, found in document["rules"].items()}
+        references = document.get("references", {}).items()
+        values["references"] = {name: Reference(**_known(Reference, found)) for name, found in references}
+        return cls(**values)
+
+
+def _rule_result(document: dict[str, Any]) -> RuleResult:
+    classes = document.get("by_class", {}).items()
+    by_class = {name: ClassResult(**_known(ClassResult, found)) for name, found in classes}
+    return RuleResult(**{**_known(RuleResult, document), "by_class": by_class})
+
+
+def _known(kind: type[Any], document: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a document that are fields of a dataclass."""
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dactcli.results.evaluate import EvalResult
@@ -42,6 +42,8 @@ class TrainResult:
         evaluation: The final evaluation, by split.
         resumed: Whether it went on from a checkpoint.
         halting_fitted: Whether halting thresholds were fitted on validation after the last epoch.
+        already_finished: Whether the run was finished before, so that nothing was left to resume; not in the JSON.
+        splits: The splits that the recipe has; not in the JSON.
     """
 
     run: str
@@ -50,6 +52,8 @@ class TrainResult:
     evaluation: dict[str, EvalResult]
     resumed: bool = False
     halting_fitted: bool = False
+    already_finished: bool = False
+    splits: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of `dact finetune --json`."""
@@ -61,3 +65,56 @@ class TrainResult:
             "halting_fitted": self.halting_fitted,
             "evaluation": {split: result.to_json() for split, result in self.evaluation.items()},
         }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> TrainResult:
+        """Read a document of `to_json`, such as summary.json; keys that this version does not know are left out."""
+        known = {
+            name: document[name]
+            for name in ("run", "steps", "seconds", "resumed", "halting_fitted")
+            if name in document
+        }
+        evaluation = {split: EvalResult.from_json(found) for split, found in document["evaluation"].items()}
+        return cls(evaluation=evaluation, already_finished=True, **known)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep: its runs, and the front that they make.
+
+    Attributes:
+        recipe: The recipe's file.
+        sweep: The swept keys and values, `KEY=V1,V2` each.
+        rule: The rule that the runs are judged by.
+        runs: Run folder, values, rules and references of each run.
+        front: The runs that no other run beats in metric at as few layers.
+    """
+
+    recipe: str
+    sweep: list[str]
+    rule: str = ""
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    front: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of sweep.json and of `dact finetune --sweep --json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """What `dact finetune --dry-run` shows.
+
+    Attributes:
+        recipe: The resolved recipe as plain values.
+        text: The same as YAML.
+        stages: One sentence per training stage.
+    """
+
+    recipe: dict[str, Any]
+    text: str
+    stages: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `dact finetune --dry-run --json`."""
+        return {"recipe": self.recipe, "stages": self.stages}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -91,3 +92,21 @@ class ExitTrace:
     def to_json(self) -> dict[str, Any]:
         """One entry of `dact inspect --json`."""
         return {**asdict(self), "settled": self.settled}
+
+
+class Traces(list[ExitTrace]):
+    """The traces that a request selects.
+
+    Args:
+        shown: The selected traces, in order.
+        every: The traces of all texts, for the summary above the selected ones.
+        names: Names of the classes; empty for regression.
+    """
+
+    def __init__(self, shown: Sequence[ExitTrace], *, every: Sequence[ExitTrace], names: Sequence[str]) -> None:
+        super().__init__(shown)
+        self.every, self.names = list(every), list(names)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The document of `dact inspect --json`."""
+        return [one.to_json() for one in self]

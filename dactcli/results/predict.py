@@ -28,3 +28,22 @@ class Prediction:
     def failed(cls, error: str) -> Prediction:
         """The row of a text that has no answer."""
         return cls(None, None, None, None, error)
+
+
+@dataclass(frozen=True)
+class PredictedFile:
+    """What `dact predict` wrote.
+
+    Attributes:
+        output: The output file; None where the predictions went to a stream.
+        rule: The rule that halted the examples; None where nothing was left to do.
+        predictions: Predictions in the output; None where nothing was left to do.
+        skipped: Rows without an answer.
+        already_complete: Whether the output was complete before, so that nothing was left to resume.
+    """
+
+    output: str | None
+    rule: str | None
+    predictions: int | None
+    skipped: int = 0
+    already_complete: bool = False

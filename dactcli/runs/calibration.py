@@ -108,7 +108,7 @@ def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
         raise WeakerCalibrationError(
             f"{weaker}; the certificate of {before.rule} is kept ({before.terms})",
             place=str(run.folder),
-            remedy="set replace to give it up",
+            remedy="add `replace` to give it up",
         )
     write_json(run.folder / CALIBRATION, found.to_json())
     set_rule(run, found.rule)

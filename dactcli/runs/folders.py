@@ -32,7 +32,7 @@ def check_writable(folder: Path) -> None:
         raise ResourceError(
             f"the output folder {error.fault}",
             place=str(folder),
-            remedy="choose another one with --set output.dir=FOLDER",
+            remedy="choose another one with `overrides` output.dir=FOLDER",
         ) from None
 
 
@@ -85,7 +85,7 @@ def new_run(folder: Path, name: str) -> Path:
             raise ResourceError(
                 f"the run folder cannot be made: {error.strerror}",
                 place=str(path),
-                remedy="choose another one with --set output.dir=FOLDER",
+                remedy="choose another one with `overrides` output.dir=FOLDER",
             ) from None
         return path
 
@@ -135,7 +135,7 @@ def locked(run: Path) -> Iterator[None]:
         raise ResourceError(
             "another process is training in this folder",
             place=str(run),
-            remedy="wait for it, or leave out --resume to begin a new run",
+            remedy="wait for it, or leave out `resume` to begin a new run",
         ) from None
     try:
         yield

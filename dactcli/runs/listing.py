@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from dactcli.results import RunFacts
 from dactcli.runs.calibration import CALIBRATION
 from dactcli.runs.identity import config_digest, tokenizer_digest
 from dactcli.storage import SUMMARY, read_document, sha256
+
+SORTS: dict[str, Callable[[RunFacts], Any]] = {
+    "date": lambda run: -run.modified,
+    "name": lambda run: run.run,
+    "metric": lambda run: -(run.metric if run.metric is not None else float("-inf")),
+    "layers": lambda run: run.layers_mean if run.layers_mean is not None else float("inf"),
+    "size": lambda run: -run.megabytes,
+}
 
 
 def list_runs(folder: Path) -> list[RunFacts]:

@@ -122,7 +122,7 @@ def unsaved(folder: Path, error: Exception) -> ResourceError:
     return ResourceError(
         f"cannot be written: {reason}",
         place=str(folder),
-        remedy="free the disk or its limit; what was saved before is untouched, and --resume goes on from it",
+        remedy="free the disk or its limit; what was saved before is untouched, and `resume` goes on from it",
     )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from dactcli import distributed
+from dactcli.listening import Listener
 from dactcli.results import EvalResult, StepLog
 from dactcli.storage import to_json
 from dactcli.training.signals import Stopper
@@ -26,44 +27,6 @@ if TYPE_CHECKING:
 
 SHOWN = ("loss", "learning_rate", "grad_norm", "epoch")  # of what transformers logs
 Depth = tuple[float, list[float]]  # mean layers, and mean halting weights
-
-
-class Listener(Protocol):
-    """A screen, or anything else that wants to know how a training goes."""
-
-    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
-        """A stage of so many optimizer steps begins."""
-
-    def stepped(self, step: int) -> None:
-        """An optimizer step of the stage is done."""
-
-    def logged(self, log: StepLog) -> None:
-        """Loss, throughput, mean layers and halting weights: every few steps."""
-
-    def evaluated(self, result: EvalResult) -> None:
-        """The validation split was evaluated."""
-
-    def notice(self, text: str) -> None:
-        """Something that the user should know."""
-
-
-class Quiet:
-    """A listener that tells nobody; overwrite what you want to hear."""
-
-    def stage_started(self, name: str, number: int, stages: int, steps: int) -> None:
-        """A stage of so many optimizer steps begins."""
-
-    def stepped(self, step: int) -> None:
-        """An optimizer step is done."""
-
-    def logged(self, log: StepLog) -> None:
-        """Loss, throughput, mean layers, halting weights."""
-
-    def evaluated(self, result: EvalResult) -> None:
-        """The validation split was evaluated."""
-
-    def notice(self, text: str) -> None:
-        """Something that a user should know."""
 
 
 class StageCallback(TrainerCallback):  # type: ignore[misc]

@@ -59,7 +59,7 @@ def newest_valid(folder: Path, *, weights_only: bool, notice: Callable[[str], No
             raise ArtefactError(
                 f"{what}, without which the training would not go on as it began",
                 place=str(path / name),
-                remedy="restore it, or add --weights-only to go on with a fresh optimizer",
+                remedy="restore it, or add `weights_only` to go on with a fresh optimizer",
             )
         notice(f"{path / name} {what}; the checkpoint is skipped")
     return None

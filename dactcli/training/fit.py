@@ -19,6 +19,7 @@ from dactcli import distributed, hub
 from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
+from dactcli.listening import Listener
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
@@ -29,7 +30,7 @@ from dactcli.runs.load import Run, load_run, save_model, unsaved, weights_digest
 from dactcli.runs.weights import without_bars
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training.build import build, from_hub, with_labels
-from dactcli.training.callbacks import Listener, Quiet, StageCallback
+from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
 from dactcli.training.plan import check_plan
@@ -109,7 +110,7 @@ def fit(
         StoppedError: SIGINT or SIGTERM came; what was learned is saved.
     """
     with distributed.process_group():
-        heard = listener if distributed.is_main() else Quiet()
+        heard = listener if distributed.is_main() else Listener()
         with hub.reachable(from_hub(recipe), heard.notice):
             return _fit(
                 recipe,
@@ -212,7 +213,15 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     _dress(job.model, job.recipe, stages)
     distributed.on_main(lambda: save_model(job.model, job.tokenizer, job.run))
     result = replace(job.evaluation(), run=str(job.run))
-    trained = TrainResult(str(job.run), steps, seconds, {"validation": result}, resumed, job.recipe.fits_halting)
+    trained = TrainResult(
+        run=str(job.run),
+        steps=steps,
+        seconds=seconds,
+        evaluation={"validation": result},
+        resumed=resumed,
+        halting_fitted=job.recipe.fits_halting,
+        splits=tuple(job.recipe.data.splits),
+    )
     distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
     return trained
 
@@ -321,20 +330,20 @@ def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
         raise RecipeError(
             f"the recipe has changed since this run began: {changed}",
             place=str(path),
-            remedy="restore it, or leave out --resume to begin a new run",
+            remedy="restore it, or leave out `resume` to begin a new run",
         )
     try:
         fingerprint = json.loads((run / BEGUN).read_text(encoding="utf-8"))["data_fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtefactError(
-            "is missing or damaged", place=str(run / BEGUN), remedy="leave out --resume to begin a new run"
+            "is missing or damaged", place=str(run / BEGUN), remedy="leave out `resume` to begin a new run"
         ) from None
     differing = [split for split, digest in splits.fingerprint.items() if fingerprint.get(split) != digest]
     if differing:
         raise DataError(
             f"the data have changed since this run began: {', '.join(differing)}",
             place=str(run),
-            remedy="restore the files, or leave out --resume to begin a new run",
+            remedy="restore the files, or leave out `resume` to begin a new run",
         )
 
 

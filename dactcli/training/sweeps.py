@@ -14,7 +14,7 @@ from dactcli.recipe.load import dump_recipe, load_recipe
 from dactcli.recipe.schema import Recipe
 from dactcli.runs.folders import is_finished, runs_named
 
-PLACE = "--sweep"
+PLACE = "`sweep`"
 SWEEP = "sweep.json"
 
 
@@ -53,7 +53,7 @@ def expand(sweeps: Sequence[str], base: str) -> list[Variant]:
         if not equals or not key or not all(values):
             raise UsageError(f"{sweep!r} is not understood", place=PLACE, remedy="write KEY=V1,V2")
         if key in axes:
-            raise UsageError(f"{key} is swept twice", place=PLACE, remedy="write all its values after one --sweep")
+            raise UsageError(f"{key} is swept twice", place=PLACE, remedy="write all its values after one `sweep`")
         axes[key] = list(dict.fromkeys(values))
     combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     return [Variant(values, _name(base, values)) for values in combinations]

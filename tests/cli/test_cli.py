@@ -317,7 +317,7 @@ def test_random_weights_are_profiled_without_a_run(tmp_path: Path, monkeypatch: 
         "throughput, whole",
     ):
         assert part in shown.stdout
-    monkeypatch.setattr("dactcli.cli.profile.FALLBACK", "bert-tiny")
+    monkeypatch.setattr("dactcli.api.profile.FALLBACK", "bert-tiny")
     fallen = dact("profile", "--json", *QUICK)
     assert "random bert-tiny weights at forced depths" in fallen.stderr
     assert json.loads(fallen.stdout)["cases"][0]["adaptive"]["depths"] == [2, 2]

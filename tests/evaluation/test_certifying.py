@@ -16,7 +16,7 @@ import pytest
 from support import TINY, dact, train
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from dactcli import RiskRequest, calibrate, evaluate, open_run, predict
+from dactcli import Listener, RiskRequest, calibrate, evaluate, open_run, predict
 from dactcli.data.agreement import generate
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.evaluation.evaluate import EvalSplit
@@ -257,8 +257,10 @@ def test_whatever_can_change_an_answer_voids_the_certificate_everywhere(run: Pat
     (line,) = json.loads(dact("runs", run.parent, "--json").stdout)["runs"]
     assert (line["rule"], line["metric"], line["layers_mean"]) == ("exact", None, None)
     told: list[str] = []
-    assert found["rule"] not in evaluate(run, notice=told.append).rules
-    predict(["the key is old ."], run=run, notice=told.append)
+    listener = Listener()
+    listener.notice = told.append  # type: ignore[method-assign]
+    assert found["rule"] not in evaluate(run, listener=listener).rules
+    predict(["the key is old ."], run=run, listener=listener)
     assert sum(sentence in text for text in told) == 2
     assert dact("publish", run, "--to", "out").exit_code == 0
     assert AutoConfig.from_pretrained("out").rule == "exact"

@@ -29,8 +29,8 @@ def worked(*_: Any, **__: Any) -> Any:
 @pytest.fixture
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command gets to its work."""
-    for name in ("model.checkpoint.load_run", "data.sources.load_splits", "training.fit.load_splits",
-                 "training.examine.load_splits", "training.listing.list_runs"):  # fmt: skip
+    for name in ("runs.load.load_run", "data.sources.load_splits", "training.fit.load_splits",
+                 "training.examine.load_splits", "runs.listing.list_runs"):  # fmt: skip
         monkeypatch.setattr(f"dactcli.{name}", worked)
 
 

@@ -219,7 +219,7 @@ def test_a_damaged_recipe_of_a_run_is_named(model: Path, text: str) -> None:
 def test_a_baseline_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "earlier.json"
     path.write_text(text)
-    with pytest.raises((UsageError, ArtefactError), match=r"--baseline .*earlier\.json"):
+    with pytest.raises((UsageError, ArtefactError), match=r"`baseline` .*earlier\.json"):
         read_baseline(path)
 
 

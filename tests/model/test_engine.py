@@ -259,10 +259,10 @@ def test_a_device_is_never_exchanged_for_another() -> None:
     from dactcli.model.device import find_device
 
     assert find_device("cpu").type == "cpu"
-    with pytest.raises(UsageError, match="--device: device 'tpu' is unknown; use auto, cpu, cuda, mps"):
+    with pytest.raises(UsageError, match="`device`: device 'tpu' is unknown; use auto, cpu, cuda, mps"):
         find_device("tpu")
     if not torch.cuda.is_available():
-        with pytest.raises(ResourceError, match="--device cuda: .*CUDA.*; .*--device cpu") as caught:
+        with pytest.raises(ResourceError, match="`device` cuda: .*CUDA.*; .*`device` cpu") as caught:
             find_device("cuda")
         assert caught.value.exit_code == 5
 

@@ -189,7 +189,7 @@ def test_depth_profiles(tmp_path: Path) -> None:
     assert sorted(geometry.depth_profile(str(tmp_path / "depths.json"), 4, 3).tolist()) == [1, 1, 4]
     assert geometry.depth_profile(",".join(["3"] * 500), 4, 2).tolist() == [3, 3]
     for wrong in ("5", "0,1", "deep", "", "1.5", str(tmp_path), "x" * 500):
-        with pytest.raises(UsageError, match="--depths: .* is no list of depths from 1 to 4; write uniform"):
+        with pytest.raises(UsageError, match="`depths`: .* is no list of depths from 1 to 4; write uniform"):
             geometry.depth_profile(wrong, 4, 8)
 
 
@@ -197,9 +197,9 @@ def test_random_geometries(tmp_path: Path) -> None:
     model = geometry.random_model("bert-tiny")
     assert (model.units.layers, model.config.encoder_config.hidden_size) == (2, 128)
     assert sum(geometry.random_examples(model, 3, 9).lengths) == 27
-    with pytest.raises(UsageError, match="--sequence-length: the encoder takes at most 512 tokens"):
+    with pytest.raises(UsageError, match="`sequence_length`: the encoder takes at most 512 tokens"):
         geometry.random_examples(model, 1, 513)
-    with pytest.raises(UsageError, match="--random: geometry 'bert-bas' is unknown; did you mean bert-base"):
+    with pytest.raises(UsageError, match="`random`: geometry 'bert-bas' is unknown; did you mean bert-base"):
         geometry.random_model("bert-bas")
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 50,
@@ -230,7 +230,7 @@ def test_a_sample_is_evenly_spaced_and_keeps_its_labels() -> None:
 
 def test_types_have_names() -> None:
     assert find_dtype("bf16") == torch.bfloat16
-    with pytest.raises(UsageError, match="--dtype: type 'int8' is unknown; use one of fp32, bf16, fp16"):
+    with pytest.raises(UsageError, match="`dtype`: type 'int8' is unknown; use one of fp32, bf16, fp16"):
         find_dtype("int8")
 
 

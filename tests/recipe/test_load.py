@@ -518,8 +518,8 @@ FILES = "text, a non-empty list of text"
 )
 def test_faults_in_an_override(load: Load, override: str, expected: str | None) -> None:
     said = sentence(load, BASE, override)
-    assert said.startswith(f"--set {override}: ")
-    assert expected is None or said == f"--set {override}: {expected}"
+    assert said.startswith(f"`overrides` {override}: ")
+    assert expected is None or said == f"`overrides` {override}: {expected}"
 
 
 def test_faults_in_the_file_are_told_before_those_of_overrides(load: Load) -> None:

@@ -21,7 +21,7 @@ def test_all_combinations_with_names_of_their_own() -> None:
 
 
 def test_a_key_is_swept_once() -> None:
-    with pytest.raises(UsageError, match=r"--sweep: dact.tau is swept twice"):
+    with pytest.raises(UsageError, match=r"`sweep`: dact.tau is swept twice"):
         expand(["dact.tau=1", "dact.tau=2"], "sst2")
 
 

@@ -14,7 +14,7 @@ from support import TINY, dact
 import dactcli
 from dactcli.errors import ArtefactError, UsageError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXTS = ["the key is old .", "the keys to the cabinet is old ."]
 
 
@@ -37,7 +37,7 @@ def test_functions_say_what_commands_say(tiny_run: Path) -> None:
     assert traces == json.loads(looked)
     answers = dactcli.predict(TEXTS, run=str(tiny_run), rule="max_prob:0.6")
     assert [one.exit_layer for one in answers] == [one["exit_layer"] for one in traces]
-    timed = dactcli.profile(run, batch_sizes=[2], examples_most=8, repeats=2)
+    timed = dactcli.profile(run, batch_sizes=[2], examples=8, repeats=2)
     assert timed.cases[0].batch_size == 2
     assert timed.cases[0].adaptive.layers_mean == pytest.approx(timed.throughput[0].adaptive.layers_mean)
 
@@ -48,7 +48,7 @@ def test_nothing_is_printed_in_a_process_of_ones_own(tiny_run: Path, tmp_path: P
         "import dactcli, sys\ndactcli.fit('tiny.yaml', overrides=['data.examples=64'])\n"
         "run = dactcli.open_run(sys.argv[1])\n"
         "dactcli.predict(['the key is old .'], run=run)\n"
-        "dactcli.profile(run, batch_sizes=[2], examples_most=4, repeats=2)\n"
+        "dactcli.profile(run, batch_sizes=[2], examples=4, repeats=2)\n"
     )
     command = [sys.executable, "-c", script, str(tiny_run)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -60,7 +60,7 @@ def test_errors_are_the_same_and_nothing_is_printed(
 ) -> None:
     with pytest.raises(ArtefactError, match="no such run"):
         dactcli.open_run(tmp_path / "nothing")
-    with pytest.raises(UsageError, match="rule: rule 'exat' is unknown; did you mean exact?"):
+    with pytest.raises(UsageError, match="`rule`: rule 'exat' is unknown; did you mean exact?"):
         dactcli.predict(TEXTS, run=tiny_run, rule="exat")
     capsys.readouterr()
     dactcli.predict(TEXTS, run=tiny_run)

@@ -1,0 +1,86 @@
+"""`dact eval --calibrate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path
+from dactcli.listening import Listener
+from dactcli.results import Calibration
+
+if TYPE_CHECKING:
+    from dactcli.evaluation.requests import BudgetRequest, RiskRequest
+
+    Goal = RiskRequest | BudgetRequest
+
+RISK = 0.01  # certified when no goal is given
+
+
+@dataclass(frozen=True)
+class CalibrateRequest:
+    """What to calibrate for, and on which examples.
+
+    Attributes:
+        goal: A risk to certify or a budget of layers to meet. Default: a risk of 1% at delta 0.05.
+        split: A split of the run's data; only calibration, the default, may serve.
+        data: A file of fresh examples instead.
+        replace: Whether the result may replace a certificate that promises more.
+        batch_size: Examples per batch. Default: the recipe's.
+        device: auto, cpu, cuda or mps.
+    """
+
+    goal: Goal | None = None
+    split: str | None = None
+    data: Path | str | None = None
+    replace: bool = False
+    batch_size: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        from dactcli.api.evaluate import check_split
+
+        check_split(self.split, self.data)
+        check_numbers(self, batch_size=1)
+
+
+def calibrate(
+    run: AnyRun = None,
+    request: CalibrateRequest | Goal | None = None,
+    *,
+    listener: Listener | None = None,
+    **fields: Any,
+) -> Calibration:
+    """Choose a threshold on held-out examples and make it the run's rule; `dact eval --calibrate`.
+
+    Args:
+        run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`.
+        request: What to calibrate; a `RiskRequest` or `BudgetRequest` alone is its goal.
+        listener: Hears notices and progress.
+        **fields: Fields of `CalibrateRequest`; they override those of `request`.
+
+    Raises:
+        UsageError: The split serves something else, or the request does not fit the model.
+        WeakerCalibrationError: The result promises less than the calibration in force, which is kept.
+        DataError: No example is left to calibrate on.
+        ArtefactError: The run or its record of attempts is damaged.
+        ResourceError: The run folder cannot be written, or the device is missing.
+    """
+    from dactcli.api.evaluate import outputs_of
+    from dactcli.evaluation.calibrate import calibrate as calibrate_run
+    from dactcli.evaluation.calibrate import rules_of
+    from dactcli.evaluation.requests import RiskRequest
+    from dactcli.evaluation.sample import calibration_sample
+
+    if request is not None and not isinstance(request, CalibrateRequest):
+        fields, request = {"goal": request, **fields}, None
+    wanted, hears = build_request(CalibrateRequest, request, fields, listener)
+    goal = wanted.goal or RiskRequest(RISK)
+    opened = open_run(run, device=wanted.device)
+    rules_of(opened, goal)
+    data = optional_path(wanted.data)
+    sample = calibration_sample(opened, goal, split=wanted.split, data=data, notice=hears.notice)
+    name = data.stem if data else sample.name
+    outputs = outputs_of(opened, sample.encoded, name, wanted.batch_size, hears)
+    return calibrate_run(opened, goal, sample, outputs, replace=wanted.replace)

@@ -1,0 +1,148 @@
+"""What the functions share: opening a run, building a request, and choosing a rule."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, Union
+
+from dactcli.errors import UsageError
+from dactcli.listening import Listener
+
+if TYPE_CHECKING:
+    from dactcli.halting.base import Rule
+    from dactcli.results import Calibration
+    from dactcli.runs.load import Run
+
+R = TypeVar("R")
+AnyRun = Union["Run", Path, str, None]
+
+
+class NoticeListener(Listener):
+    """Passes notices to a function; the `notice=` of earlier versions."""
+
+    def __init__(self, notice: Any) -> None:
+        self._notice = notice
+
+    def notice(self, text: str) -> None:
+        """Call the function."""
+        self._notice(text)
+
+
+def build_request(
+    kind: type[R], request: R | None, fields: Mapping[str, Any], listener: Listener | None
+) -> tuple[R, Listener]:
+    """Complete a request, and choose who listens.
+
+    Args:
+        kind: The dataclass of the request.
+        request: A request, or None for the defaults.
+        fields: Fields that override those of the request.
+        listener: Hears how it goes; nobody when None.
+    """
+    given = dict(fields)
+    if (notice := given.pop("notice", None)) is not None:
+        warnings.warn("notice= is deprecated; use listener=", DeprecationWarning, stacklevel=3)
+        listener = listener or NoticeListener(notice)
+    made = kind(**given) if request is None else replace(request, **given)  # type: ignore[type-var]
+    return made, listener or Listener()
+
+
+def check_lists(request: object, *names: str) -> None:
+    """Refuse one text where a list of texts is wanted, since Python would take it for a list of letters.
+
+    Args:
+        request: The request.
+        names: Its fields that are lists of texts.
+
+    Raises:
+        UsageError: A field is one text.
+    """
+    for name in names:
+        refuse_text(getattr(request, name), name)
+
+
+def refuse_text(value: object, name: str) -> None:
+    """As `check_lists`, for one value."""
+    if isinstance(value, str):
+        raise UsageError("is one text, and a list is needed", place=f"`{name}`", remedy=f"write [{value!r}]")
+
+
+def check_numbers(request: object, **lowest: float) -> None:
+    """Refuse numbers that are too low.
+
+    Args:
+        request: The request.
+        **lowest: The lowest value of each of its fields; None in a field is always allowed.
+
+    Raises:
+        UsageError: A value is lower.
+    """
+    for name, low in lowest.items():
+        value = getattr(request, name)
+        if value is not None and value < low:
+            raise UsageError(f"is {value}", place=f"`{name}`", remedy=f"give at least {low:g}")
+
+
+def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:
+    """Load a run or saved model, checked, in evaluation mode.
+
+    Args:
+        run: Its folder; None for `runs/latest`. A run that is loaded already is returned as it is.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        ArtefactError: The run is missing, damaged or no DACT model.
+        UsageError: There is no device of that name.
+        ResourceError: This machine does not have the device.
+    """
+    from dactcli.model.device import find_device
+    from dactcli.runs.load import Run, load_run
+
+    if isinstance(run, Run):
+        return run
+    where = find_device(device)
+    opened = load_run(Path(run) if run is not None else None)
+    opened.model.to(where)
+    return opened
+
+
+def name_of(run: Run) -> str:
+    """The name of a run in results: its folder, relative to the current folder where it lies below it."""
+    here = Path.cwd()
+    folder = run.folder
+    return os.fspath(folder.relative_to(here)) if folder.is_absolute() and folder.is_relative_to(here) else str(folder)
+
+
+def optional_path(path: Path | str | None) -> Path | None:
+    """A path, or None."""
+    return None if path is None else Path(path)
+
+
+def valid_calibration(run: Run, listener: Listener) -> Calibration | None:
+    """The valid calibration of a run; the listener hears why there is none where it is void."""
+    from dactcli.evaluation import examples
+
+    return examples.valid_calibration(run, listener.notice)
+
+
+def rule_for(run: Run, rule: str | None, listener: Listener) -> Rule:
+    """The rule to halt by: the one asked for, else the calibrated one, else the model's own."""
+    from dactcli.evaluation.examples import default_rule
+
+    return run.model.rule(rule or default_rule(run, listener.notice))
+
+
+def quieten_libraries() -> None:
+    """Keep the libraries' own bars and reports off the screen."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # by environment, because importing datasets takes longer than most commands that do not need it
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("DATASETS_VERBOSITY", "error")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

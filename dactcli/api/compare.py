@@ -1,0 +1,124 @@
+"""`dact eval --compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dactcli.api.common import AnyRun, build_request, check_numbers, name_of, open_run, optional_path
+from dactcli.errors import UsageError
+from dactcli.listening import Listener
+from dactcli.results import Comparison
+
+if TYPE_CHECKING:
+    from dactcli.evaluation.comparison import Entrant
+    from dactcli.runs.load import Run
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """Which examples the rules are compared on.
+
+    Attributes:
+        split: The split whose curves are drawn, validation by default. Thresholds are chosen on validation.
+        data: A labelled file instead.
+        batch_size: Examples per batch. Default: the recipe's.
+        device: auto, cpu, cuda or mps.
+    """
+
+    split: str | None = None
+    data: Path | str | None = None
+    batch_size: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        from dactcli.api.evaluate import check_split
+
+        check_split(self.split, self.data)
+        check_numbers(self, batch_size=1)
+
+
+def compare(
+    runs: AnyRun | Sequence[AnyRun] = None,
+    request: CompareRequest | None = None,
+    *,
+    listener: Listener | None = None,
+    **fields: Any,
+) -> Comparison:
+    """Every rule over its whole range of thresholds, for one run or several of one task; `dact eval --compare`.
+
+    Args:
+        runs: One run or several, each as `evaluate` takes it.
+        request: What to compare on.
+        listener: Hears notices and progress.
+        **fields: Fields of `CompareRequest`; they override those of `request`.
+
+    Raises:
+        UsageError: The task is a regression, the runs have different examples, or none can stop early.
+        DataError: The split or file cannot be read.
+        ArtefactError: A run is missing or damaged.
+        ResourceError: The device is missing, or memory ran out.
+    """
+    from dactcli.evaluation.comparison import compare as compare_entrants
+
+    wanted, hears = build_request(CompareRequest, request, fields, listener)
+    several = runs if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
+    found = [entrant(one, wanted, listener=hears) for one in several or [None]]
+    split = _split(wanted)
+    return compare_entrants([one for one, _ in found], metric=found[0][1], split=split)
+
+
+def entrant(
+    run: AnyRun = None, request: CompareRequest | None = None, *, listener: Listener | None = None, **fields: Any
+) -> tuple[Entrant, str]:
+    """A run with the outputs of its layers on validation and on the split to draw, and the name of its metric.
+
+    The arguments are those of `compare`, for one run.
+    """
+    import numpy as np
+
+    from dactcli.api.evaluate import outputs_of
+    from dactcli.evaluation.comparison import Entrant
+    from dactcli.evaluation.examples import metric_name, run_examples
+
+    wanted, hears = build_request(CompareRequest, request, fields, listener)
+    opened, size = open_run(run, device=wanted.device), wanted.batch_size
+    if opened.model.regression:
+        raise UsageError("compares classifiers only", place="`compare`", remedy="evaluate regressions with `rule`")
+
+    def labelled(split: str, data: Path | None) -> tuple[Any, Any]:
+        encoded, _ = run_examples(opened, split, data, hears.notice)
+        if encoded.labels is None:
+            raise UsageError(f"{data or split} has no labels", place="`compare`", remedy="give a labelled split")
+        return outputs_of(opened, encoded, data.stem if data else split, size, hears), np.asarray(encoded.labels)
+
+    data = optional_path(wanted.data)
+    test, test_labels = labelled(wanted.split or "validation", data)
+    validation, validation_labels = (test, test_labels) if opened.recipe is None else labelled("validation", None)
+    found = Entrant(
+        run=name_of(opened),
+        variant=_variant(opened),
+        validation=validation,
+        test=test,
+        validation_labels=validation_labels,
+        test_labels=test_labels,
+    )
+    return found, metric_name(opened)
+
+
+def _split(request: CompareRequest) -> str:
+    data = optional_path(request.data)
+    return data.name if data else request.split or "validation"
+
+
+def _variant(run: Run) -> str:
+    """A recipe without its seed, trackers and output: equal for runs that differ in those only."""
+    from dactcli.recipe.load import dump_recipe
+
+    recipe = run.recipe
+    if recipe is None:
+        return name_of(run)
+    training = recipe.training.model_copy(update={"seed": 0, "report_to": []})
+    return dump_recipe(recipe.model_copy(update={"training": training, "output": type(recipe.output)()}))

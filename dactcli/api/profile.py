@@ -1,0 +1,288 @@
+"""`dact profile`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path, rule_for
+from dactcli.errors import ArtefactError, UsageError
+from dactcli.listening import Listener
+from dactcli.results import ProfileResult, duration
+
+if TYPE_CHECKING:
+    from dactcli.data.batches import Encoded
+    from dactcli.profiling.profile import Effort
+    from dactcli.profiling.ways import Subject
+
+FALLBACK = "bert-base"  # the geometry that is measured where there is no run
+TOKENS = 32  # tokens of a random example
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """What to measure, and how.
+
+    Attributes:
+        random: Random weights of a geometry (`bert-base`, ..., or a config.json) instead of a run.
+        depths: Force examples to stop at these layers in equal shares: `uniform`, a list such as `1,2,2`, or a file.
+        batch_sizes: Each is a case.
+        sequence_length: Bring every example to this many tokens.
+        split: The split of the run's data to measure on.
+        data: A file of texts instead of a split.
+        rule: Halting rule. Default: the calibrated rule, else the model's own.
+        examples: Measure at most so many examples, spread over the lengths.
+        train: Whether to time the training step instead of inference.
+        dtype: fp32, bf16 or fp16. Default: the model's own.
+        threads: CPU threads during the measurement. Default: as they are.
+        compiled: Whether to compile the encoder's layers first.
+        warmup: Rounds that are not counted.
+        repeats: Rounds that are counted.
+        seconds: Run more rounds until each case took this long.
+        baseline: An earlier profile (a file of `dact profile `output``) to compare with.
+        trace: Write a torch.profiler trace into this folder.
+        device: auto, cpu, cuda or mps.
+    """
+
+    random: str | None = None
+    depths: str | None = None
+    batch_sizes: Sequence[int] = (1, 32)
+    sequence_length: int | None = None
+    split: str = "validation"
+    data: Path | str | None = None
+    rule: str | None = None
+    examples: int = 128
+    train: bool = False
+    dtype: str | None = None
+    threads: int | None = None
+    compiled: bool = False
+    warmup: int = 2
+    repeats: int = 10
+    seconds: float | None = None
+    baseline: Path | str | None = None
+    trace: Path | str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            sizes = ",".join(map(str, self.batch_sizes))
+            raise UsageError(f"{sizes!r} is no list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
+        check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0)
+        if self.random is not None and self.data is not None:
+            raise UsageError("random weights read no texts", place="`data`", remedy="leave it out, or name a run")
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A model and the examples that it is measured on.
+
+    Attributes:
+        subject: The model, the stock classifier and the rule.
+        encoded: The examples.
+        available: How many examples the split or file holds.
+        sequence_length: Tokens per example where they are fixed.
+        score: Name and function of the task's metric; None for random weights.
+    """
+
+    subject: Subject
+    encoded: Encoded
+    available: int
+    sequence_length: int | None
+    score: tuple[str, Any] | None = None
+
+
+def profile(
+    run: AnyRun = None, request: ProfileRequest | None = None, *, listener: Listener | None = None, **fields: Any
+) -> ProfileResult:
+    """Time adaptive inference against full depth and the stock encoder, on the same examples; `dact profile`.
+
+    Args:
+        run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`; where there is no run,
+            random bert-base weights are measured at forced depths.
+        request: What to measure.
+        listener: Hears notices and progress.
+        **fields: Fields of `ProfileRequest`; they override those of `request`.
+
+    Raises:
+        UsageError: The options exclude each other, or the model cannot serve the rule or the depths.
+        DataError: The split or file cannot be read.
+        ArtefactError: The run is missing or damaged, or answers are not finite.
+        ResourceError: The device is missing, the trace cannot be written, or memory ran out.
+    """
+    if "examples_most" in fields:  # the name of earlier versions
+        fields["examples"] = fields.pop("examples_most")
+    wanted, hears = build_request(ProfileRequest, request, fields, listener)
+    from dactcli.model.device import find_device
+    from dactcli.profiling.environment import against, environment, read_baseline
+    from dactcli.profiling.profile import Effort
+
+    find_device(wanted.device)
+    earlier = read_baseline(Path(wanted.baseline)) if wanted.baseline is not None else None
+    with _threads(wanted.threads):
+        geometry = _geometry(run, wanted, hears)
+        ready = _random(geometry, wanted) if geometry is not None else _trained(run, wanted, hears)
+        if wanted.compiled:
+            ready.subject.compile()
+        effort = Effort(wanted.warmup, wanted.repeats, wanted.seconds)
+        place = environment(ready.subject.model, compiled=wanted.compiled)
+        _tell_duration(ready, wanted, effort, hears)
+        result = (_training if wanted.train else _inference)(ready, wanted, effort, place, hears)
+        result = replace(result, examples=len(ready.encoded.lengths), available=ready.available)
+        result = _with_notices(result, ready, wanted)
+    return against(result, earlier) if earlier is not None else result
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Compute with so many CPU threads; the program around it keeps the number that it had."""
+    import torch
+
+    if number is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _geometry(run: AnyRun, request: ProfileRequest, listener: Listener) -> str | None:
+    """The geometry to take random weights of, or None where there is a run."""
+    from dactcli.runs.load import find_run
+
+    if request.random is not None:
+        if run is not None:
+            raise UsageError("a run and `random` exclude each other", place="dact profile", remedy="give one of them")
+        return request.random
+    if run is None and request.data is None:
+        try:
+            find_run(None)
+        except ArtefactError:
+            listener.notice(
+                f"there is no finished run in this folder: random {FALLBACK} weights at forced depths are measured; "
+                "name a run, or make one with: dact finetune recipes/quickstart.yaml"
+            )
+            return FALLBACK
+    return None
+
+
+def _random(geometry: str, request: ProfileRequest) -> _Prepared:
+    """Random weights, on random examples, at forced depths."""
+    from dactcli.halting.rules import Full
+    from dactcli.profiling.geometry import depth_profile, random_examples, random_model
+
+    if request.rule is not None:
+        raise UsageError("random weights halt at forced depths", place="`rule`", remedy="leave it out, use `depths`")
+    model, tokens = random_model(geometry), request.sequence_length or TOKENS
+    forced = depth_profile(request.depths or "uniform", model.units.layers, request.examples)
+    encoded = random_examples(model, request.examples, tokens)
+    return _Prepared(_subject(model, request, Full(), forced), encoded, request.examples, tokens)
+
+
+def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepared:
+    """A run, on a sample of its split or of a file."""
+    from dactcli.evaluation.evaluate import answer_metrics
+    from dactcli.evaluation.examples import metric_name, run_examples
+    from dactcli.profiling.geometry import depth_profile, stretched
+    from dactcli.profiling.profile import sample
+
+    opened = open_run(run, device=request.device)
+    encoded, _ = run_examples(opened, request.split, optional_path(request.data), listener.notice)
+    available, tokens = len(encoded.lengths), request.sequence_length
+    encoded = sample(encoded, request.examples)
+    if tokens is not None:
+        encoded = stretched(encoded, min(tokens, opened.tokenizer.model_max_length))
+    model, name = opened.model, metric_name(opened)
+    depths = request.depths
+    forced = None if depths is None else depth_profile(depths, model.units.layers, len(encoded.lengths))
+
+    def score(answer: Any, labels: Any) -> float | None:
+        return answer_metrics(answer, labels, model.answer_range)[name]
+
+    rule = rule_for(opened, request.rule, listener)
+    if opened is run and (request.dtype is not None or request.compiled):
+        model = deepcopy(model)  # the caller's model keeps its type and its layers
+    subject = _subject(model, request, rule, forced, fresh=opened is not run)
+    return _Prepared(subject, encoded, available, tokens, (name, score))
+
+
+def _subject(model: Any, request: ProfileRequest, rule: Any, depths: Any, *, fresh: bool = True) -> Subject:
+    from dactcli.model.device import find_device
+    from dactcli.profiling.ways import Subject, find_dtype, stock_classifier
+
+    if fresh:
+        model = model.to(find_device(request.device)).eval()
+    if request.dtype is not None:
+        model = model.to(find_dtype(request.dtype))
+    return Subject(model, stock_classifier(model), rule, depths)
+
+
+def _tell_duration(ready: _Prepared, request: ProfileRequest, effort: Effort, listener: Listener) -> None:
+    """Say how long the measurement takes."""
+    from dactcli.profiling.estimate import estimate_seconds
+
+    with suppress(ArtefactError):  # the measurement itself names the examples whose answers are not finite
+        seconds = estimate_seconds(
+            ready.subject, ready.encoded, batch_sizes=request.batch_sizes, effort=effort, train=request.train
+        )
+        rounds = f"{effort.warmup + effort.repeats} rounds of {len(ready.encoded.lengths):,} examples"
+        listener.notice(f"about {duration(seconds)}: {rounds} for each case")
+
+
+def _training(
+    ready: _Prepared, request: ProfileRequest, effort: Effort, place: dict[str, Any], listener: Listener
+) -> ProfileResult:
+    """Time the training step for each batch size."""
+    from dactcli.profiling.training import profile_training
+
+    steps = []
+    for size in request.batch_sizes:
+        with listener.working(f"training step, batch {size}") as progress:
+            steps.append(
+                profile_training(
+                    ready.subject,
+                    ready.encoded,
+                    batch_size=size,
+                    sequence_length=ready.sequence_length,
+                    effort=effort,
+                    progress=progress,
+                )
+            )
+    return ProfileResult(place, [], training=steps)
+
+
+def _inference(
+    ready: _Prepared, request: ProfileRequest, effort: Effort, place: dict[str, Any], listener: Listener
+) -> ProfileResult:
+    """Time latency for each batch size, and throughput over all examples."""
+    from dactcli.profiling.profile import profile_latency, profile_throughput
+
+    shared: dict[str, Any] = {"sequence_length": ready.sequence_length, "effort": effort, "score": ready.score}
+    cases = []
+    for size in request.batch_sizes:
+        with listener.working(f"latency, batch {size}") as progress:
+            cases += profile_latency(ready.subject, ready.encoded, batch_sizes=[size], progress=progress, **shared)
+    with listener.working(f"throughput, {len(ready.encoded.lengths):,} examples") as progress:
+        whole = profile_throughput(ready.subject, ready.encoded, progress=progress, **shared)
+    return ProfileResult(place, cases, [whole])
+
+
+def _with_notices(result: ProfileResult, ready: _Prepared, request: ProfileRequest) -> ProfileResult:
+    """Add what the reader should know, and write the trace where one is wanted."""
+    from dactcli.profiling.profile import wide_notices, write_trace
+
+    notices = wide_notices(result)
+    if request.trace is None:
+        return replace(result, notices=notices)
+    written = write_trace(ready.subject, ready.encoded, request.batch_sizes[-1], Path(request.trace))
+    notices.append(
+        f"trace written to {written}; open it with: tensorboard --logdir {request.trace} (tab PyTorch Profiler), "
+        "or drop the file on ui.perfetto.dev"
+    )
+    return replace(result, notices=notices, trace=str(written))

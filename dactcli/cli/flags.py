@@ -1,0 +1,48 @@
+"""The one place that knows which option of the command line sets which field of a request.
+
+The library names fields in backticks, `` `rule` ``; the command line shows them as its options, `--rule`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dactcli.errors import DactError
+
+# fields whose option has another name; every other field has its own, with dashes
+RENAMED = {
+    "rules": "--rule",
+    "pairs": "--pair",
+    "batch_sizes": "--batch-size",
+    "overrides": "--set",
+    "sweeps": "--sweep",
+    "compiled": "--compile",
+    "goal": "--calibrate",
+}
+# fmt: off
+FIELDS = frozenset((
+    "baseline", "batch_size", "calibrate", "compare", "data", "delta", "depths", "device", "dtype", "examples",
+    "file", "format", "hub", "html", "limit", "max_layers", "message", "on_error", "only", "output", "overwrite",
+    "pair_column", "plots", "private", "random", "repeats", "replace", "resume", "rule", "sequence_length",
+    "sort", "split", "svg", "text", "threads", "to", "trace", "train", "verify", "weights_only",
+))
+# fmt: on
+FIELD = re.compile(r"`(\w+)`")
+
+
+def with_flags(text: str) -> str:
+    """A sentence of the library with its fields as options of the command line."""
+
+    def option(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return RENAMED.get(name) or (f"--{name.replace('_', '-')}" if name in FIELDS else match.group())
+
+    return FIELD.sub(option, text)
+
+
+def flagged(error: DactError) -> DactError:
+    """An error whose place, fault and remedy name options of the command line."""
+    error.fault = with_flags(error.fault)
+    error.place = error.place and with_flags(error.place)
+    error.remedy = error.remedy and with_flags(error.remedy)
+    return error
