@@ -98,9 +98,8 @@ def predict(
     if done.already_complete:
         print_notice(f"{answers} is complete, and there is nothing to go on with")
     elif answers is not None:
-        print_notice(
-            f"{done.predictions:,} {'prediction' if done.predictions == 1 else 'predictions'} in {answers} (rule {done.rule})"
-        )
+        noun = "prediction" if done.predictions == 1 else "predictions"
+        print_notice(f"{done.predictions:,} {noun} in {answers} (rule {done.rule})")
     if done.skipped:
         rows_have = "row has" if done.skipped == 1 else "rows have"
         print_notice(f"{done.skipped:,} {rows_have} no answer (--on-error skip); `error` says why")
