@@ -19,7 +19,12 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-LEFT = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.egg-info", "__pycache__", "shared")
+GENERATED = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+
+
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What of a folder is not copied: generated files, and the run folders of the checkout (not the package's runs/)."""
+    return GENERATED(folder, names) | ({"runs", "shared"} & set(names) if Path(folder) == ROOT else set())
 
 
 def run(*command: object, folder: Path) -> str:
@@ -38,7 +43,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("build")
     folder = tmp_path_factory.mktemp("packages")
     checkout = folder / "checkout"
-    shutil.copytree(ROOT, checkout, ignore=LEFT)
+    shutil.copytree(ROOT, checkout, ignore=left_out)
     for arguments in (["--outdir", folder], ["--wheel", "--outdir", folder / "direct"]):
         run(sys.executable, "-m", "build", "--no-isolation", *arguments, folder=checkout)
     return folder
