@@ -15,7 +15,8 @@ class RunFacts:
         task: The recipe's task.
         finished: Whether it came to its end.
         latest: Whether `latest` names it.
-        metric_name: Name of the task's metric; None while unfinished, like all that follows but the last two.
+        metric_name: Name of the task's metric; None while unfinished, like all that follows but the last two, and where
+            the metric of this rule is not known.
         metric: On validation, by `rule`.
         rule: The rule that the run halts by.
         layers_mean: Mean layers by that rule.

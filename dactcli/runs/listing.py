@@ -40,15 +40,21 @@ def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, A
     config, calibration = read_document(run / "config.json"), read_document(run / CALIBRATION)
     rule = config.get("rule")
     if calibration and _changed(run, calibration):  # the figures are those of another model
-        halting = config.get("halting", config)  # earlier configurations have its keys beside the others
         regression = config.get("answer_range") is not None
-        return sound_rule(mixes=halting.get("objective", "dact") == "dact", regression=regression), {}
+        return sound_rule(mixes=_objective(config) == "dact", regression=regression), {}
     if rule in rules:
         return rule, rules[rule]
     if isinstance(rule, str) and rules:  # calibrated without validation outputs at hand
         return rule, {"layers_mean": calibration.get("layers_mean")}
     last = list(rules)[-1] if rules else None
     return last, rules[last] if last is not None else {}
+
+
+def _objective(config: dict[str, Any]) -> str:
+    """What a model was trained for; older configurations have it beside `halting`, not in it."""
+    halting = config.get("halting")
+    found = halting if isinstance(halting, dict) else config
+    return str(found.get("objective", "dact"))
 
 
 def _changed(run: Path, calibration: dict[str, Any]) -> bool:
@@ -82,7 +88,7 @@ def _facts(run: Path, *, latest: bool) -> RunFacts:
         task=task,
         finished=bool(summary),
         latest=latest,
-        metric_name=validation.get("metric"),
+        metric_name=validation.get("metric") if "metric" in judged else None,
         metric=judged.get("metric"),
         rule=rule,
         layers_mean=judged.get("layers_mean"),

@@ -256,6 +256,9 @@ def test_whatever_can_change_an_answer_voids_the_certificate_everywhere(run: Pat
         assert found["rule"] not in result.stdout
     (line,) = json.loads(dact("runs", run.parent, "--json").stdout)["runs"]
     assert (line["rule"], line["metric"], line["layers_mean"]) == ("exact", None, None)
+    shown = dact("runs", run.parent).stdout
+    assert "undefined" not in shown  # it is not known
+    assert found["rule"] not in shown
     told: list[str] = []
     listener = Listener()
     listener.notice = told.append  # type: ignore[method-assign]
