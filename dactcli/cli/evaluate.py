@@ -17,14 +17,14 @@ dact eval runs/sst2-1 --calibrate risk=0.01,delta=0.05
 
 dact eval runs/sst2-1 runs/sst2-plain-1 --compare --split test --plots curves"""
 
-WHAT, ASKED = "What is judged", "What is asked"  # headings of the options
+WHAT, ASKED = "Runs and data", "Task"  # headings of the options
 
 
 def evaluate(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Run folders or saved models; runs/latest without any.",
+            help="Run folders or saved models. Default: runs/latest.",
             metavar="[RUN]...",
             autocompletion=options.runs,
         ),
@@ -32,7 +32,7 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Which split of the run's data: validation, calibration, test or train.",
+            help="Split of the run's data: validation, calibration, test or train.",
             metavar="NAME",
             rich_help_panel=WHAT,
         ),
@@ -47,7 +47,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--rule",
-            help="Halting rule; may be repeated. The recipe's without.",
+            help="Halting rule; may be repeated. Default: the recipe's rules and the certified one.",
             metavar="NAME[:VALUE]",
             autocompletion=options.rules,
             rich_help_panel=WHAT,
@@ -66,20 +66,20 @@ def evaluate(
         bool,
         typer.Option(
             "--replace",
-            help="With --calibrate: let the result replace a certificate that promises more.",
+            help="With --calibrate: allow a weaker guarantee to replace the certificate.",
             rich_help_panel=ASKED,
         ),
     ] = False,
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare", help="Every rule over its whole range of thresholds, for all runs.", rich_help_panel=ASKED
+            "--compare", help="Compare all rules, each over its whole range of thresholds.", rich_help_panel=ASKED
         ),
     ] = False,
     plots: Annotated[
         Path | None,
         typer.Option(
-            help="Write pictures here: of the depths, or with --compare of the curves.",
+            help="Write plots into this folder: depths, or curves with --compare.",
             metavar="FOLDER",
             rich_help_panel=options.SHOWN,
         ),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: dact finetune recipes/sst2.yaml --set training.epochs=1 --set training.batch_size=16"
 
-RUNS = "Which runs"  # heading of the options
+RUNS = "Run control"  # heading of the options
 
 
 def finetune(
@@ -29,37 +29,35 @@ def finetune(
     overrides: options.Overrides = None,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume", help="Go on with the newest unfinished run of the recipe's name.", rich_help_panel=RUNS
-        ),
+        typer.Option("--resume", help="Resume the newest unfinished run of this recipe.", rich_help_panel=RUNS),
     ] = False,
     weights_only: Annotated[
         bool,
         typer.Option(
             "--weights-only",
-            help="With --resume: go on even without the checkpoint's optimizer and random state.",
+            help="With --resume: accept a checkpoint without optimizer and random state.",
             rich_help_panel=RUNS,
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the complete recipe and what would run, and stop.", rich_help_panel=RUNS),
+        typer.Option(
+            "--dry-run", help="Print the resolved recipe and its stages; train nothing.", rich_help_panel=RUNS
+        ),
     ] = False,
     sweeps: Annotated[
         list[str] | None,
         typer.Option(
-            "--sweep", help="Run once for each value; may be repeated.", metavar="KEY=V1,V2", rich_help_panel=RUNS
+            "--sweep", help="Train once per value; may be repeated.", metavar="KEY=V1,V2", rich_help_panel=RUNS
         ),
     ] = None,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", help="Only the result and what you should know.", rich_help_panel=options.SHOWN),
+        typer.Option("--quiet", "-q", help="Show only warnings and the result.", rich_help_panel=options.SHOWN),
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option(
-            "--verbose", "-v", help="A line per log step with all that is known of it.", rich_help_panel=options.SHOWN
-        ),
+        typer.Option("--verbose", "-v", help="Print one detailed line per log step.", rich_help_panel=options.SHOWN),
     ] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,

@@ -11,50 +11,57 @@ from dactcli.cli import options
 
 EXAMPLE = 'Example: dact inspect "the key to the cabinets is rusty ." "the keys are old ." --rule exact'
 
-TEXTS, VIEW = "Which texts", "What is shown"  # headings of the options
+TEXTS, VIEW = "Texts", "View"  # headings of the options
 
 
 def inspect(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts to look into, or - for lines of standard input.", metavar="[TEXT]..."),
+        typer.Argument(help="Texts to inspect, or - to read lines from standard input.", metavar="[TEXT]..."),
     ] = None,
     run: options.RunFolder = None,
     pair: Annotated[
-        str | None, typer.Option(help="The second text, for models of pairs.", metavar="TEXT", rich_help_panel=TEXTS)
+        str | None, typer.Option(help="Second text, for models of text pairs.", metavar="TEXT", rich_help_panel=TEXTS)
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
-            help="Texts from a csv, tsv, jsonl or parquet file; labels too.", metavar="FILE", rich_help_panel=TEXTS
+            help="File of texts, with or without labels: csv, tsv, jsonl, json or parquet.",
+            metavar="FILE",
+            rich_help_panel=TEXTS,
         ),
     ] = None,
     rule: options.RuleName = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Run full depth as well, and say what it answers.", rich_help_panel=VIEW)
+        bool,
+        typer.Option("--verify", help="Also run every layer, and show the full-depth answer.", rich_help_panel=VIEW),
     ] = False,
     sort: Annotated[
         str | None,
         typer.Option(
-            help="Show first: depth (deepest), margin (closest) or loss (worst).", metavar="KEY", rich_help_panel=VIEW
+            help="Sort by depth (deepest first), margin (closest first) or loss (largest first).",
+            metavar="KEY",
+            rich_help_panel=VIEW,
         ),
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
-            help="Show only: wrong, disagree (with full depth) or deep.", metavar="WHICH", rich_help_panel=VIEW
+            help="Show only examples that are wrong, disagree with full depth, or ran deep.",
+            metavar="WHICH",
+            rich_help_panel=VIEW,
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Show at most so many.", metavar="N", rich_help_panel=VIEW)
+        int | None, typer.Option(min=1, help="Show at most N examples.", metavar="N", rich_help_panel=VIEW)
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write what is shown as a web page.", metavar="FILE", rich_help_panel=options.SHOWN),
+        typer.Option(help="Write the view to this HTML file.", metavar="FILE", rich_help_panel=options.SHOWN),
     ] = None,
     svg: Annotated[
         Path | None,
-        typer.Option(help="Write what is shown as a picture.", metavar="FILE", rich_help_panel=options.SHOWN),
+        typer.Option(help="Write the view to this SVG file.", metavar="FILE", rich_help_panel=options.SHOWN),
     ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,

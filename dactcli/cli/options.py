@@ -33,34 +33,28 @@ def rules(incomplete: str) -> list[tuple[str, str]]:
 
 
 SHOWN = "Device and output"  # heading of the options that all commands have
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=SHOWN)]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=SHOWN)]
 Json = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON document on standard output, and nothing else.", rich_help_panel=SHOWN),
+    typer.Option("--json", help="Print only one JSON document on standard output.", rich_help_panel=SHOWN),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(help="Write the JSON document to this file as well.", metavar="FILE", rich_help_panel=SHOWN),
+    typer.Option(help="Also write the JSON document to this file.", metavar="FILE", rich_help_panel=SHOWN),
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace output files that are there.", rich_help_panel=SHOWN)
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing output files.", rich_help_panel=SHOWN)]
 RunFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--run", help="Run folder or saved model; runs/latest without it.", metavar="RUN", autocompletion=runs
-    ),
+    typer.Option("--run", help="Run folder or saved model. Default: runs/latest.", metavar="RUN", autocompletion=runs),
 ]
 RuleName = Annotated[
     str | None,
-    typer.Option(
-        "--rule", help="Halting rule; the model's own without it.", metavar="NAME[:VALUE]", autocompletion=rules
-    ),
+    typer.Option("--rule", help="Halting rule. Default: the run's own.", metavar="NAME[:VALUE]", autocompletion=rules),
 ]
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a key of the recipe; may be repeated.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Override a recipe key; may be repeated.", metavar="KEY=VALUE"),
 ]
 
 

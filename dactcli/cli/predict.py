@@ -16,7 +16,7 @@ dact predict 'review*.csv' --text review --output answers.parquet
 
 cat sentences.txt | dact predict - --rule exact"""
 
-READ = "What is read"  # heading of the options
+READ = "Input"  # heading of the options
 
 
 def predict(
@@ -33,7 +33,7 @@ def predict(
         Path | None,
         typer.Option(
             "--output",
-            help="A .jsonl, .csv or .parquet file; JSON lines on standard output without.",
+            help="Output file: .jsonl, .csv or .parquet. Default: JSON lines on standard output.",
             metavar="FILE",
             dir_okay=False,
             rich_help_panel=options.SHOWN,
@@ -41,12 +41,12 @@ def predict(
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="Column of the text; the recipe's without.", metavar="COLUMN", rich_help_panel=READ),
+        typer.Option(help="Text column. Default: the recipe's.", metavar="COLUMN", rich_help_panel=READ),
     ] = None,
     pair_column: Annotated[
         str | None,
         typer.Option(
-            help="Column of the second text, for models of pairs; the recipe's without.",
+            help="Column of the second text, for models of text pairs. Default: the recipe's.",
             metavar="COLUMN",
             rich_help_panel=READ,
         ),
@@ -55,14 +55,14 @@ def predict(
         str | None,
         typer.Option(
             "--format",
-            help="What INPUT is, where its name does not say: csv, tsv, jsonl, json, parquet or txt.",
+            help="Format of INPUT, if its name does not show it: csv, tsv, jsonl, json, parquet or txt.",
             metavar="KIND",
             rich_help_panel=READ,
         ),
     ] = None,
     rule: options.RuleName = None,
     max_layers: Annotated[
-        int | None, typer.Option(min=1, help="No example runs more layers than this.", metavar="N")
+        int | None, typer.Option(min=1, help="Run at most N layers per example.", metavar="N")
     ] = None,
     on_error: Annotated[
         str,
@@ -73,10 +73,10 @@ def predict(
         ),
     ] = PredictFilesRequest.on_error,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted output.", rich_help_panel=options.SHOWN)
+        bool, typer.Option("--resume", help="Resume an interrupted output.", rich_help_panel=options.SHOWN)
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an output that is there.", rich_help_panel=options.SHOWN)
+        bool, typer.Option("--overwrite", help="Overwrite an existing output.", rich_help_panel=options.SHOWN)
     ] = False,
     device: options.Device = "auto",
 ) -> None:

@@ -17,14 +17,14 @@ EXAMPLE = (
     "Examples: dact profile runs/sst2-1 --batch-size 1,32 · "
     "dact profile --random bert-base --depths uniform --sequence-length 128"
 )
-WHAT, HOW = "What is measured", "How it is measured"  # headings of the options
+WHAT, HOW = "What to measure", "How to measure"  # headings of the options
 
 
 def profile(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="Run folder or saved model; without it runs/latest, and without that a random bert-base.",
+            help="Run folder or saved model. Default: runs/latest, or a random bert-base if there is none.",
             metavar="[RUN]",
             autocompletion=options.runs,
         ),
@@ -32,7 +32,7 @@ def profile(
     random: Annotated[
         str | None,
         typer.Option(
-            help="Random weights of a geometry (bert-base, ..., or a config.json).",
+            help="Profile random weights of this geometry (bert-base, ..., or a config.json).",
             metavar="GEOMETRY",
             rich_help_panel=WHAT,
         ),
@@ -40,55 +40,58 @@ def profile(
     depths: Annotated[
         str | None,
         typer.Option(
-            help="Make examples stop at these layers in equal shares: uniform, a list, or a file.",
+            help="Force exits at these layers in equal shares: uniform, a list, or a file.",
             metavar="uniform|N,N...|FILE",
             rich_help_panel=WHAT,
         ),
     ] = None,
     batch_size: Annotated[
-        str, typer.Option(help="Examples per batch, one or several sizes.", metavar="N[,N...]", rich_help_panel=WHAT)
+        str, typer.Option(help="Batch sizes to measure.", metavar="N[,N...]", rich_help_panel=WHAT)
     ] = ",".join(map(str, ProfileRequest.batch_sizes)),
     sequence_length: Annotated[
         int | None,
-        typer.Option(min=2, help="Bring every example to this many tokens.", metavar="N", rich_help_panel=WHAT),
+        typer.Option(min=2, help="Pad or cut every example to N tokens.", metavar="N", rich_help_panel=WHAT),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Which split of the run's data to measure on.", metavar="NAME", rich_help_panel=WHAT)
+        str, typer.Option(help="Split of the run's data to measure on.", metavar="NAME", rich_help_panel=WHAT)
     ] = ProfileRequest.split,
     data: Annotated[
-        Path | None, typer.Option(help="A file of texts instead of a split.", metavar="FILE", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option(help="File of texts to measure on instead of a split.", metavar="FILE", rich_help_panel=WHAT),
     ] = None,
     rule: options.RuleName = None,
     examples: Annotated[
-        int, typer.Option(min=1, help="How many examples to measure on.", metavar="N", rich_help_panel=WHAT)
+        int, typer.Option(min=1, help="Number of examples to measure on.", metavar="N", rich_help_panel=WHAT)
     ] = ProfileRequest.examples,
     train: Annotated[
         bool, typer.Option("--train", help="Time the training step instead of inference.", rich_help_panel=WHAT)
     ] = False,
     dtype: Annotated[
         str | None,
-        typer.Option(help="fp32, bf16 or fp16; the model's own without.", metavar="NAME", rich_help_panel=HOW),
+        typer.Option(
+            help="Data type: fp32, bf16 or fp16. Default: the model's own.", metavar="NAME", rich_help_panel=HOW
+        ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="CPU threads.", metavar="N", rich_help_panel=HOW)
+        int | None, typer.Option(min=1, max=1024, help="Number of CPU threads.", metavar="N", rich_help_panel=HOW)
     ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the encoder's layers first.", rich_help_panel=HOW)
     ] = False,
     warmup: Annotated[
-        int, typer.Option(min=0, help="Rounds that are not counted.", metavar="N", rich_help_panel=HOW)
+        int, typer.Option(min=0, help="Warm-up rounds.", metavar="N", rich_help_panel=HOW)
     ] = ProfileRequest.warmup,
     repeats: Annotated[
-        int, typer.Option(min=2, help="Rounds that are counted.", metavar="N", rich_help_panel=HOW)
+        int, typer.Option(min=2, help="Measured rounds.", metavar="N", rich_help_panel=HOW)
     ] = ProfileRequest.repeats,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="More rounds, until each case took this long.", metavar="S", rich_help_panel=HOW),
+        typer.Option(min=0, help="Add rounds until each case has run for S seconds.", metavar="S", rich_help_panel=HOW),
     ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
-            help="Compare with an earlier profile (a file of --output).", metavar="FILE", rich_help_panel=options.SHOWN
+            help="Compare with an earlier profile, written by --output.", metavar="FILE", rich_help_panel=options.SHOWN
         ),
     ] = None,
     trace: Annotated[
@@ -100,12 +103,12 @@ def profile(
     plots: Annotated[
         Path | None,
         typer.Option(
-            help="Write pictures of the times into this folder.", metavar="FOLDER", rich_help_panel=options.SHOWN
+            help="Write plots of the times into this folder.", metavar="FOLDER", rich_help_panel=options.SHOWN
         ),
     ] = None,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="Every single measurement in the JSON document.", rich_help_panel=options.SHOWN),
+        typer.Option("--raw", help="Include every measurement in the JSON document.", rich_help_panel=options.SHOWN),
     ] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,

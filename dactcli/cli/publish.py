@@ -18,16 +18,16 @@ def publish(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="Run folder or saved model; runs/latest without.", metavar="[RUN]", autocompletion=options.runs
+            help="Run folder or saved model. Default: runs/latest.", metavar="[RUN]", autocompletion=options.runs
         ),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Write the model folder here.", metavar="FOLDER")] = None,
     hub: Annotated[
-        str | None, typer.Option(help="Push it to the Hugging Face hub under this name.", metavar="NAMESPACE/NAME")
+        str | None, typer.Option(help="Push to the Hugging Face hub under this name.", metavar="NAMESPACE/NAME")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Let only its owner see it on the hub.")] = False,
-    message: Annotated[str | None, typer.Option(help="Of the commit on the hub.", metavar="TEXT")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository on the hub.")] = False,
+    message: Annotated[str | None, typer.Option(help="Commit message on the hub.", metavar="TEXT")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an earlier publication.")] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:

@@ -12,7 +12,12 @@ from dactcli.cli import options
 
 EXAMPLE = "Example: dact recipes copy sst2 mine.yaml"
 app = typer.Typer(no_args_is_help=False, invoke_without_command=True, help="The recipes that come with dact.")
-Name = Annotated[str, typer.Argument(help="As dact recipes names it.", metavar="NAME", autocompletion=options.recipes)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of the recipe, as `dact recipes` lists it.", metavar="NAME", autocompletion=options.recipes
+    ),
+]
 
 
 @app.callback(epilog=EXAMPLE)
@@ -45,8 +50,10 @@ def show(name: Name) -> None:
 @app.command("copy")
 def copy(
     name: Name,
-    target: Annotated[Path, typer.Argument(help="File or folder; this folder without.", metavar="[TO]")] = Path(),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    target: Annotated[
+        Path, typer.Argument(help="Target file or folder. Default: the current folder.", metavar="[TO]")
+    ] = Path(),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Copy one to where you can change it."""
     from dactcli.report.console import print_notice

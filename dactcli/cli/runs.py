@@ -14,8 +14,8 @@ EXAMPLE = "Example: dact runs --sort metric"
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where the runs are.", metavar="[FOLDER]")] = api.FOLDER,
-    sort: Annotated[str, typer.Option(help="By date, name, metric, layers or size.", metavar="KEY")] = api.SORT,
+    folder: Annotated[Path, typer.Argument(help="Folder with the runs.", metavar="[FOLDER]")] = api.FOLDER,
+    sort: Annotated[str, typer.Option(help="Sort by date, name, metric, layers or size.", metavar="KEY")] = api.SORT,
     as_json: options.Json = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,

@@ -82,7 +82,7 @@ def facts_of(rule: str) -> RuleFacts | None:
     return RULE_FACTS.get(rule.partition(":")[0])
 
 
-def promise_of(rule: str) -> Promise | None:
+def proven_promise(rule: str) -> Promise | None:
     """What a rule as a user writes it guarantees by proof: `class`, `value`, or None."""
     facts, value = facts_of(rule), rule.partition(":")[2]
     try:

@@ -106,7 +106,7 @@ class Confidence(Rule):
 
     def grid(self, layers: int, classes: int) -> list[float]:
         """Probabilities from nearly 1 down to 1 / C."""
-        return probability_grid(1 / classes)
+        return probability_grid(1 / max(classes, 2))
 
     def score(self, state: HaltingState) -> Tensor:
         """The largest entry of a_n."""
@@ -153,7 +153,7 @@ class MaxProb(Rule):
 
     def grid(self, layers: int, classes: int) -> list[float]:
         """Probabilities from nearly 1 down to 1 / C."""
-        return probability_grid(1 / classes)
+        return probability_grid(1 / max(classes, 2))
 
     def score(self, state: HaltingState) -> Tensor:
         """The largest entry of y_n."""
@@ -169,8 +169,8 @@ class Patience(Rule):
     whole = True
 
     def grid(self, layers: int, classes: int) -> list[float]:
-        """From N - 1 layers in a row down to 1."""
-        return [float(times) for times in range(layers - 1, 0, -1)]
+        """From N - 1 layers in a row, or 1 if N is 1, down to 1."""
+        return [float(times) for times in range(max(layers - 1, 1), 0, -1)]
 
     def score(self, state: HaltingState) -> Tensor:
         """The streak."""

@@ -17,7 +17,7 @@ from transformers.utils import ModelOutput
 
 from dactcli.errors import UsageError
 from dactcli.recipe.schema import ModelSection
-from dactcli.recipe.settings import REGRESSION_TAU, HaltingInputs, HaltingSettings, Objective, Pooling
+from dactcli.recipe.settings import REGRESSION_TAU, HaltingInputs, HaltingSettings, Objective, Pooling, first_fault
 
 HALTING_KEYS = frozenset(HaltingSettings.model_fields)
 # the keys that stood beside the others before `halting` held them, with the defaults that they had
@@ -186,11 +186,11 @@ def halting_settings(
     try:
         return HaltingSettings(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, ("halting", *first["loc"])))
-        fault = first["msg"].removeprefix("Value error, ")
+        key, fault = first_fault(error)
         raise UsageError(
-            f"{fault[:1].lower()}{fault[1:]}", place=place, remedy=f"the settings are {', '.join(sorted(HALTING_KEYS))}"
+            fault,
+            place=f"halting.{key}" if key else "halting",
+            remedy=f"the settings are {', '.join(sorted(HALTING_KEYS))}",
         ) from None
 
 

@@ -115,7 +115,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
     @property
     def sound_rule(self) -> str:
-        """The rule that keeps full depth's answer: `exact`, `tolerance` (regression), `full` without the DACT loss."""
+        """The rule that keeps the full-depth answer: `exact`, `tolerance` (regression), or `full` without tau."""
         return sound_rule(mixes=self.mixes, regression=self.regression)
 
     def rule(self, text: str | None, *, place: str = "`rule`") -> Rule:

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dactcli.halting.names import facts_of, promise_of
+from dactcli.halting.names import facts_of, proven_promise
 from dactcli.publishing.facts import CardFacts
 from dactcli.recipe.yaml12 import dump_yaml
 from dactcli.results import REFERENCES, Calibration, Comparison, EvalResult, Reference, RuleResult
@@ -235,12 +235,12 @@ def _curve(comparison: Comparison) -> str:
 def _certificate(facts: CardFacts) -> str:
     found = facts.calibration
     parts = []
-    if promise_of(facts.rule) == "class" and _early(facts.rule):
+    if proven_promise(facts.rule) == "class" and _early(facts.rule):
         parts.append(
             f"Under {code(facts.rule)} a text stops only when no answer of the layers that did not run could change "
             "its class: it is always the class of full depth."
         )
-    if promise_of(facts.rule) == "value":
+    if proven_promise(facts.rule) == "value":
         parts.append(
             f"Under {code(facts.rule)} a text stops only when the layers that did not run cannot change its value by "
             "more than the rule allows."
@@ -309,7 +309,7 @@ def _limits(facts: CardFacts) -> str:
     if not facts.evaluations:
         lines = ["No figures were kept with the run that this model comes from."]
     lines.append(f"Texts longer than {facts.max_length} tokens are cut, and only their beginning is judged.")
-    if promise_of(facts.rule) is None and (facts.calibration is None or not facts.calibration.certified):
+    if proven_promise(facts.rule) is None and (facts.calibration is None or not facts.calibration.certified):
         lines.append(f"{code(facts.rule)} may answer otherwise than full depth, and how often is not promised.")
     lines.append("Which biases its data and encoder brought along was not examined.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)

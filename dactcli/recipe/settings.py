@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Objective = Literal["dact", "layers", "last"]
 Ponder = Literal["sum_p", "sum_h"]
@@ -83,3 +83,16 @@ class HaltingSettings(HaltingKeys):
             ValidationError: The changed settings are not valid.
         """
         return HaltingSettings(**{**dict(self), **changes})
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The first fault of settings that are not valid.
+
+    Returns:
+        The key, empty for the settings as a whole, and what is wrong with it: `must be greater than 0`.
+    """
+    detail = error.errors()[0]
+    key = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return key, "is unknown"
+    return key, detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

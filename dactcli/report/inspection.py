@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.panel import Panel
 from rich.text import Text
 
-from dactcli.halting.names import facts_of, promise_of
+from dactcli.halting.names import facts_of, proven_promise
 from dactcli.report.blocks import Sheet, bar, short_rule
 from dactcli.report.console import visible
 from dactcli.results import ExitTrace
@@ -193,13 +193,13 @@ def reason(trace: ExitTrace) -> str:
         return f"{rule}: ran to the last layer, because no earlier one was enough"
     score = trace.scores[-1]
     reached = f"{score:.4f} >= {trace.cut:.4f}" if score is not None else ""
-    if promise_of(trace.rule) == "class":
+    if proven_promise(trace.rule) == "class":
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         return (
             f"{rule}: stopped after layer {trace.exit_layer}; "
             f"certain: the class cannot change any more, whatever {layers} ({reached})"
         )
-    if promise_of(trace.rule) == "value":
+    if proven_promise(trace.rule) == "value":
         return f"{rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
     promised = f"; calibrated: {trace.promise}" if trace.promise else ""
     return f"{rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"

@@ -18,7 +18,7 @@ from dactcli.errors import ArtefactError, RecipeError, UsageError, first_line
 from dactcli.halting.rules import make_rule
 from dactcli.model.config import from_flat
 from dactcli.model.encoders import Encoder, family
-from dactcli.recipe.settings import HaltingInputs, HaltingSettings, Pooling
+from dactcli.recipe.settings import HaltingInputs, HaltingSettings, Pooling, first_fault
 from dactcli.storage import check_format
 
 # what a configuration may ask for at most; a layer count of a billion would be built before any weight is missed
@@ -105,16 +105,18 @@ def _screen_halting(config: dict[str, Any], path: Path) -> HaltingSettings:
     try:
         found = HaltingSettings(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(next(iter(first["loc"]), "halting"))
-        if key == "class_weights":
+        key, fault = first_fault(error)
+        name = key.partition(".")[0]
+        if name == "class_weights":
             raise _unfit_class_weights(path) from None
-        expected = first.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ")
-        fault = first["msg"] if key not in given else f"{key} is {given[key]!r}"
-        remedy = f"it must be one of {expected}" if expected else f"{first['msg'][:1].lower()}{first['msg'][1:]}"
-        raise ArtefactError(
-            fault.removeprefix("Value error, "), place=str(path), remedy=remedy if key in given else "save it again"
-        ) from None
+        field = HaltingSettings.model_fields.get(name)
+        choices = get_args(field.annotation) if field is not None else ()
+        if choices and all(isinstance(choice, str) for choice in choices):
+            fault = f"is {given[name]!r}; it must be one of {', '.join(choices)}"
+        elif field is not None:
+            fault = f"is {given[name]!r}; it {fault}"
+        fault, _, remedy = f"{name} {fault}".strip().partition("; ")
+        raise ArtefactError(fault, place=str(path), remedy=remedy or "save the model again") from None
     classes = len(config.get("id2label") or (0, 1))  # transformers' own default
     if found.class_weights is not None and len(found.class_weights) != classes:
         raise _unfit_class_weights(path)

@@ -31,7 +31,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 @dataclass(frozen=True)
 class Built:
-    """What a training begins with.
+    """The model, tokenizer and examples that a training starts from.
 
     Attributes:
         model: Untrained, on the CPU.
@@ -51,18 +51,18 @@ def with_labels(recipe: Recipe, splits: Splits) -> Recipe:
 
 
 def from_hub(recipe: Recipe) -> list[str]:
-    """Names that a recipe takes from the hub, unless there are folders of these names."""
+    """Names of data sets and encoders that a recipe loads from the hub, unless folders have these names."""
     named = [recipe.data.name] if recipe.data.source == "hub" else []
     return [name for name in [*named, recipe.model.encoder] if isinstance(name, str)]
 
 
 def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only: Collection[str]) -> Built:
-    """Tokenizer, examples and model, by the recipe's seed.
+    """Build tokenizer, examples and model with the seed of the recipe.
 
     Args:
-        recipe: A settled recipe.
+        recipe: A recipe with its labels.
         splits: Its data.
-        notice: Told of texts that are cut.
+        notice: Called with each notice, for example of truncated texts.
         only: The splits to encode.
 
     Raises:
@@ -93,7 +93,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
 
 
 def _notice_unknown(split: str, encoded: Encoded, tokenizer: Tokenizer, notice: Callable[[str], None]) -> None:
-    """Tell of texts that the tokenizer does not know, those of another language or vocabulary."""
+    """Report a split whose texts have many unknown tokens, as those of another language have."""
     unknown = tokenizer.unk_token_id
     if unknown is None:
         return
@@ -108,7 +108,7 @@ def _notice_unknown(split: str, encoded: Encoded, tokenizer: Tokenizer, notice: 
 
 
 def _check_token_types(recipe: Recipe, config: Any, encoded: dict[str, Encoded]) -> None:
-    """Refuse second halves of pairs that have no embedding."""
+    """Refuse token types that the encoder has no embedding for."""
     types = getattr(config, "type_vocab_size", 0)  # 0: this family takes none
     rows = [row for found in encoded.values() for row in found.inputs.get("token_type_ids", ())]
     most = max((max(row, default=0) for row in rows), default=0)
@@ -121,10 +121,10 @@ def _check_token_types(recipe: Recipe, config: Any, encoded: dict[str, Encoded])
 
 
 def class_weights(recipe: Recipe, labels: Sequence[int], *, classes: int) -> list[float] | None:
-    """What the recipe's class weights come to on its train split: numbers whose mean over the examples is 1.
+    """The class weights of the loss, scaled to a mean of 1 over the train split.
 
-    So the loss keeps its scale beside the price of a layer, whatever the classes' shares. A class without examples
-    weighs as if it had one.
+    This keeps the scale of the loss, and so the meaning of tau, whatever the class frequencies. A class without
+    examples is weighted as if it had one.
 
     Args:
         recipe: A complete recipe.
@@ -144,7 +144,7 @@ def class_weights(recipe: Recipe, labels: Sequence[int], *, classes: int) -> lis
 
 
 def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> Tokenizer:
-    """The tokenizer that goes with the recipe's encoder.
+    """The tokenizer of the recipe's encoder.
 
     A pretrained encoder brings its own; for a geometry the built-in task has a fixed vocabulary, and other data get
     a WordPiece vocabulary learned from the training texts.
@@ -181,7 +181,7 @@ def _check_length(recipe: Recipe, tokenizer: Tokenizer) -> None:
 
 
 def _learn_words(geometry: Geometry, texts: Iterable[str]) -> list[str]:
-    """The most frequent words, and all letters, so that WordPiece can spell the rest.
+    """A vocabulary of the most frequent words and all letters, from which WordPiece spells the other words.
 
     (The WordPiece trainer of `tokenizers` gives another vocabulary in every process; a run would not repeat.)
     """
@@ -208,7 +208,7 @@ def build_model(
     answer_range: tuple[float, float] | None,
     class_weights: list[float] | None,
 ) -> DactForSequenceClassification:
-    """The untrained model: a pretrained encoder or a fresh one, with fresh units.
+    """The untrained model: a pretrained or a new encoder, with new exit heads.
 
     Args:
         recipe: A complete recipe.
@@ -238,7 +238,7 @@ def build_model(
 
 
 def _pretrained(recipe: Recipe, name: str, labels: list[str]) -> tuple[PreTrainedModel, KeptClassifier | None]:
-    """The pretrained encoder, and the classifier that it came with where that is kept."""
+    """The pretrained encoder, and its classifier where the recipe keeps it."""
     if not recipe.model.keep_classifier:
         return load_encoder(name, recipe.model.layers), None
     classifier = load_classifier(name)
@@ -248,7 +248,7 @@ def _pretrained(recipe: Recipe, name: str, labels: list[str]) -> tuple[PreTraine
 
 
 def _check_labels(known: list[str], labels: list[str]) -> None:
-    """Refuse a classifier whose classes are not the task's, in the task's order; LABEL_0 and so on name nothing."""
+    """Refuse a classifier whose class names differ from the task's. Default names (LABEL_0) are accepted."""
     if len(known) != len(labels):
         raise RecipeError(
             f"the classifier knows {len(known)} classes and the data {len(labels)}",
@@ -282,7 +282,7 @@ def _fresh_config(recipe: Recipe, geometry: Geometry, tokenizer: Tokenizer) -> d
 
 
 def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, float] | None) -> dict[str, Any]:
-    """DactConfig's keywords from a recipe."""
+    """Keywords of `DactConfig` from a recipe, without the halting settings."""
     names = {
         "id2label": dict(enumerate(labels)),
         "label2id": {name: index for index, name in enumerate(labels)},

@@ -53,7 +53,7 @@ Evaluate = Callable[[DactForSequenceClassification, "Tokenizer", Encoded, list[s
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that the stages of one run share."""
+    """The state that all stages of one run share."""
 
     recipe: Recipe
     run: Path
@@ -86,17 +86,17 @@ def fit(
     resume: Path | None = None,
     weights_only: bool = False,
 ) -> TrainResult:
-    """Train a model as a recipe says, in a run folder of its own.
+    """Train a model by a recipe, in a new run folder.
 
-    Under `torchrun` all processes call this alike and share every batch and evaluation; process 0 writes.
+    Under `torchrun` all processes call this and share every batch and evaluation; process 0 writes.
 
     Args:
         recipe: A complete recipe (`dactcli.recipe.tasks.complete`).
         evaluate: Evaluates the validation split.
-        listener: Hears how it goes, in process 0.
+        listener: Receives progress, in process 0.
         device: Where to train.
-        resume: An unfinished run to go on with (`runs.unfinished`).
-        weights_only: Whether a run that is resumed may go on without the states of optimizer and random numbers.
+        resume: The run to resume (`runs.unfinished`); None for a new run.
+        weights_only: Whether to resume without the states of optimizer and random numbers.
 
     Returns:
         How it ended.
@@ -188,7 +188,7 @@ def _taken(stack: ExitStack, run: Path, stopper: Stopper, begin: Callable[[Path]
 
 
 def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
-    """Write down what a new run begins with."""
+    """Record the recipe and the data fingerprint of a new run."""
     write_json(run / BEGUN, {"data_fingerprint": splits.fingerprint})
     write_whole(run / "recipe.yaml", dump_recipe(recipe))
 
@@ -227,7 +227,7 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
 
 
 def _finish(job: Job, trained: TrainResult, summary: dict[str, Any]) -> None:
-    """Leave the run folder as a finished run's."""
+    """Write the results and remove what only a resume needs."""
     write_json(job.run / "eval.json", trained.evaluation["validation"].to_json())
     runs.finish(job.run, summary)
     shutil.rmtree(job.run / "checkpoints", ignore_errors=True)
@@ -282,7 +282,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
 
 
 def _fit_halting(job: Job, stages: list[Stage]) -> None:
-    """Learn the halting thresholds on validation; it takes seconds, so nothing of it is kept for a resume."""
+    """Learn the halting thresholds on validation. This takes seconds, so it has no checkpoint."""
     job.listener.stage_started("halting", len(stages) + 1, len(stages) + 1, steps_in_all())
     fit_thresholds(
         job.model,
@@ -323,7 +323,7 @@ def _dress(model: DactForSequenceClassification, recipe: Recipe, stages: list[St
 
 
 def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
-    """Refuse to go on with a run under another recipe, or on other data, than it began with."""
+    """Refuse to resume a run with another recipe or other data."""
     path, now = run / "recipe.yaml", dump_recipe(recipe)
     then = path.read_text(encoding="utf-8")
     if then != now and (changed := difference(then, now)) is not None:
@@ -352,7 +352,7 @@ def _difficulty(dataset: Dataset) -> list[int] | None:
 
 
 def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, Any]:
-    """What is needed to know how a result came about."""
+    """Versions, seed, device, data and settings that a result depends on."""
     import platform
     from importlib.metadata import version
 
@@ -372,7 +372,7 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
 
 
 def _git_revision() -> str | None:
-    """The revision that the current folder stands at, when it is under git."""
+    """The git revision of the current folder; None outside a repository."""
     try:
         found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""One stage on the transformers Trainer: two learning rates, frozen parts, and an end when the loss is not finite."""
+"""One stage on the transformers Trainer: two learning rates, frozen parts, and a stop when the loss is not finite."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         args: Its arguments.
         encoded: The training examples.
         tokenizer: Pads them.
-        callbacks: What listens.
-        rows: Where each training example stands in its source, for the error of a run that diverges.
-        weights_only: Whether a resumed stage begins with a fresh optimizer and random state.
+        callbacks: Callbacks of the Trainer.
+        rows: Row of each training example in its source, for the error of a run that diverges.
+        weights_only: Whether a resumed stage starts with a new optimizer and random state.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         return placed
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train; under DDP nothing but the loss may lead back to the weights.
+        """Train; under DDP only the loss keeps its gradient graph.
 
         DDP waits for the gradients of all weights that any output depends on, and those of outputs which the loss
         leaves out never come.
@@ -184,7 +184,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             hook.remove()
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with a rate of its own for the units; no decay on biases and norms."""
+        """AdamW with a second learning rate for the exit heads; no decay on biases and norms."""
         target: Any = model if model is not None else self.model
         decayed = set(self.get_decay_parameter_names(target))
         groups: dict[tuple[bool, bool], list[Tensor]] = {}
@@ -223,7 +223,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         return (loss, out) if return_outputs else loss
 
     def training_step(self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
-        """One step, which ends the run when the loss is not finite, on whichever process."""
+        """One step, which stops all processes when the loss of any of them is not finite."""
         self.positions = inputs.pop(POSITIONS).tolist()
         self.weight = len(distributed.share(self.positions)) * distributed.world_size() / len(self.positions)
         self._hide_tokens(inputs["input_ids"])
@@ -239,7 +239,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def _hide_tokens(self, input_ids: Tensor) -> None:
-        """Put the mask token in place of some tokens, in place [B, T]; never of special ones, padding among them."""
+        """Replace some tokens by the mask token, in place [B, T]; special tokens and padding stay."""
         share = self.stage.keys.mask_tokens
         if share == 0:
             return
@@ -249,7 +249,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         input_ids[drawn & ~special] = self.mask_token
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        """Clip, and end the run when a gradient is not finite; fp16's scaler expects some and skips the step."""
+        """Clip, and stop when a gradient is not finite; the fp16 scaler expects some and skips the step."""
         norm = super()._clip_grad_norm(model)
         if not self.args.fp16 and not torch.isfinite(norm):
             what = f"the gradient on {self._named(self.positions)}"
@@ -258,7 +258,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def _not_finite(self, inputs: dict[str, Tensor]) -> list[int]:
-        """Which examples of this process have no finite loss by themselves, by position; all where none has alone."""
+        """Positions of this process's examples whose own loss is not finite; all of them if each is finite alone."""
         inputs = self._prepare_inputs(inputs)
         mine = distributed.share(self.positions) or self.positions[:1]
         singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(len(mine))]
@@ -271,7 +271,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:NAMED]))}{more} of train"
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """A checkpoint that is whole or not there, and holds finite weights only.
+        """Write a checkpoint atomically, with finite weights only.
 
         Each process writes its random state into the folder, process 0 all the rest.
         """
@@ -300,7 +300,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         return str(self.staging) if self.staging is not None else super()._get_output_dir(*args, **kwargs)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Restore both, or go on with a fresh optimizer from the place in the schedule."""
+        """Restore both, or continue the schedule with a new optimizer."""
         if checkpoint is not None and self.weights_only:
             state = self.lr_scheduler.state_dict()
             self.lr_scheduler.load_state_dict({**state, "last_epoch": self.state.global_step})
@@ -315,7 +315,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             raise _unloadable(checkpoint, "optimizer.pt", error) from None
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restore the random state, or go on with a fresh one."""
+        """Restore the random state, or continue with a new one."""
         if self.weights_only:
             return
         try:
@@ -340,12 +340,12 @@ class DactTrainer(Trainer):  # type: ignore[misc]
 
 
 def _cut_off_but_loss(model: torch.nn.Module, inputs: Any, out: DactOutput) -> DactOutput:
-    """The outputs, of which only the loss leads back to the weights."""
+    """The outputs, detached but for the loss."""
     return type(out)(**{name: value if name == "loss" else value.detach() for name, value in out.items()})
 
 
 def _unsaved(final: Path, write: Callable[[], None]) -> DactError | None:
-    """Write a part of a checkpoint; the error where that fails."""
+    """Write a part of a checkpoint, and return the error if that fails."""
     try:
         write()
     except (OSError, RuntimeError, SafetensorError) as error:  # the kinds of Python, torch and safetensors
@@ -375,7 +375,7 @@ def check_weights(model: torch.nn.Module, stage: Stage, step: int) -> None:
 
 
 def diverged(stage: Stage, step: int, what: str, value: float) -> DivergedError:
-    """The error of a run that left the finite numbers."""
+    """The error of a run whose loss, gradient or weights are not finite."""
     return DivergedError(
         f"{what} became {value}",
         place=f"stage {stage.label}, step {step}",

@@ -106,7 +106,7 @@ def test_dry_run_prints_a_recipe_that_can_be_run(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(TINY)
     shown = dact("finetune", recipe, "--dry-run", "--set", "dact.tau=0.2")
-    assert "stage 2 units: trains units" in shown.stderr
+    assert "stage 2 units: trains exit heads" in shown.stderr
     (tmp_path / "again.yaml").write_text(shown.stdout)
     assert dact("finetune", tmp_path / "again.yaml", "--dry-run").stdout == shown.stdout
     assert "tau: 0.2" in shown.stdout

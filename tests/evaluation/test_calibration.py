@@ -269,6 +269,14 @@ def test_a_budget_is_met_as_closely_as_the_grid_allows(budget: float) -> None:
     assert "promises nothing" in found.promise
 
 
+@pytest.mark.parametrize("name", THRESHOLDED)
+def test_one_layer_is_calibrated_like_any_other_number(name: str) -> None:
+    sample = measured(outputs(500, layers=1))
+    found = certify(sample, name)
+    assert (found.certified, found.layers_mean, found.observed) == (True, 1, 0)
+    assert calibrate_budget(sample, make_rule(f"{name}:1"), BudgetRequest(1.0), facts=FACTS).layers_mean == 1
+
+
 def test_rules_without_a_threshold_are_refused() -> None:
     with pytest.raises(UsageError, match="rule exact has no threshold to choose"):
         make_rule("exact").grid(6, 2)

@@ -17,7 +17,7 @@ from dactcli.halting.names import (
     RULE_NAMES,
     calibrated_rule,
     facts_of,
-    promise_of,
+    proven_promise,
     sound_rule,
     standard_rules,
 )
@@ -81,19 +81,21 @@ def test_a_rule_needs_a_threshold_exactly_where_the_table_says_so(name: str) -> 
 )
 def test_what_a_rule_promises(text: str, promise: str | None, sentence: str | None) -> None:
     rule = make_rule(text)
-    assert promise_of(text) == promise
+    assert proven_promise(text) == promise
     assert (rule.sound, rule.promise) == (promise == "class", sentence)
 
 
 def test_a_tolerance_promises_the_value_and_not_the_class() -> None:
     rule = make_rule("tolerance:0.25", answer_range=(0.0, 5.0))
-    assert promise_of("tolerance") == promise_of("tolerance:0.25") == "value"
+    assert proven_promise("tolerance") == proven_promise("tolerance:0.25") == "value"
     assert (rule.sound, rule.promise) == (False, "the value is within 0.25 of full depth")
 
 
 def test_what_is_no_rule_promises_nothing() -> None:
     assert facts_of("exakt") is None
-    assert [promise_of(text) for text in ("exakt", "", "slack", "slack:", "slack:x", "slack:nan", ":0")] == [None] * 7
+    assert [proven_promise(text) for text in ("exakt", "", "slack", "slack:", "slack:x", "slack:nan", ":0")] == [
+        None
+    ] * 7
 
 
 @pytest.mark.parametrize("answers", RANGES)
@@ -144,6 +146,14 @@ def test_grids_depend_on_layers_and_classes_alone_and_stay_as_they_are(name: str
     for classes in (2, 3, 5, 16, 77, 150, 3000):
         assert make_rule(f"{name}:1").grid(6, classes) == old_grid(name, 6, classes)
         assert make_rule(f"{name}:2").grid(12, classes) == old_grid(name, 12, classes)
+
+
+@pytest.mark.parametrize("name", [name for name, facts in RULE_FACTS.items() if facts.needs_threshold])
+@pytest.mark.parametrize(("layers", "classes"), [(1, 2), (1, 1), (2, 1)])
+def test_the_smallest_models_have_a_grid_too(name: str, layers: int, classes: int) -> None:
+    grid = make_rule(f"{name}:1").grid(layers, classes)
+    assert grid
+    assert np.isfinite(grid).all()
 
 
 @pytest.mark.parametrize("name", ["full", "paper", "exact"])

@@ -199,7 +199,7 @@ def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) ->
         ({"class_weights": 3}, False, "class_weights does not give each class a number above 0"),
         ({"halting": {"objective": "zz"}}, False, "objective is 'zz'; it must be one of dact, layers, last"),
         ({"halting": {"tau": None, "objective": "dact"}}, False, "objective dact needs a number for tau"),
-        ({"halting": {"tua": 1}}, False, "tua is 1"),
+        ({"halting": {"tua": 1}}, False, "tua is unknown; save the model again"),
         ({"halting": {"class_weights": [1.0]}}, False, "class_weights does not give each class a number above 0"),
         ({"halting": 3}, False, "halting is not a mapping"),
         ({"share_units": True}, False, "share_units is true, and exit heads that layers share are no longer supported"),

@@ -200,11 +200,11 @@ def test_former_keywords_and_attributes_are_still_taken() -> None:
 @pytest.mark.parametrize(
     ("halting", "fault"),
     [
-        ({"taw": 1}, "halting.taw: extra inputs are not permitted; the settings are answer_loss"),
-        ({"tau": "0.1"}, "halting.tau: input should be a valid number"),
-        ({"tau": float("nan")}, "halting.tau: input should be"),
+        ({"taw": 1}, "halting.taw: is unknown; the settings are answer_loss"),
+        ({"tau": "0.1"}, "halting.tau: must be a valid number"),
+        ({"tau": float("nan")}, "halting.tau: must be"),
         ({"tau": None, "objective": "dact"}, "halting: objective dact needs a number for tau"),
-        ({"class_weights": [1, 0]}, "halting.class_weights.1: input should be greater than 0"),
+        ({"class_weights": [1, 0]}, "halting.class_weights.1: must be greater than 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(halting: dict[str, Any], fault: str) -> None:
