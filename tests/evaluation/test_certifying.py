@@ -112,7 +112,7 @@ def test_the_same_tokens_are_the_same_example(run: Path, splits: dict[str, list[
 
 def test_the_test_split_is_for_judging(run: Path) -> None:
     assert "--split: the test split is for judging" in ask(run, "risk=0.3", "--split", "test", code=2)
-    with pytest.raises(UsageError, match="split: the test split is for judging"):
+    with pytest.raises(UsageError, match="`split`: the test split is for judging"):
         calibrate(run, RiskRequest(0.3), split="test")
 
 
