@@ -307,34 +307,34 @@ def test_states_drop_rows() -> None:
 @pytest.mark.parametrize(
     ("text", "options", "sentence"),
     [
-        ("exakt", {}, "--rule: rule 'exakt' is unknown; did you mean exact?"),
-        ("exact:1", {}, "--rule: rule exact takes no value; write exact"),
-        ("entropy", {}, "--rule: rule entropy needs a threshold (normalised entropy); write --rule entropy:VALUE"),
+        ("exakt", {}, "`rule`: rule 'exakt' is unknown; did you mean exact?"),
+        ("exact:1", {}, "`rule`: rule exact takes no value; write exact"),
+        ("entropy", {}, "`rule`: rule entropy needs a threshold (normalised entropy); write `rule` entropy:VALUE"),
         (
             "patience:1.5",
             {},
-            "--rule: '1.5' is no threshold for patience (layers in a row); give a whole number from 1 on",
+            "`rule`: '1.5' is no threshold for patience (layers in a row); give a whole number from 1 on",
         ),
-        ("entropy:nan", {}, "--rule: 'nan' is no threshold for entropy (normalised entropy); give a number from 0 on"),
-        ("max_prob:x", {}, "--rule: 'x' is no threshold for max_prob (probability); give a number from 0 on"),
+        ("entropy:nan", {}, "`rule`: 'nan' is no threshold for entropy (normalised entropy); give a number from 0 on"),
+        ("max_prob:x", {}, "`rule`: 'x' is no threshold for max_prob (probability); give a number from 0 on"),
         (
             "learned:0.9",
             {"certainty": False},
-            "--rule: rule learned needs a certainty head, which this model does not have; "
+            "`rule`: rule learned needs a certainty head, which this model does not have; "
             "train it with model.certainty: true",
         ),
-        ("tolerance", {}, "--rule: rule tolerance is for regression; use full or exact"),
-        ("exact", {"answer_range": (0, 5)}, "--rule: rule exact is for classes; use full, tolerance or layer"),
+        ("tolerance", {}, "`rule`: rule tolerance is for regression; use full or exact"),
+        ("exact", {"answer_range": (0, 5)}, "`rule`: rule exact is for classes; use full, tolerance or layer"),
         (
             "exact",
             {"objective": "layers"},
-            "--rule: rule exact reads the halting units, and this model was trained without the DACT loss; "
+            "`rule`: rule exact reads the halting units, and this model was trained without the DACT loss; "
             "use full, entropy, max_prob, patience or layer, or train it with dact.tau",
         ),
         (
             "entropy:0.1",
             {"objective": "last"},
-            "--rule: rule entropy needs an answer from every layer, and this model was fine-tuned on its last layer "
+            "`rule`: rule entropy needs an answer from every layer, and this model was fine-tuned on its last layer "
             "only; use full, or train it with a dact section",
         ),
     ],
