@@ -46,7 +46,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
         train(tmp_path, TINY, listener=listener)
     assert caught.value.exit_code == 128 + number
     assert f"saved after step {step} of stage {stage}-" in caught.value.sentence
-    assert f"stopped by {number.name}; the same command with --resume goes on" in caught.value.sentence
+    assert f"stopped by {number.name}; the same command with `resume` goes on" in caught.value.sentence
     assert any("once more ends the run at once" in str(value) for what, value in listener.heard if what == "notice")
     assert signal.getsignal(number) is before
     run = runs.unfinished(tmp_path / "runs", "tiny")
