@@ -26,7 +26,7 @@ from dactcli.evaluation.measures import by_class, unique_names
 from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.halting.names import calibrated_rule, sound_rule
-from dactcli.halting.rules import RULES, Full
+from dactcli.halting.rules import RULES, Exact, Full
 from dactcli.results import Calibration, ClassResult
 from dactcli.runs.calibration import bound_to, keep_calibration, spend
 from dactcli.runs.identity import identify
@@ -186,7 +186,8 @@ def calibrate_risk(
         facts: What the certificate is bound to (`Calibration`'s fields of that kind).
 
     Returns:
-        The certificate. If no threshold passes, `certified` is False and the rule is the sound one.
+        The certificate. If no threshold passes, or the sound rule runs no more layers than the one that does,
+        `certified` is False and the rule is the sound one.
 
     Raises:
         UsageError: `harm` without labels, or a rule that has no threshold.
@@ -219,6 +220,17 @@ def calibrate_risk(
         return Calibration(rule=sound, threshold=None, layers_mean=None, certified=False, **common)
     mean, rule, index, sweep = best
     chosen = rule.at(measured.grid(rule)[index])
+    if (sound_mean := _sound_layers(measured)) is not None and sound_mean <= mean:
+        sound = sound_rule(mixes=True, regression=False)
+        return Calibration(
+            rule=sound,
+            threshold=None,
+            layers_mean=sound_mean,
+            certified=False,
+            outdone=chosen.text,
+            outdone_layers_mean=mean,
+            **common,
+        )
     return Calibration(
         rule=chosen.text,
         threshold=chosen.threshold,
@@ -228,6 +240,13 @@ def calibrate_risk(
         classes=measured.classes_under(chosen),
         **common,
     )
+
+
+def _sound_layers(measured: Measured) -> float | None:
+    """Mean layers of the sound rule on the sample; None without the DACT loss, where it never stops early."""
+    if not measured.outputs.mixes:
+        return None
+    return float(measured.outputs.decide(Exact()).exit_layer.double().mean())
 
 
 def _tests(

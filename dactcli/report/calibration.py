@@ -19,7 +19,7 @@ def render_calibration(found: Calibration) -> Panel:
     """
     found = visible(found)
     lines: list[RenderableType] = [
-        Text(found.rule, style="bold green" if found.certified or found.kind == "budget" else "bold yellow"),
+        Text(found.rule, style="bold yellow" if _failed(found) else "bold green"),
         Text(found.promise, style="italic"),
     ]
     if found.layers_mean is not None:
@@ -36,6 +36,11 @@ def render_calibration(found: Calibration) -> Panel:
         Text("now the default rule of this run, until anything that can change an answer changes", style="dim")
     )
     return Panel(Group(*lines), title="calibration", title_align="left")
+
+
+def _failed(found: Calibration) -> bool:
+    """Whether a risk was asked for and nothing could be certified."""
+    return found.kind == "risk" and not found.certified and found.outdone is None
 
 
 def _counted(found: Calibration) -> str:

@@ -15,7 +15,7 @@ class Calibration:
     Attributes:
         kind: `risk` or `budget`.
         rule: The rule with its threshold, as `--rule` takes it.
-        threshold: The threshold; None when a sound rule stands in because none could be certified.
+        threshold: The threshold; None for a sound rule, because none could be certified or it costs no more.
         certified: Whether the promise holds.
         rules_tried: The rules to choose from.
         examples: Size of the calibration sample.
@@ -42,6 +42,8 @@ class Calibration:
         budget: Mean layers wanted, for `budget`.
         published: Whether it goes with a published model, which leaves the calibration examples behind.
         layers: N; None in a calibration of an earlier version.
+        outdone: The certified rule that the sound rule takes the place of, because it runs no more layers.
+        outdone_layers_mean: Mean layers of that rule on the sample.
     """
 
     kind: Literal["risk", "budget"]
@@ -73,6 +75,8 @@ class Calibration:
     budget: float | None = None
     published: bool = False
     layers: int | None = None
+    outdone: str | None = None
+    outdone_layers_mean: float | None = None
 
     @property
     def terms(self) -> str:
@@ -87,6 +91,12 @@ class Calibration:
             return (
                 f"{self.rule} runs {self.layers_mean:.2f} layers on the mean of {self.examples:,} calibration examples "
                 f"(budget {self.budget:g}); this is a convenience and promises nothing about the answers"
+            )
+        if self.outdone is not None:
+            return (
+                f"{self.rule} never changes the class and runs {self.layers_mean:.2f} layers on the mean of the "
+                f"calibration sample; {self.outdone}, which can be certified ({self.terms}), runs "
+                f"{self.outdone_layers_mean:.2f}, so {self.rule} promises more and costs no more"
             )
         if not self.certified:
             return f"{self.failure}; {self.rule} is used instead, which never changes the class"

@@ -85,7 +85,8 @@ def _from_json(document: dict[str, Any]) -> Calibration:
         if found.kind == "risk"
         else (found.budget, found.layers_mean)
     )
-    if None in needed or (found.certified and found.threshold is None):
+    outdone = (found.outdone is None) == (found.outdone_layers_mean is None)
+    if None in needed or (found.certified and found.threshold is None) or not outdone:
         raise ValueError
     return found
 
@@ -116,7 +117,7 @@ def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
 
 def _weaker(found: Calibration, before: Calibration) -> str | None:
     """In which way a calibration promises less than another; None if it does not."""
-    if not before.certified:
+    if not before.certified or found.outdone is not None:  # a sound rule promises more than any certificate
         return None
     if found.kind == "budget":
         return "a budget promises nothing"

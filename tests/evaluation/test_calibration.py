@@ -241,6 +241,21 @@ def test_where_nothing_can_be_certified_a_sound_rule_stands_in() -> None:
     )
 
 
+def test_the_sound_rule_wins_where_it_runs_no_more_layers() -> None:
+    """Halting that closes at once proves every answer after layer 1; no threshold can do better."""
+    data = outputs(2000)
+    closed = LayerOutputs(data.y, torch.zeros_like(data.h))
+    found = certify(measured(closed), "confidence")
+    assert (found.rule, found.certified, found.layers_mean) == ("exact", False, 1.0)
+    assert found.outdone is not None
+    assert found.outdone.startswith("confidence:")
+    assert found.promise == (
+        "exact never changes the class and runs 1.00 layers on the mean of the calibration sample; "
+        f"{found.outdone}, which can be certified (disagreement at most 5%, delta 0.05), runs "
+        f"{found.outdone_layers_mean:.2f}, so exact promises more and costs no more"
+    )
+
+
 @pytest.mark.parametrize("name", THRESHOLDED)
 def test_thresholds_are_short_enough_to_be_typed(name: str) -> None:
     grid = make_rule(f"{name}:1").grid(6, 2)
@@ -273,7 +288,8 @@ def test_a_budget_is_met_as_closely_as_the_grid_allows(budget: float) -> None:
 def test_one_layer_is_calibrated_like_any_other_number(name: str) -> None:
     sample = measured(outputs(500, layers=1))
     found = certify(sample, name)
-    assert (found.certified, found.layers_mean, found.observed) == (True, 1, 0)
+    assert (found.rule, found.layers_mean, found.outdone_layers_mean) == ("exact", 1, 1)  # exact costs no more
+    assert (found.outdone or "").startswith(f"{name}:")
     assert calibrate_budget(sample, make_rule(f"{name}:1"), BudgetRequest(1.0), facts=FACTS).layers_mean == 1
 
 

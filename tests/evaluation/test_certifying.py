@@ -391,7 +391,7 @@ def test_a_larger_fraction_for_calibration_makes_no_fresh_examples(
     text = TINY.replace("{source: builtin, max_length: 48, examples: 320}", FILES % 0.2)
     run = Path(train(tmp_path, text).run)
     first = calibrate(run, RiskRequest(0.3, 0.3))
-    assert (first.certified, first.condition) == (True, "")
+    assert (first.certified or first.outdone is not None, first.condition) == (True, "")
     recipe = run / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("calibration: 0.2", "calibration: 0.5"))
     assert calibrate(run, RiskRequest(0.3, 0.3), replace=True).condition
@@ -425,3 +425,19 @@ def test_a_model_whose_training_is_not_known_promises_under_a_condition(
     document = json.loads(result.stdout)
     assert document["screened"] == []
     assert document["promise"].startswith("provided that no calibration example was used in training, ")
+
+
+def test_exact_stays_in_force_where_it_costs_no_more(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proven answer is worth more than a certified one, and replaces it without being asked to."""
+    from dactcli.evaluation import calibrate as module
+
+    certified = ask(run, "risk=0.3,delta=0.2")
+    assert certified["certified"]
+    monkeypatch.setattr(module, "_sound_layers", lambda measured: 1.0)  # as if everything were proven after layer 1
+    found = ask(run, "risk=0.25,delta=0.2")
+    assert (found["rule"], found["certified"], found["outdone"]) == ("exact", False, certified["rule"])
+    assert "exact promises more and costs no more" in found["promise"]
+    assert AutoConfig.from_pretrained(run).rule == "exact"
+    assert "void" not in dact("eval", run).stderr
+    (line,) = json.loads(dact("runs", run.parent, "--json").stdout)["runs"]
+    assert line["rule"] == "exact"
