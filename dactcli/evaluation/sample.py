@@ -53,11 +53,6 @@ class CalibrationSample:
     screened: tuple[str, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def distinct(self) -> int:
-        """How many distinct inputs there are."""
-        return int(self.inputs.max()) + 1 if len(self.inputs) else 0
-
 
 def calibration_sample(
     run: Run, request: RiskRequest | BudgetRequest, *, split: str | None, data: Path | None, notice: Notice

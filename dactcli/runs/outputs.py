@@ -159,12 +159,13 @@ def cached_outputs(
         batch_size: Examples per batch, for outputs that have to be computed.
         progress: Called with the examples done and in all.
     """
-    kept = _kept(run, encoded, name)
+    path = run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
+    kept = _kept(run, encoded, path)
     # all processes compute, or none does
     if not distributed.all_reduce_max(kept is None) and kept is not None:
         return kept
     outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
-    distributed.on_main(lambda: _keep(outputs, _path(run, encoded, name), name))
+    distributed.on_main(lambda: _keep(outputs, path, name))
     return outputs
 
 
@@ -175,12 +176,11 @@ def _facts(model: DactForSequenceClassification) -> dict[str, Any]:
     return {"objective": config.objective, "answer_range": model.answer_range, "names": names}
 
 
-def _kept(run: Run, encoded: Encoded, name: str) -> LayerOutputs | None:
-    """The outputs of this model on these examples from the run's folder; None if there are none."""
+def _kept(run: Run, encoded: Encoded, path: Path) -> LayerOutputs | None:
+    """The outputs that a file holds of this model on these examples; None if it is missing or does not fit."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = _path(run, encoded, name)
     shape = (len(encoded.lengths), run.model.units.layers, run.model.classes)
     wanted = {"y": shape, "h": shape[:2]} | ({"certainty": shape[:2]} if run.model.config.certainty else {})
     try:
@@ -190,10 +190,6 @@ def _kept(run: Run, encoded: Encoded, name: str) -> LayerOutputs | None:
     fits = {name: tuple(value.shape) for name, value in kept.items()} == wanted
     fits = fits and not unfinite_rows(*kept.values())
     return LayerOutputs(**kept, **_facts(run.model)) if fits else None
-
-
-def _path(run: Run, encoded: Encoded, name: str) -> Path:
-    return run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
 
 
 def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:
