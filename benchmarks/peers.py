@@ -31,7 +31,7 @@ from dactcli.api.compare import entrant
 from dactcli.data.sources import load_splits
 from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Entrant, compare
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.evaluation.threshold_sweep import full_classes
+from dactcli.evaluation.threshold_sweep import full_decisions
 from dactcli.halting.rules import Exact, Paper
 from dactcli.recipe.load import load_recipe
 from dactcli.results import ComparedRule, Comparison
@@ -195,7 +195,7 @@ def scores(runs: list[Entrant], metric: str) -> Array:
     drawn = np.random.default_rng(1).multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=BOOTSTRAPS)
     seeds = np.concatenate([np.ones((1, len(runs))), drawn]) / len(runs)  # [1 + S, runs]
     both = [
-        [full_classes(one.test) for one in runs],
+        [full_decisions(one.test) for one in runs],
         [one.test.y[:, -1].argmax(-1).numpy() for one in runs],
     ]
     classes = runs[0].test.y.shape[-1]

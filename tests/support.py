@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dactcli.halting.answers import CLASSES
 from dactcli.model.encoders.base import Encoder, EncoderState
 from dactcli.model.heads import ExitOutput
 
@@ -121,8 +122,7 @@ class Scripted:
         rows = hidden[:, 0, 0].long()
         return ExitOutput(self.logits[rows, layer - 1], self.halting_logits[rows, layer - 1])
 
-    def layer_answer(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits.softmax(-1)
+    answers = CLASSES
 
 
 class _Numbers(Encoder):

@@ -77,11 +77,10 @@ def entrant(
 
     The arguments are those of `compare`, for one run.
     """
-    import numpy as np
-
     from dactcli.api.evaluate import outputs_of
     from dactcli.evaluation.comparison import Entrant
     from dactcli.evaluation.examples import metric_name, run_examples
+    from dactcli.evaluation.kinds import measures_of
 
     wanted, hears = build_request(CompareRequest, request, fields, listener)
     opened, size = open_run(run, device=wanted.device), wanted.batch_size
@@ -92,7 +91,8 @@ def entrant(
         encoded, _ = run_examples(opened, split, data, hears.notice)
         if encoded.labels is None:
             raise UsageError(f"{data or split} has no labels", place="`compare`", remedy="give a labelled split")
-        return outputs_of(opened, encoded, data.stem if data else split, size, hears), np.asarray(encoded.labels)
+        truth = measures_of(opened.model.answers).truth(encoded.labels, opened.model.classes)
+        return outputs_of(opened, encoded, data.stem if data else split, size, hears), truth
 
     data = optional_path(wanted.data)
     test, test_labels = labelled(wanted.split or "validation", data)

@@ -187,8 +187,8 @@ def _random(geometry: str, request: ProfileRequest) -> _Prepared:
 
 def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepared:
     """A run, on a sample of its split or of a file."""
-    from dactcli.evaluation.evaluate import answer_metrics
     from dactcli.evaluation.examples import metric_name, run_examples
+    from dactcli.evaluation.kinds import answer_metrics
     from dactcli.profiling.geometry import depth_profile, stretched
     from dactcli.profiling.profile import sample
 
@@ -203,7 +203,7 @@ def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepa
     forced = None if depths is None else depth_profile(depths, model.units.layers, len(encoded.lengths))
 
     def score(answer: Any, labels: Any) -> float | None:
-        return answer_metrics(answer, labels, model.answer_range)[name]
+        return answer_metrics(answer, labels, model.answers)[name]
 
     rule = rule_for(opened, request.rule, listener)
     if opened is run and (request.dtype is not None or request.compiled):

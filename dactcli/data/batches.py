@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from dactcli import distributed
+from dactcli.recipe.schema import Kind
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +34,7 @@ class Encoded:
 
     Attributes:
         inputs: `input_ids`, and `token_type_ids` where the tokenizer gives them: a list of tokens per example.
-        labels: Classes or values; None when unlabelled.
+        labels: Classes, values, or lists of label indices; None when unlabelled.
         truncated: Positions of the examples that were longer than allowed.
     """
 
@@ -125,6 +126,25 @@ def whole_characters(text: str) -> str:
         kept = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
         return kept.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text
+
+
+def label_tensor(labels: Sequence[Any], kind: Kind, classes: int) -> Tensor:
+    """Labels as a model takes them.
+
+    Args:
+        labels: As in `Encoded`.
+        kind: What an answer is.
+        classes: C.
+
+    Returns:
+        Classes [B], values [B], or 0 and 1 by label [B, C].
+    """
+    if kind != "multilabel":
+        return torch.tensor(labels)
+    found = torch.zeros(len(labels), classes)
+    for row, indices in enumerate(labels):
+        found[row, indices] = 1
+    return found
 
 
 def encode_split(dataset: Dataset, tokenizer: Tokenizer, max_length: int) -> Encoded:

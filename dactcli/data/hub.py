@@ -47,9 +47,16 @@ def read_hub(
 
 def _hub_table(source: str, dataset: Any, labels: list[str] | None, label: str) -> Table:
     columns = {column: dataset[column][:] for column in dataset.column_names}
-    names = getattr(dataset.features.get(label), "names", None)
+    feature = dataset.features.get(label)
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # of a class, or of a list of labels
     if names and (labels is None or set(labels) == set(names)):
-        columns[label] = [names[value] if value in range(len(names)) else value for value in columns[label]]
+
+        def named(value: Any) -> Any:
+            if isinstance(value, list):
+                return [named(one) for one in value]
+            return names[value] if value in range(len(names)) else value
+
+        columns[label] = [named(value) for value in columns[label]]
     return Table(source, columns, list(range(1, len(dataset) + 1)), labels=names)
 
 

@@ -13,15 +13,23 @@ from dactcli.data.formats import describe
 from dactcli.errors import DataError, did_you_mean, listed
 
 HIDDEN = "-1"  # what GLUE writes for the labels that it keeps to itself
+_MARKS = {"0": False, "1": True, "false": False, "true": True}
 _INTEGER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What labels mean: class names in order, or else numbers within a range (any number when None)."""
+    """What labels mean: class names in order, or else numbers within a range (any number when None).
+
+    Attributes:
+        labels: Names of the classes or labels; empty for a regression.
+        range: Lowest and highest number of a regression.
+        several: Whether a row has any number of labels, as a list.
+    """
 
     labels: list[str]
     range: tuple[float, float] | None = None
+    several: bool = False
 
     @cached_property
     def index(self) -> dict[str | None, int]:
@@ -31,8 +39,17 @@ class Scale:
             index |= {str(number): number for number in range(len(self.labels))}
         return index
 
-    def read(self, value: Any) -> int | float:
-        """The class index or number that a source's value stands for; DataError without a place."""
+    def read(self, value: Any) -> Any:
+        """What a source's value stands for; DataError without a place.
+
+        Returns:
+            The class index, the number, or the indices of a list of labels in order.
+        """
+        if self.several:
+            return sorted({self._one(label) for label in as_list(value)})
+        return self._one(value)
+
+    def _one(self, value: Any) -> Any:
         key = label_key(value)
         if key is None:
             raise DataError("the label is missing", remedy="write one, or take the row out")
@@ -42,6 +59,8 @@ class Scale:
 
     def hides(self, values: Sequence[Any]) -> bool:
         """Whether these are placeholders for labels kept secret."""
+        if self.several:
+            return False
         possible = HIDDEN in self.index or (self.range is not None and self.range[0] <= int(HIDDEN))
         return not possible and {label_key(value) for value in values} == {HIDDEN}
 
@@ -68,6 +87,43 @@ class Scale:
             fault = f"label {key} is outside {self.range[0]:g}..{self.range[1]:g}"
             raise DataError(fault, remedy="correct it, or set task.range")
         return number
+
+
+def as_list(value: Any) -> list[Any]:
+    """A row's list of labels; DataError without a place where it is none."""
+    if value is None:
+        raise DataError("the labels are missing", remedy="write a list, [] for a row without labels")
+    if not isinstance(value, list | tuple):
+        raise DataError(
+            f"the labels are {describe(value)}, not a list",
+            remedy="write a list of names, or set data.label_separator for labels in one text",
+        )
+    return list(value)
+
+
+def split_labels(value: Any, separator: str) -> Any:
+    """The list of labels in a text, and every other value as it is; an empty text has none."""
+    if not isinstance(value, str):
+        return value
+    return [part for part in map(str.strip, value.split(separator)) if part]
+
+
+def marked_labels(names: Sequence[str], values: Sequence[Any]) -> list[str]:
+    """The labels whose columns of a row are 1.
+
+    Args:
+        names: The columns.
+        values: Their values in the row.
+
+    Raises:
+        DataError: A value is neither 0 nor 1; it has no place.
+    """
+    keys = [label_key(value) for value in values]
+    for name, key, value in zip(names, keys, values, strict=True):
+        if key not in _MARKS:
+            shown = describe(value) if key is None else repr(key)
+            raise DataError(f"label column {name} is {shown}", remedy="write 0 or 1, or false or true")
+    return [name for name, key in zip(names, keys, strict=True) if _MARKS[key or ""]]
 
 
 def label_key(value: Any) -> str | None:

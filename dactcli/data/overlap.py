@@ -21,7 +21,7 @@ def overlaps(splits: Mapping[str, Mapping[str, list[Any]]]) -> list[str]:
     train = _examples(splits.get("train", {}))
     labels: dict[Example, set[Any]] = {}
     for example, label in zip(train, splits.get("train", {}).get("label", ()), strict=False):
-        labels.setdefault(example, set()).add(label)
+        labels.setdefault(example, set()).add(str(label))
     if repeated := len(train) - len(labels) if labels else 0:
         torn = sum(len(several) > 1 for several in labels.values())
         contradictory = f", {torn} of them with different labels" if torn else ""

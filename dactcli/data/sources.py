@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -16,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from dactcli.data import agreement
 from dactcli.data.formats import describe
 from dactcli.data.hub import read_hub
-from dactcli.data.labels import HIDDEN, Scale, class_names, label_key
+from dactcli.data.labels import HIDDEN, Scale, as_list, class_names, label_key, marked_labels, split_labels
 from dactcli.data.overlap import overlaps
 from dactcli.data.rows import Table, missing_column, read_tables
 from dactcli.errors import DataError
-from dactcli.recipe.schema import SPLITS, DataSection, Recipe
-from dactcli.recipe.tasks import is_regression
+from dactcli.recipe.schema import SPLITS, DataSection, Kind, Recipe
+from dactcli.recipe.tasks import kind_of
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -35,15 +37,17 @@ class Splits:
     """The examples of a task, read and checked.
 
     Attributes:
-        splits: Columns `text`, `text_pair` (tasks of pairs), `label` (a class index, or a number; absent
-            where unlabelled), `difficulty` (builtin only) and `row`, the line or row in the source.
-        labels: Class names in the order of their indices; empty for regression.
+        splits: Columns `text`, `text_pair` (tasks of pairs), `label` (a class index, a number, or a list of label
+            indices; absent where unlabelled), `difficulty` (builtin only) and `row`, the line or row in the source.
+        kind: What an answer is.
+        labels: Names of the classes or labels in the order of their indices; empty for regression.
         range: Lowest and highest label of a regression: the recipe's, else those of train; no split goes beyond it.
         fingerprint: A digest of each split's contents, the same wherever the file lies.
         notices: What is allowed but worth telling.
     """
 
     splits: DatasetDict
+    kind: Kind
     labels: list[str]
     range: tuple[float, float] | None
     fingerprint: dict[str, str]
@@ -64,21 +68,24 @@ def load_splits(recipe: Recipe, *, only: Collection[str] | None = None) -> Split
         DataError: A file, a column, a text or a label that cannot serve; names its place.
         ResourceError: The hub cannot be reached.
     """
-    data, stratified = recipe.data, not is_regression(recipe.task)
+    data = recipe.data
     wanted = _wanted(data, only)
-    tables = _read_tables(recipe, wanted)
-    scale = _scale(recipe, tables)
-    reader, columns = _Reader(data.text, data.text_pair, data.label, scale), {}
+    labels = LabelColumn.of(data)
+    tables = {split: [labels.gather(table) for table in parts] for split, parts in _read_tables(recipe, wanted).items()}
+    kind = kind_of(recipe) or _found_kind(tables, labels.name)
+    scale = _scale(recipe, kind, tables, labels.name)
+    reader, columns = _Reader(data.text, data.text_pair, labels.name, scale), {}
     if "train" in tables:
         columns["train"] = reader.read(tables["train"], "train")
         scale = _check_train(scale, columns["train"]["label"], tables["train"][0].source)
         reader = replace(reader, scale=scale)
     columns |= {split: reader.read(parts, split) for split, parts in tables.items() if split != "train"}
     if "train" in columns:
-        columns |= _draw(columns["train"], _fractions(data), stratified=stratified)
+        columns |= _draw(columns["train"], _fractions(data), kind)
     columns = {split: columns[split] for split in wanted}
     return Splits(
         splits=_dataset_dict(columns),
+        kind=kind,
         labels=scale.labels,
         range=scale.range,
         fingerprint={split: _fingerprint(values) for split, values in columns.items()},
@@ -91,9 +98,8 @@ def read_file(
     *,
     text: str,
     text_pair: str | None = None,
-    label: str | None = None,
-    labels: Sequence[str] = (),
-    range: tuple[float, float] | None = None,
+    label: LabelColumn | str | None = None,
+    scale: Scale | None = None,
 ) -> Dataset:
     """Read one file, or those of a glob, labelled or not, with the columns and checks of `load_splits`.
 
@@ -102,8 +108,7 @@ def read_file(
         text: Column of the text.
         text_pair: Column of the second text, for tasks of pairs.
         label: Column of the label, if it is there.
-        labels: Class names in order; empty for regression.
-        range: Lowest and highest label of a regression; any number when None.
+        scale: What labels mean; None for any numbers.
 
     Returns:
         A data set with `text`, `row`, and where there are such `text_pair` and `label`.
@@ -111,8 +116,9 @@ def read_file(
     Raises:
         DataError: As for `load_splits`.
     """
-    reader = _Reader(text, text_pair, label, Scale(list(labels), range))
-    return _dataset(reader.read(read_tables([path])))
+    found = label if isinstance(label, LabelColumn) else LabelColumn(label)
+    reader = _Reader(text, text_pair, found.name, scale or Scale([]))
+    return _dataset(reader.read([found.gather(table) for table in read_tables([path])]))
 
 
 def draw_fractions(strata: Sequence[Hashable], fractions: Mapping[str, float]) -> dict[str, list[int]]:
@@ -147,22 +153,83 @@ def draw_fractions(strata: Sequence[Hashable], fractions: Mapping[str, float]) -
     return {"train": sorted(index for pool in pools.values() for index in pool), **drawn}
 
 
-def _scale(recipe: Recipe, tables: Mapping[str, list[Table]]) -> Scale:
+def _found_kind(tables: Mapping[str, list[Table]], label: str | None) -> Kind:
+    """What an answer is, where the recipe's keys do not say so: label sets if the label column holds a list."""
+    values = (value for parts in tables.values() for table in parts for value in table.columns.get(label or "", ()))
+    return "multilabel" if any(isinstance(value, list) for value in values) else "classes"
+
+
+def _scale(recipe: Recipe, kind: Kind, tables: Mapping[str, list[Table]], label: str | None) -> Scale:
     """The recipe's classes or range; else the classes that the source declares, or that train holds."""
-    task, label = recipe.task, recipe.data.label
-    if is_regression(task):
+    task, several = recipe.task, kind == "multilabel"
+    if kind == "regression":
         return Scale([], (task.range[0], task.range[1]) if task.range else None)
     if task.labels:
-        return Scale(task.labels)
+        return Scale(task.labels, several=several)
+    if not isinstance(recipe.data.label, str):
+        return Scale(list(recipe.data.label), several=True)
     train = tables["train"]
     if train[0].labels:
-        return Scale(train[0].labels)
+        return Scale(train[0].labels, several=several)
     places: dict[str, str] = {}  # each class, and where it stands first
     for table in train:
-        for index, value in enumerate(table.columns.get(label, [])):
-            if (key := label_key(value)) is not None and key not in places:
-                places[key] = table.place(index)
-    return Scale(class_names(places))
+        for index, value in enumerate(table.columns.get(label or "", [])):
+            with _placed(table, index):
+                found = as_list(value) if several else [value]
+            for one in found:
+                if (key := label_key(one)) is not None and key not in places:
+                    places[key] = table.place(index)
+    return Scale(class_names(places), several=several)
+
+
+@contextmanager
+def _placed(table: Table, index: int) -> Iterator[None]:
+    """Name the row in errors about it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(error.fault, place=table.place(index), remedy=error.remedy) from None
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """Where the labels stand in a table, and how several of them are written.
+
+    Attributes:
+        column: A column, or the columns of 0 and 1 of several labels; None where there is none.
+        separator: What stands between the labels in a column of text; None where the column holds lists.
+    """
+
+    column: str | Sequence[str] | None
+    separator: str | None = None
+
+    @classmethod
+    def of(cls, data: DataSection) -> LabelColumn:
+        """As the recipe says."""
+        return cls(data.label, data.label_separator)
+
+    @property
+    def name(self) -> str | None:
+        """The one column that holds the labels once they are gathered."""
+        return self.column if self.column is None or isinstance(self.column, str) else ", ".join(self.column)
+
+    def gather(self, table: Table) -> Table:
+        """The table with its labels in one column; lists where there may be several."""
+        if isinstance(self.column, str):
+            if self.separator is None or self.column not in table.columns:
+                return table
+            found = [split_labels(value, self.separator) for value in table.columns[self.column]]
+            return replace(table, columns={**table.columns, self.column: found})
+        if self.name is None or not any(name in table.columns for name in self.column or ()):
+            return table  # unlabelled
+        names = list(self.column or ())
+        for name in names:
+            _require(table, {"label": name})
+        rows = []
+        for index, values in enumerate(zip(*(table.columns[name] for name in names), strict=True)):
+            with _placed(table, index):
+                rows.append(marked_labels(names, values))
+        return replace(table, columns={**table.columns, self.name: rows})
 
 
 @dataclass(frozen=True)
@@ -201,11 +268,8 @@ class _Reader:
         numbers = []
         for table in tables:
             for index, value in enumerate(table.columns[name]):
-                try:
+                with _placed(table, index):
                     numbers.append(self.scale.read(value))
-                except DataError as error:
-                    place = table.place(index)
-                    raise DataError(error.fault, place=place, remedy=error.remedy) from None
         return {"label": numbers}
 
     def _note_empty(self, tables: list[Table], columns: Columns, split: str) -> None:
@@ -266,7 +330,8 @@ def _read_tables(recipe: Recipe, wanted: list[str]) -> dict[str, list[Table]]:
     if data.source == "builtin":
         return _generate(data.examples, list(parts))
     if data.source == "hub":
-        return read_hub(data.name or "", data.config, parts, task.labels, data.label, revision=data.revision)
+        label = data.label if isinstance(data.label, str) else ""
+        return read_hub(data.name or "", data.config, parts, task.labels, label, revision=data.revision)
     return {split: read_tables(paths) for split, paths in parts.items()}
 
 
@@ -282,7 +347,10 @@ def _generate(examples: int | None, splits: list[str]) -> dict[str, list[Table]]
 
 def _check_train(scale: Scale, labels: list[Any], place: str) -> Scale:
     """Refuse a train split with nothing to learn; give a regression without a range that of its labels."""
-    if len(set(labels)) < 2:
+    if scale.several and len(scale.labels) < 2:
+        fault = f"train has {'one label' if scale.labels else 'no label'}"
+        raise DataError(fault, place=place, remedy="a task of label sets needs at least two; name them in task.labels")
+    if len(set(map(str, labels))) < 2:
         only = f"one class, {scale.labels[labels[0]]}" if scale.labels else f"one value, {labels[0]:g}"
         fault = f"the labels of train are all of {only}"
         raise DataError(fault, place=place, remedy="a task needs examples of at least two")
@@ -291,12 +359,22 @@ def _check_train(scale: Scale, labels: list[Any], place: str) -> Scale:
     return Scale([], (min(labels), max(labels)))
 
 
-def _draw(train: Columns, fractions: Mapping[str, float], *, stratified: bool) -> dict[str, Columns]:
+def _strata(labels: list[Any], kind: Kind) -> list[Hashable]:
+    """The stratum of each row of train: its class, or the rarest of its labels, since rare ones are easily missed."""
+    if kind == "classes":
+        return labels
+    if kind == "regression":
+        return [None] * len(labels)
+    counts = Counter(label for row in labels for label in row)
+    return [min(row, key=lambda label: (counts[label], label), default=None) for row in labels]
+
+
+def _draw(train: Columns, fractions: Mapping[str, float], kind: Kind) -> dict[str, Columns]:
     if sum(fractions.values()) >= 1:
         fault = f"{' and '.join(fractions)} take all of train"
         raise DataError(fault, place=f"data.{next(iter(fractions))}", remedy="use smaller fractions")
     labels = train["label"]
-    drawn = draw_fractions(labels if stratified else [None] * len(labels), fractions)
+    drawn = draw_fractions(_strata(labels, kind), fractions)
     for split, indices in drawn.items():
         if not indices:
             fault = f"{fractions[split]:g} of {len(labels)} training rows gives no example"
@@ -316,11 +394,15 @@ def _fingerprint(columns: Columns) -> str:
 
 
 def _dataset(columns: Columns) -> Dataset:
-    from datasets import Dataset, Features, Value
+    from datasets import Dataset, Features, List, Value
 
-    integers = all(isinstance(label, int) for label in columns.get("label", ()))
-    kinds = {"text": "string", "text_pair": "string", "label": "int64" if integers else "float64"}
-    features = Features({name: Value(kinds.get(name, "int64")) for name in columns})
+    labels = columns.get("label", [])
+    integers = all(isinstance(label, int) for label in labels)
+    kinds: dict[str, Any] = {"text": Value("string"), "text_pair": Value("string")}
+    kinds["label"] = Value("int64" if integers else "float64")
+    if any(isinstance(label, list) for label in labels):
+        kinds["label"] = List(Value("int64"))
+    features = Features({name: kinds.get(name, Value("int64")) for name in columns})
     return Dataset.from_dict(columns, features=features)
 
 

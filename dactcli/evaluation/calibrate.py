@@ -22,7 +22,8 @@ from dactcli.errors import DactError, UsageError
 from dactcli.evaluation.certificate import Evidence, evidence, evidence_by_class, last_certified, smallest_sample
 from dactcli.evaluation.evaluate import EvalSplit, judge
 from dactcli.evaluation.examples import batch_size, metric_name, run_examples, standing_rules
-from dactcli.evaluation.measures import by_class, unique_names
+from dactcli.evaluation.kinds import measures_of
+from dactcli.evaluation.measures import Truth, unique_names
 from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.halting.names import calibrated_rule, sound_rule
@@ -47,12 +48,12 @@ class Measured:
     Attributes:
         outputs: The outputs of all layers, E examples.
         inputs: The number of each example's distinct input [E].
-        labels: Classes [E]; None when unlabelled.
+        labels: Classes, or lists of label indices [E]; None when unlabelled.
     """
 
     outputs: LayerOutputs
     inputs: NDArray[np.int64]
-    labels: Sequence[int] | None
+    labels: Sequence[Any] | None
 
     @property
     def names(self) -> list[str]:
@@ -70,12 +71,20 @@ class Measured:
 
     def grid(self, rule: Rule) -> list[float]:
         """The thresholds of a rule, from cautious to bold [T]."""
-        return rule.grid(self.outputs.layers, self.outputs.classes)
+        return rule.of(self.outputs.answers).grid(self.outputs.layers, self.outputs.classes)
 
     def classes_under(self, rule: Rule) -> dict[str, ClassResult]:
-        """What a rule does to each class of the sample."""
-        full = self.outputs.decide(Full()).answer
-        return by_class(self.outputs.decide(rule), full, self.labels, self.names)
+        """What a rule does to each class or label of the sample."""
+        full, answers = self.outputs.decide(Full()).answer, self.outputs.answers
+        truth = Truth(self.labels, "", self.names, answers)
+        return measures_of(answers).by_class(self.outputs.decide(rule), full, truth)
+
+    @property
+    def truth(self) -> NDArray[Any] | None:
+        """The labels in the form of decisions; None when unlabelled."""
+        if self.labels is None:
+            return None
+        return measures_of(self.outputs.answers).truth(self.labels, self.outputs.classes)
 
 
 def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
@@ -90,6 +99,12 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
     """
     if run.model.regression:
         raise UsageError("is for classes, and this is a regression", place="`calibrate`", remedy="use rule tolerance:T")
+    if isinstance(request, RiskRequest) and request.by_class and run.model.answers.kind == "multilabel":
+        raise UsageError(
+            "by_class needs one class for each text, and this is a model of label sets",
+            place="`calibrate`",
+            remedy="leave it out",
+        )
     layers = run.model.units.layers
     names = dict.fromkeys(request.rules or (calibrated_rule(mixes=run.model.mixes),))
     chosen = [free_rule(run.model, name) for name in names]
@@ -159,6 +174,7 @@ def calibrate(
         "screened": list(sample.screened),
         "left_out": sample.left_out,
         "layers": run.model.units.layers,
+        "decision": run.model.answers.noun,
     }
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)
@@ -234,7 +250,7 @@ def calibrate_risk(
     return Calibration(
         rule=chosen.text,
         threshold=chosen.threshold,
-        observed=int(sweep.losses(request.loss, measured.labels)[index].sum()),
+        observed=int(sweep.losses(request.loss, measured.truth)[index].sum()),
         layers_mean=mean,
         certified=True,
         classes=measured.classes_under(chosen),
@@ -253,7 +269,7 @@ def _tests(
     measured: Measured, sweep: ThresholdSweep, request: RiskRequest, delta: float
 ) -> tuple[list[Evidence], list[str]]:
     """The tests that a threshold has to pass at delta, and the names of classes that are too small for one."""
-    losses = sweep.losses(request.loss, measured.labels)
+    losses = sweep.losses(request.loss, measured.truth)
     if not request.by_class:
         return evidence(losses, measured.inputs), []
     # the risk is conditional on what is fixed beforehand: the class at full depth, or the label

@@ -15,14 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dactcli.errors import UsageError
 from dactcli.evaluation.curves import Curves, curve, layers_for, value_at
-from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.evaluation.threshold_sweep import ThresholdSweep, full_classes
+from dactcli.evaluation.kinds import measures_of
+from dactcli.evaluation.label_sets import RANKING
+from dactcli.evaluation.metrics import Array
+from dactcli.evaluation.threshold_sweep import ThresholdSweep, full_decisions
 from dactcli.halting.rules import RULES, Full
 from dactcli.results import ComparedRule, Comparison, CurvePoint
 from dactcli.runs.outputs import LayerOutputs
@@ -43,16 +46,16 @@ class Entrant:
         variant: Equal for runs that differ only in their seed.
         validation: Outputs on the split that chooses the envelope.
         test: Outputs on the split that is drawn.
-        validation_labels: Classes [E].
-        test_labels: Classes [E].
+        validation_labels: Classes [E], or the labels of label sets [E, C].
+        test_labels: Likewise.
     """
 
     run: str
     variant: str
     validation: LayerOutputs
     test: LayerOutputs
-    validation_labels: NDArray[np.int64]
-    test_labels: NDArray[np.int64]
+    validation_labels: NDArray[Any]
+    test_labels: NDArray[Any]
 
     @property
     def layers(self) -> int:
@@ -67,12 +70,12 @@ class Entrant:
 
 @dataclass(frozen=True)
 class _Point:
-    """A rule at one threshold on the runs of a variant: where each example stops and what it answers, by seed."""
+    """A rule at one threshold on the runs of a variant: where each example stops and what it decides, by seed."""
 
     variant: str
     threshold: float | None
     exits: list[NDArray[np.int64]]
-    classes: list[NDArray[np.int64]]
+    decided: list[NDArray[Any]]
 
 
 def compare(entrants: Sequence[Entrant], *, metric: str, split: str, rules: Sequence[str] | None = None) -> Comparison:
@@ -95,8 +98,8 @@ def compare(entrants: Sequence[Entrant], *, metric: str, split: str, rules: Sequ
     labels = entrants[0].test_labels
     references, kind = _references(entrants)
     layers = references[0].layers
-    measure = _Measure(metric, labels, entrants[0].test.classes, layers, seeds=_seeds(entrants))
-    reference = measure.metric([full_classes(one.test) for one in references])
+    measure = _Measure(metric, entrants[0], layers, seeds=_seeds(entrants))
+    reference = measure.metric([full_decisions(one.test) for one in references])
     if reference[0] <= 0:
         raise UsageError(
             f"the {metric} of {kind} is {reference[0]:.4g}, so no share of it can be drawn",
@@ -104,7 +107,7 @@ def compare(entrants: Sequence[Entrant], *, metric: str, split: str, rules: Sequ
             remedy="train longer, or compare on another split",
         )
     compared = _compare_rules(entrants, rules, measure, reference)
-    majority = np.full(len(labels), np.bincount(labels).argmax())
+    majority = measure.kind.majority(labels, measure.classes)
     return Comparison(
         split=split,
         examples=len(labels),
@@ -116,7 +119,7 @@ def compare(entrants: Sequence[Entrant], *, metric: str, split: str, rules: Sequ
         reference_metric=float(reference[0]),
         rules=dict(sorted(compared.items(), key=_rank)),
         majority_metric=measure.plain(majority),
-        last_layer_metric=float(np.mean([measure.plain(one.test.y[:, -1].argmax(-1).numpy()) for one in references])),
+        last_layer_metric=float(np.mean([measure.plain(_last(one.test)) for one in references])),
         notices=[f"these figures are measurements on {split}; they promise nothing about other examples"],
     )
 
@@ -157,7 +160,14 @@ def _rank(item: tuple[str, ComparedRule]) -> tuple[bool, float]:
 
 def _check(entrants: Sequence[Entrant], metric: str) -> None:
     first = entrants[0]
-    if metric not in CLASSIFICATION:
+    decided = measures_of(first.test.answers).decided
+    if metric == RANKING:
+        raise UsageError(
+            f"{metric} judges probabilities, and a curve is drawn of decisions",
+            place="`compare`",
+            remedy=f"set task.metric to one of {', '.join(decided)} in recipe.yaml of the run",
+        )
+    if metric not in decided:
         raise UsageError("compares classifiers only", place="`compare`", remedy="evaluate regressions with `rule`")
     for one in entrants[1:]:
         same = np.array_equal(one.test_labels, first.test_labels)
@@ -187,25 +197,29 @@ def _serves(one: Entrant, name: str) -> bool:
 class _Measure:
     """Metric and layers of points under the bootstrap; sample 0 is the data itself."""
 
-    def __init__(self, metric: str, labels: NDArray[np.int64], classes: int, layers: int, *, seeds: int) -> None:
-        generator = np.random.default_rng(0)
-        examples = len(labels)
+    def __init__(self, metric: str, entrant: Entrant, layers: int, *, seeds: int) -> None:
+        generator, labels = np.random.default_rng(0), entrant.test_labels
+        self.kind, examples = measures_of(entrant.test.answers), len(labels)
         drawn = generator.multinomial(examples, np.full(examples, 1 / examples), size=BOOTSTRAPS)
-        self.function, self.labels, self.classes, self.layers = CLASSIFICATION[metric], labels, classes, layers
+        self.function, self.labels = self.kind.decided[metric], labels
+        self.classes, self.layers = entrant.test.classes, layers
         # [1 + S, E], column by column in memory, as `tally` wants them
         self.weights: Array = np.asfortranarray(np.vstack([np.ones(examples), drawn]), dtype=float)
         self.seeds = seeds
         picked = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=BOOTSTRAPS)
         self.seed_weights: Array = np.vstack([np.ones(seeds), picked]) / seeds  # [1 + S, seeds]
 
-    def metric(self, classes: list[NDArray[np.int64]]) -> Array:
-        """The metric [1 + S], from the predicted classes [E] of each seed."""
-        found = self.function(tally(np.stack(classes), self.labels, self.weights, classes=self.classes))
-        return self._over_seeds(found)
+    def metric(self, decided: list[NDArray[Any]]) -> Array:
+        """The metric [1 + S], from the decisions [E] or [E, C] of each seed."""
+        return self._over_seeds(self._of(np.stack(decided), self.labels, self.weights))
 
-    def plain(self, classes: NDArray[np.int64]) -> float:
-        """The metric of predicted classes [E] on the data itself."""
-        return float(self.function(tally(classes[None], self.labels, self.weights[:1], classes=self.classes))[0, 0])
+    def plain(self, decided: NDArray[Any], labels: NDArray[Any] | None = None) -> float:
+        """The metric of decisions [E] or [E, C] as they are; the labels are those of the split that is drawn."""
+        known = self.labels if labels is None else labels
+        return float(self._of(decided[None], known, np.ones((1, len(known))))[0, 0])
+
+    def _of(self, decided: NDArray[Any], labels: NDArray[Any], weights: Array) -> Array:
+        return self.function(self.kind.count(decided, labels, weights, self.classes))
 
     def share(self, exits: list[NDArray[np.int64]]) -> Array:
         """Mean layers / N [1 + S], from the exit layers [E] of each seed."""
@@ -223,7 +237,7 @@ class _Measure:
 def _compare_rule(name: str, runs: list[Entrant], measure: _Measure, reference: Array) -> ComparedRule:
     chosen = _envelope(name, runs, measure)
     exits = np.stack([measure.share(point.exits) for point in chosen])  # [K, 1 + S]
-    values = np.stack([measure.metric(point.classes) for point in chosen])
+    values = np.stack([measure.metric(point.decided) for point in chosen])
     curves = Curves(exits, _share_of(reference, values), measure.layers)
     xs, ys = exits[:, 0], values[:, 0]
     line = curve(xs, ys)
@@ -272,20 +286,25 @@ def _envelope(name: str, runs: list[Entrant], measure: _Measure) -> list[_Point]
 def _draw(name: str, group: list[Entrant], threshold: float | None) -> _Point:
     sweeps = [_sweep(name, one.test, [threshold]) for one in group]
     label = group[0].run if len(group) == 1 else f"{group[0].run} and {len(group) - 1} more seeds"
-    return _Point(label, threshold, [sweep.exits[0] for sweep in sweeps], [sweep.classes[0] for sweep in sweeps])
+    return _Point(label, threshold, [sweep.exits[0] for sweep in sweeps], [sweep.decided(0) for sweep in sweeps])
 
 
 def _grid(name: str, one: Entrant) -> list[float | None]:
     if name == STATIC or RULES[name].threshold_name is None:
         return [None]
-    return [*RULES[name]().grid(one.layers, one.test.classes)]
+    return [*RULES[name]().of(one.test.answers).grid(one.layers, one.test.classes)]
 
 
 def _sweep(name: str, outputs: LayerOutputs, grid: Sequence[float | None]) -> ThresholdSweep:
     return ThresholdSweep(Full() if name == STATIC else RULES[name](), grid, outputs)
 
 
-def _metrics(sweep: ThresholdSweep, labels: NDArray[np.int64], measure: _Measure) -> Array:
-    ones = np.ones((1, len(labels)))
-    found: Array = measure.function(tally(sweep.classes, labels, ones, classes=measure.classes))[0]
+def _metrics(sweep: ThresholdSweep, labels: NDArray[Any], measure: _Measure) -> Array:
+    """The metric at every threshold [T]."""
+    return np.array([measure.plain(sweep.decided(index), labels) for index in range(len(sweep.classes))])
+
+
+def _last(outputs: LayerOutputs) -> NDArray[Any]:
+    """What the last layer alone decides: classes [E], or the labels of label sets [E, C]."""
+    found: NDArray[Any] = outputs.answers.decide(outputs.y[:, -1]).numpy()
     return found

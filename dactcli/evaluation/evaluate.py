@@ -6,22 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from dactcli.errors import DataError
+from dactcli.evaluation.kinds import answer_metrics, measures_of
 from dactcli.evaluation.measures import (
     Truth,
     agreement,
-    by_class,
-    constant_answer,
-    not_above_constant,
     one_layer_alone,
     unique_names,
 )
-from dactcli.evaluation.metrics import classification_metrics, correlation, regression_metrics, undefined_notes
+from dactcli.evaluation.metrics import correlation, undefined_notes
 from dactcli.halting.base import Rule
 from dactcli.halting.decision import Decision
 from dactcli.halting.rules import Full
+from dactcli.recipe.tasks import metric_of
 from dactcli.results import Calibration, EvalResult, Reference, RuleResult
 from dactcli.runs.outputs import LayerOutputs, collect
 
@@ -101,8 +98,8 @@ def judge(
     Returns:
         The result, by rule.
     """
-    names = None if outputs.answer_range is not None else unique_names(outputs.names, outputs.classes)
-    truth = Truth(labels, split.metric, names, outputs.answer_range)
+    names = unique_names(outputs.names, outputs.classes) if outputs.answers.decides else None
+    truth = Truth(labels, split.metric, names, outputs.answers)
     full = outputs.decide(Full())
     decisions = {str(rule): full if isinstance(rule, Full) else outputs.decide(rule) for rule in rules}
     judged = {str(rule): _judged(rule, decisions[str(rule)], full.answer, truth, outputs.layers) for rule in rules}
@@ -124,6 +121,7 @@ def judge(
         depth_by_difficulty=by_difficulty,
         references=_references(outputs, full.answer, truth),
         full_depth="mixture" if outputs.mixes else "last_layer",
+        decision=outputs.answers.noun,
         by_class_of="full_depth" if labels is None else "label",
         notices=[
             *_notices(outputs, full.answer, truth),
@@ -134,7 +132,7 @@ def judge(
 
 def _judged(rule: Rule, decision: Decision, full: Tensor, truth: Truth, layers: int) -> RuleResult:
     """The figures of one rule."""
-    metrics = answer_metrics(decision.answer, truth.labels, truth.answer_range)
+    metrics = answer_metrics(decision.answer, truth.labels, truth.answers)
     mean = float(decision.exit_layer.double().mean())
     return RuleResult(
         metric=metrics.get(truth.metric),
@@ -142,58 +140,29 @@ def _judged(rule: Rule, decision: Decision, full: Tensor, truth: Truth, layers: 
         layers_mean=mean,
         layers_share=mean / layers,
         depths=decision.exit_layer.bincount(minlength=layers + 1)[1:].tolist(),
-        agreement_with_full=agreement(decision.answer, full, truth.answer_range),
+        agreement_with_full=agreement(decision.answer, full, truth.answers),
         threshold=rule.threshold,
-        by_class={} if truth.names is None else by_class(decision, full, truth.labels, truth.names),
+        by_class=measures_of(truth.answers).by_class(decision, full, truth),
     )
 
 
 def _references(outputs: LayerOutputs, full: Tensor, truth: Truth) -> dict[str, Reference]:
     """The figures of the last layer alone and, with labels, of the best constant answer."""
     last = outputs.y[:, -1]
-    metrics = answer_metrics(last, truth.labels, truth.answer_range)
-    same = agreement(last, full, truth.answer_range)
-    found = {"last_layer": Reference(metrics.get(truth.metric), {**metrics}, same)}
+    metrics = answer_metrics(last, truth.labels, truth.answers)
+    found = {"last_layer": Reference(metrics.get(truth.metric), {**metrics}, agreement(last, full, truth.answers))}
     if truth.labels is None:
         return found
-    constant = constant_answer(truth.labels, truth.classes)
-    if truth.names is None:
-        answer = torch.full_like(full, constant)
-        # a constant has no correlation with anything
-        error = answer_metrics(answer, truth.labels, truth.answer_range)["mean_squared_error"]
-        correlations = dict.fromkeys(metrics) | {"mean_squared_error": error}
-        same = agreement(answer, full, truth.answer_range)
-        return {"mean": Reference(correlations.get(truth.metric), correlations, same, constant), **found}
-    chosen = int(constant)
-    metrics = classification_metrics([chosen] * len(full), truth.labels, classes=len(truth.names))
-    same = float((full.argmax(-1) == chosen).double().mean())
-    return {"majority": Reference(metrics.get(truth.metric), {**metrics}, same, truth.names[chosen]), **found}
+    return {**measures_of(truth.answers).constants(full, truth, truth.labels), **found}
 
 
 def _notices(outputs: LayerOutputs, full: Tensor, truth: Truth) -> list[str]:
     """Sentences about figures that would mislead."""
     found = [
-        not_above_constant(full, truth) if truth.labels is not None else None,
+        measures_of(truth.answers).not_above_constant(full, truth) if truth.labels is not None else None,
         one_layer_alone(outputs, full),
     ]
     return [notice for notice in found if notice is not None]
-
-
-def answer_metrics(
-    answer: Tensor, labels: Sequence[Any] | None, answer_range: tuple[float, float] | None
-) -> dict[str, float | None]:
-    """All metrics of the answers, by name; an undefined one is None.
-
-    Args:
-        answer: Probabilities [E, C], or values [E, 1].
-        labels: Classes or values; None gives no metric.
-        answer_range: Lowest and highest answer of a regression, None for classes.
-    """
-    if labels is None:
-        return {}
-    if answer_range is not None:
-        return regression_metrics(answer[:, 0].tolist(), labels)
-    return classification_metrics(answer.argmax(-1).tolist(), labels, classes=answer.shape[-1])
 
 
 def _by_difficulty(decision: Decision, difficulty: Sequence[int]) -> dict[str, float | None]:
@@ -222,7 +191,7 @@ def validator(recipe: Recipe) -> Callable[..., EvalResult]:
         difficulty: Sequence[int] | None,
     ) -> EvalResult:
         split = EvalSplit(
-            metric=recipe.task.metric or "accuracy",
+            metric=metric_of(recipe, model.answers.kind),
             run=recipe.output.name or recipe.task.name,
             name="validation",
             difficulty=difficulty,

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.data.batches import Encoded, encode_split
-from dactcli.data.sources import load_splits, read_file
+from dactcli.data.labels import Scale
+from dactcli.data.sources import LabelColumn, load_splits, read_file
 from dactcli.errors import UsageError
 from dactcli.halting.names import sound_rule, standard_rules
+from dactcli.recipe.tasks import metric_of
 from dactcli.runs.calibration import load_calibration
 
 if TYPE_CHECKING:
@@ -46,13 +48,14 @@ def read_examples(run: Run, path: Path) -> Any:
     """A file's examples with the run's columns: a data set with `text`, and `text_pair`, `label` where there are."""
     config = run.model.config
     columns = run.recipe.data if run.recipe is not None else None
-    bounds = config.answer_range
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    scale = Scale([] if run.model.regression else names, several=run.model.answers.kind == "multilabel")
     return read_file(
         str(path),
         text=columns.text if columns else "sentence",
         text_pair=columns.text_pair if columns else None,
-        label=columns.label if columns else "label",
-        labels=[] if bounds else [config.id2label[index] for index in range(config.num_labels)],
+        label=LabelColumn.of(columns) if columns else "label",
+        scale=scale,
     )
 
 
@@ -93,8 +96,7 @@ def batch_size(run: Run) -> int:
 
 def metric_name(run: Run) -> str:
     """The metric of a run's task."""
-    fallback = "pearson" if run.model.regression else "accuracy"
-    return (run.recipe.task.metric if run.recipe is not None else None) or fallback
+    return metric_of(run.recipe, run.model.answers.kind)
 
 
 def valid_calibration(run: Run, notice: Notice) -> Calibration | None:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
+from dactcli.halting.answers import CLASSES, Answers
 from dactcli.halting.recursion import halting_weights
 from dactcli.results import ClassResult
 
@@ -38,16 +39,16 @@ class Truth:
     """What answers are compared with.
 
     Attributes:
-        labels: Classes or values [E]; None when unlabelled.
+        labels: Classes, lists of label indices, or values [E]; None when unlabelled.
         metric: Name of the task's metric.
-        names: Names of the classes, all different; None for regression.
-        answer_range: Lowest and highest answer of a regression, None for classes.
+        names: Names of the classes or labels, all different; None for regression.
+        answers: What the answers are.
     """
 
     labels: Sequence[Any] | None
     metric: str
     names: Sequence[str] | None
-    answer_range: tuple[float, float] | None = None
+    answers: Answers = CLASSES
 
     @property
     def classes(self) -> int | None:
@@ -79,20 +80,15 @@ def constant_answer(labels: Sequence[Any] | NDArray[Any], classes: int | None) -
     return int(np.bincount(np.asarray(labels), minlength=classes).argmax())
 
 
-def agreement(answer: Tensor, full: Tensor, answer_range: tuple[float, float] | None) -> float:
-    """Share of the examples with the answer of full depth: the same class, or a value within 1% of the range.
+def agreement(answer: Tensor, full: Tensor, answers: Answers) -> float:
+    """Share of the examples with the answer of full depth: the same class or set, or a value within 1% of the range.
 
     Args:
         answer: Probabilities [E, C], or values [E, 1].
         full: The answers at full depth, likewise.
-        answer_range: Lowest and highest answer of a regression, None for classes.
+        answers: What the answers are.
     """
-    if answer_range is not None:
-        low, high = answer_range
-        same = (answer - full).abs()[:, 0] <= 0.01 * (high - low)
-    else:
-        same = answer.argmax(-1) == full.argmax(-1)
-    return float(same.double().mean())
+    return float(answers.same(answer, full).double().mean())
 
 
 def by_class(
@@ -155,9 +151,22 @@ def not_above_constant(full: Tensor, truth: Truth) -> str | None:
         better = value - beside
     if better > CLEAR * error:
         return None
+    return not_above_sentence(always, measured, (value, beside, error), len(labels))
+
+
+def not_above_sentence(always: str, measured: str, values: tuple[float, float, float], examples: int) -> str:
+    """The sentence that `not_above_constant` gives.
+
+    Args:
+        always: The constant answer.
+        measured: The metric in words.
+        values: The metric of full depth and of the constant, and the standard error of their difference.
+        examples: E.
+    """
+    value, beside, error = values
     return (
         f"full depth is not clearly better than always answering {always}: {measured} {value:.4f} against {beside:.4f} "
-        f"on {len(labels):,} examples (standard error of the difference: {error:.4f})"
+        f"on {examples:,} examples (standard error of the difference: {error:.4f})"
     )
 
 
@@ -202,7 +211,7 @@ def one_layer_alone(outputs: LayerOutputs, full: Tensor) -> str | None:
         return None
     weights = halting_weights(outputs.h.double()).mean(0)
     layer = int(weights.argmax())
-    same = agreement(outputs.y[:, layer], full, outputs.answer_range)
+    same = agreement(outputs.y[:, layer], full, outputs.answers)
     if weights[layer] < ALONE or same < SAME:
         return None
     then = (

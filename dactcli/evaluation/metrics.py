@@ -106,6 +106,8 @@ UNDEFINED = {
     "matthews_correlation": "all labels are of one class",
     "pearson": "all labels or all answers are equal",
     "spearman": "all labels or all answers are equal",
+    "micro_f1": "no label is there or was predicted",
+    "macro_f1": "no label is there or was predicted",
 }
 
 

@@ -6,7 +6,7 @@ E examples, N layers, T thresholds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,25 +31,39 @@ class ThresholdSweep:
 
     Attributes:
         exits: Exit layer of each example, 1..N [T, E].
-        classes: Class that it answers there [T, E].
-        full: Class at full depth [E].
+        classes: Class that it answers there, or the number of the label set [T, E].
+        full: The same at full depth [E].
+        sets: The label sets by their numbers [K, C]; None for classes.
     """
 
     def __init__(self, rule: Rule, grid: Sequence[float | None], outputs: LayerOutputs) -> None:
-        scores, answers = outputs.score(rule)
+        scores, decided = outputs.score(rule)
+        full = full_decisions(outputs)
+        self.sets: NDArray[np.bool_] | None = None
+        if decided.dim() == 3:
+            self.sets, numbers = np.unique(
+                np.concatenate([decided.flatten(0, 1).numpy(), full]), axis=0, return_inverse=True
+            )
+            decided, full = torch.from_numpy(numbers[: -len(full)]).view(decided.shape[:2]), numbers[-len(full) :]
         at = [rule if threshold is None else rule.at(threshold) for threshold in grid]
         cuts = torch.tensor([one.cut for one in at], dtype=torch.float64)
         exits = exit_layers(scores, cuts)
         self.exits: NDArray[np.int64] = exits.numpy()
-        self.classes: NDArray[np.int64] = answers.T.gather(0, exits - 1).numpy()
-        self.full: NDArray[np.int64] = full_classes(outputs)
+        self.classes: NDArray[np.int64] = decided.T.gather(0, exits - 1).numpy()
+        self.full: NDArray[np.int64] = full
 
-    def losses(self, loss: str, labels: Sequence[int] | None) -> NDArray[np.bool_]:
+    def decided(self, index: int) -> NDArray[Any]:
+        """What the rule decides at a threshold: classes [E], or the labels of label sets [E, C]."""
+        numbers: NDArray[Any] = self.classes[index]
+        return numbers if self.sets is None else self.sets[numbers]
+
+    def losses(self, loss: str, labels: NDArray[Any] | None) -> NDArray[np.bool_]:
         """Which examples count as a loss at each threshold [T, E].
 
         Args:
-            loss: `disagreement`: the class differs from full depth; `harm`: full depth is right and this is wrong.
-            labels: Classes [E], for `harm`.
+            loss: `disagreement`: the class or label set differs from full depth; `harm`: full depth is right and this
+                is wrong.
+            labels: Classes [E] or labels of label sets [E, C], for `harm`.
 
         Raises:
             UsageError: `harm` without labels.
@@ -59,7 +73,8 @@ class ThresholdSweep:
             return differs
         if labels is None:
             raise UsageError("loss=harm needs labels", place="`calibrate`", remedy="use loss=disagreement")
-        harmed: NDArray[np.bool_] = differs & (self.full == np.asarray(labels))
+        right = self.full == labels if self.sets is None else (self.sets[self.full] == labels).all(-1)
+        harmed: NDArray[np.bool_] = differs & right
         return harmed
 
     @property
@@ -69,7 +84,7 @@ class ThresholdSweep:
         return means
 
 
-def full_classes(outputs: LayerOutputs) -> NDArray[np.int64]:
-    """The class at full depth [E]."""
-    found: NDArray[np.int64] = outputs.decide(Full()).answer.argmax(-1).numpy()
+def full_decisions(outputs: LayerOutputs) -> NDArray[Any]:
+    """The classes [E], or the labels of label sets [E, C], at full depth."""
+    found: NDArray[Any] = outputs.answers.decide(outputs.decide(Full()).answer).numpy()
     return found

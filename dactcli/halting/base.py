@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from copy import copy
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError
+from dactcli.halting.answers import CLASSES, Answers
 from dactcli.halting.names import RULE_FACTS, RuleFacts
 from dactcli.halting.state import HaltingState
 
@@ -25,23 +25,6 @@ ROUNDING = 2.0**-21
 def rounding(layers: int) -> float:
     """Largest lead of one class over another that rounding can undo in a model of N layers."""
     return 2 * ROUNDING * layers  # both entries have an error
-
-
-def wide(values: Tensor) -> Tensor:
-    """The values in float64; on the CPU if the device has no float64 (MPS)."""
-    return (values.cpu() if values.device.type == "mps" else values).double()
-
-
-def top_two(probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """The two largest entries, float64 [B] each; the second is 0 if there is only one class."""
-    top = wide(probabilities).topk(min(2, probabilities.shape[-1]), dim=-1).values
-    return top[:, 0], top[:, 1] if top.shape[1] > 1 else torch.zeros_like(top[:, 0])
-
-
-def normalised_entropy(probabilities: Tensor) -> Tensor:
-    """Entropy divided by that of the uniform distribution, float64 in [0, 1] [B]."""
-    entropy: Tensor = torch.special.entr(wide(probabilities)).sum(-1)
-    return entropy / math.log(max(probabilities.shape[-1], 2))
 
 
 GRID = 400  # thresholds of a rule whose threshold lies on a continuous scale
@@ -74,8 +57,9 @@ class Rule(ABC):
         own_answer: Whether it answers with y_n of the halt layer (the peers' rules) instead of a_n.
         needs_dact: Whether it reads p_n or a_n, which mean nothing without the DACT loss.
         needs_certainty: Whether it reads the certainty head.
-        serves_classes: Whether it works for classification.
+        serves_classes: Whether it works for classes and for label sets.
         serves_regression: Whether it works for regression.
+        answers: What the model's answers are; `of` sets it.
         reads_streak: Whether it asks how long y_n has kept its class.
         whole: Whether its threshold is a whole number from 1 on.
         threshold_name: Meaning of its threshold; None for a rule without one.
@@ -92,6 +76,7 @@ class Rule(ABC):
     serves_regression: ClassVar[bool] = False
     whole: ClassVar[bool] = False
     threshold_name: ClassVar[str | None]
+    answers: Answers = CLASSES
     reads_streak: bool = False
     threshold: float | None
 
@@ -105,24 +90,24 @@ class Rule(ABC):
         self.text = self.name if threshold is None else f"{self.name}:{threshold!r}"
 
     @classmethod
-    def build(cls, threshold: float | None, answer_range: tuple[float, float] | None) -> Rule:
+    def build(cls, threshold: float | None, answers: Answers) -> Rule:
         """The rule for a model.
 
         Args:
             threshold: Its threshold; None for a rule without one, or for its own default.
-            answer_range: Lowest and highest answer of a regression; None for classes.
+            answers: What the model's answers are.
         """
-        return cls(threshold)
+        return cls(threshold).of(answers)
 
     @property
     def sound(self) -> bool:
-        """Whether the class at the halt is always that of full depth."""
+        """Whether the decision at the halt is always that of full depth."""
         return self.facts.promised(self.threshold) == "class"
 
     @property
     def promise(self) -> str | None:
         """What a halt guarantees by proof, as a sentence; None if nothing."""
-        return "the class is that of full depth" if self.sound else None
+        return f"the {self.answers.noun} is that of full depth" if self.sound else None
 
     def grid(self, layers: int, classes: int) -> list[float]:
         """The thresholds to calibrate over, from cautious to bold; they depend on no data.
@@ -154,6 +139,19 @@ class Rule(ABC):
     def halts(self, state: HaltingState) -> Tensor:
         """Which rows may stop after this layer, n < N: bool [B]."""
         return (self.score(state) >= self.cut).to(state.rows.device)
+
+    @property
+    def streaks(self) -> Answers | None:
+        """What the answers are, if the rule asks how long y_n has kept its decision."""
+        return self.answers if self.reads_streak else None
+
+    def of(self, answers: Answers) -> Rule:
+        """The same rule for answers of this kind."""
+        if answers == self.answers:
+            return self
+        other = copy(self)
+        other.answers = answers
+        return other
 
     def at(self, threshold: float) -> Rule:
         """The same rule at another threshold."""

@@ -31,7 +31,7 @@ class Decision(NamedTuple):
 
     Attributes:
         exit_layer: 1..N [B].
-        answer: Probabilities [B, C], or the value of a regression [B, 1].
+        answer: Probabilities of the classes or labels [B, C], or the value of a regression [B, 1].
     """
 
     exit_layer: Tensor
@@ -49,7 +49,7 @@ def score_layers(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = No
         mixes: False for models without the DACT loss.
     """
     batch, layers, classes = y.shape
-    state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y, streaks=rule.reads_streak)
+    state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y, streaks=rule.streaks)
     scores, answers = [], []
     for n in range(layers):
         state.step(y[:, n], h[:, n], None if certainty is None else certainty[:, n])

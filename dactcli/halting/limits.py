@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dactcli.halting.base import Rule, wide
+from dactcli.halting.answers import Answers, wide
+from dactcli.halting.base import Rule
 from dactcli.halting.state import HaltingState
 
 
@@ -44,7 +45,11 @@ class AtMost(Rule):
         super().__init__()
         self.inner, self.layers = inner, layers
         self.text = f"{inner}, at most {layers} layers"
-        self.reads_streak = inner.reads_streak
+        self.reads_streak, self.answers = inner.reads_streak, inner.answers
+
+    def of(self, answers: Answers) -> Rule:
+        """The same for answers of this kind."""
+        return AtMost(self.inner.of(answers), self.layers)
 
     @property
     def cut(self) -> float:

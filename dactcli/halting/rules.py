@@ -24,17 +24,8 @@ import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError, did_you_mean
-from dactcli.halting.base import (
-    ROUNDING,
-    Rule,
-    entropy_grid,
-    log_grid,
-    normalised_entropy,
-    probability_grid,
-    rounding,
-    top_two,
-    wide,
-)
+from dactcli.halting.answers import Answers, Classes, Values, wide
+from dactcli.halting.base import ROUNDING, Rule, entropy_grid, log_grid, probability_grid, rounding
 from dactcli.halting.state import HaltingState
 
 
@@ -57,11 +48,9 @@ class Paper(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """Left side minus right side, less the margin for rounding."""
-        left = state.layers - state.layer
-        p = wide(state.remaining)
-        top, second = top_two(state.answer)
+        certain = self.answers.paper_certainty(state.answer, state.remaining, state.layers - state.layer)
         # a millionth more than `exact` asks, so that float64's own rounding never lets this rule halt before it
-        return top * (1 - p) ** left - second - p * left - (1 + 1e-6) * rounding(state.layers)
+        return certain - (1 + 1e-6) * rounding(state.layers)
 
 
 class Exact(Rule):
@@ -77,10 +66,8 @@ class Exact(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """The left side, less the margin for rounding."""
-        left = state.layers - state.layer
-        top, second = top_two(state.answer)
-        kept: Tensor = (1 - wide(state.remaining)) ** left
-        return kept * (1 + (top - second)) - rounding(state.layers)
+        certain = self.answers.certainty(state.answer, state.remaining, state.layers - state.layer)
+        return certain - rounding(state.layers)
 
 
 class Slack(Exact):
@@ -99,18 +86,18 @@ class Slack(Exact):
 
 
 class Confidence(Rule):
-    """Halt when the largest entry of a_n reaches the threshold."""
+    """Halt when the confidence of a_n, its largest entry, reaches the threshold."""
 
     name = "confidence"
     needs_dact = True
 
     def grid(self, layers: int, classes: int) -> list[float]:
-        """Probabilities from nearly 1 down to 1 / C."""
-        return probability_grid(1 / max(classes, 2))
+        """From nearly 1 down to the lowest confidence that an answer can have."""
+        return probability_grid(self.answers.lowest(classes))
 
     def score(self, state: HaltingState) -> Tensor:
-        """The largest entry of a_n."""
-        return top_two(state.answer)[0]
+        """The confidence of a_n."""
+        return self.answers.confidence(state.answer)
 
 
 class AnswerEntropy(Rule):
@@ -130,7 +117,7 @@ class AnswerEntropy(Rule):
 
     def score(self, state: HaltingState) -> Tensor:
         """Minus the entropy of a_n."""
-        return -normalised_entropy(state.answer)
+        return -self.answers.entropy(state.answer)
 
 
 class Entropy(AnswerEntropy):
@@ -142,26 +129,26 @@ class Entropy(AnswerEntropy):
 
     def score(self, state: HaltingState) -> Tensor:
         """Minus the entropy of y_n."""
-        return -normalised_entropy(state.layer_answer)
+        return -self.answers.entropy(state.layer_answer)
 
 
 class MaxProb(Rule):
-    """Halt when the largest entry of y_n reaches the threshold."""
+    """Halt when the confidence of y_n, its largest entry, reaches the threshold."""
 
     name = "max_prob"
     own_answer = True
 
     def grid(self, layers: int, classes: int) -> list[float]:
-        """Probabilities from nearly 1 down to 1 / C."""
-        return probability_grid(1 / max(classes, 2))
+        """From nearly 1 down to the lowest confidence that an answer can have."""
+        return probability_grid(self.answers.lowest(classes))
 
     def score(self, state: HaltingState) -> Tensor:
-        """The largest entry of y_n."""
-        return top_two(state.layer_answer)[0]
+        """The confidence of y_n."""
+        return self.answers.confidence(state.layer_answer)
 
 
 class Patience(Rule):
-    """PABEE: halt when the class of y_n stayed the same `threshold` times in a row."""
+    """PABEE: halt when the class or label set of y_n stayed the same `threshold` times in a row."""
 
     name = "patience"
     own_answer = True
@@ -231,16 +218,16 @@ class Tolerance(Rule):
         self.low, self.high = low, high
 
     @classmethod
-    def build(cls, threshold: float | None, answer_range: tuple[float, float] | None) -> Rule:
+    def build(cls, threshold: float | None, answers: Answers) -> Rule:
         """The rule for a regression; the default threshold is 1% of the range.
 
         Args:
             threshold: Largest change, in units of the label.
-            answer_range: Lowest and highest answer.
+            answers: Values within a range.
         """
-        if answer_range is None:
+        if not isinstance(answers, Values):
             raise ValueError("a tolerance needs the range of the answers")  # make_rule refuses classifiers
-        return cls(threshold, low=answer_range[0], high=answer_range[1])
+        return cls(threshold, low=answers.low, high=answers.high).of(answers)
 
     @property
     def promise(self) -> str:
@@ -283,6 +270,7 @@ def make_rule(
     text: str,
     *,
     objective: str = "dact",
+    answers: Answers | None = None,
     answer_range: tuple[float, float] | None = None,
     certainty: bool = True,
     place: str = "`rule`",
@@ -293,7 +281,8 @@ def make_rule(
         text: `NAME` or `NAME:VALUE`.
         objective: The model's training objective: `dact`, `layers` (every layer's answer, no DACT loss) or `last`
             (plain fine-tuning).
-        answer_range: Lowest and highest answer of a regression model, None for classes.
+        answers: What the model's answers are; None for classes, or for values within `answer_range`.
+        answer_range: Lowest and highest answer of a regression model.
         certainty: Whether the model has a certainty head.
         place: The option or key that holds the text, for the error.
 
@@ -307,7 +296,9 @@ def make_rule(
     kind = RULES.get(name)
     if kind is None:
         raise UsageError(f"rule {name!r} is unknown", place=place, remedy=did_you_mean(name, RULES))
-    _check_model(kind, objective, answer_range, place)
+    if answers is None:
+        answers = Classes() if answer_range is None else Values(*answer_range)
+    _check_model(kind, objective, answers, place)
     if kind.needs_certainty and not certainty:
         raise UsageError(
             f"rule {name} needs a certainty head, which this model does not have",
@@ -321,12 +312,12 @@ def make_rule(
             place=place,
             remedy=f"write `rule` {name}:VALUE",
         )
-    rule = kind.build(threshold, answer_range)
+    rule = kind.build(threshold, answers)
     rule.text = text
     return rule
 
 
-def _check_model(kind: type[Rule], objective: str, answer_range: tuple[float, float] | None, place: str) -> None:
+def _check_model(kind: type[Rule], objective: str, answers: Answers, place: str) -> None:
     if objective == "last" and kind.facts.early:
         raise UsageError(
             f"rule {kind.name} needs an answer from every layer, and this model was fine-tuned on its last layer only",
@@ -339,8 +330,8 @@ def _check_model(kind: type[Rule], objective: str, answer_range: tuple[float, fl
             place=place,
             remedy="use full, entropy, max_prob, patience or layer, or train it with dact.tau",
         )
-    if not (kind.serves_classes if answer_range is None else kind.serves_regression):
-        if answer_range is None:
+    if not (kind.serves_classes if answers.decides else kind.serves_regression):
+        if answers.decides:
             wants, others = "regression", "full or exact"
         else:
             wants, others = "classes", "full, tolerance or layer"

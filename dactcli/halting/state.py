@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dactcli.halting.answers import CLASSES, Answers
 from dactcli.halting.recursion import advance
 
 
@@ -25,8 +26,9 @@ class HaltingState:
         remaining: p_n [B].
         answer: a_n [B, C].
         layer_answer: y_n [B, C].
-        streak: how many times in a row y_n kept its class [B]; None if the rule does not need it.
+        streak: how many times in a row y_n kept its decision [B]; None if the rule does not need it.
         certainty: predicted probability that y_n is right [B]; None without that head.
+        answers: what the answers are.
     """
 
     layers: int
@@ -38,10 +40,11 @@ class HaltingState:
     layer_answer: Tensor
     streak: Tensor | None
     certainty: Tensor | None = None
+    answers: Answers = CLASSES
 
     @classmethod
     def start(
-        cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor, streaks: bool = True
+        cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor, streaks: Answers | None = CLASSES
     ) -> HaltingState:
         """The state before layer 1: p_0 = 1, a_0 = 0.
 
@@ -51,7 +54,7 @@ class HaltingState:
             layers: N.
             mixes: Whether answers accumulate (DACT) or each layer stands alone.
             like: A float tensor; the state takes its device, and its type if that is at least float32.
-            streaks: Whether the rule reads how long y_n has kept its class.
+            streaks: What the answers are, if the rule reads how long y_n has kept its decision.
         """
         # the proofs of the sound rules assume float32: a narrower type rounds by more than their margin
         kind, device = torch.promote_types(like.dtype, torch.float32), like.device
@@ -64,13 +67,14 @@ class HaltingState:
             remaining=torch.ones(batch, dtype=kind, device=device),
             answer=empty,
             layer_answer=empty,
-            streak=torch.zeros(batch, dtype=torch.long, device=device) if streaks else None,
+            streak=torch.zeros(batch, dtype=torch.long, device=device) if streaks is not None else None,
+            answers=streaks or CLASSES,
         )
 
     def step(self, y: Tensor, h: Tensor, certainty: Tensor | None = None) -> None:
         """Advance by one layer: y_n [B, C], h_n [B] and, if the model has that head, the certainty [B]."""
         if self.layer and self.streak is not None:
-            same = y.argmax(-1) == self.layer_answer.argmax(-1)
+            same = self.answers.same(y, self.layer_answer)
             self.streak = torch.where(same, self.streak + 1, 0)
         if self.mixes:
             self.remaining, self.answer = advance(self.remaining, self.answer, y, h)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, encode
 from dactcli.errors import UsageError
+from dactcli.halting.answers import LabelSets
 from dactcli.halting.base import Rule
 from dactcli.halting.recursion import halting_weights
 from dactcli.halting.rules import Full
@@ -104,8 +105,15 @@ def _unfinite(out: EngineOutput, full: Tensor) -> list[int]:
 
 
 def _expected(model: DactForSequenceClassification, label: Any) -> dict[str, Any]:
-    named = label is not None and not model.regression
-    return {"expected": label, "expected_name": model.config.id2label[label] if named else None}
+    return {"expected": label, "expected_name": None if label is None else _name(model, label)}
+
+
+def _name(model: DactForSequenceClassification, label: Any) -> str | list[str] | None:
+    """The name of a class, the names of a label set, or None for a value."""
+    if model.regression:
+        return None
+    names = model.config.id2label
+    return [names[index] for index in label] if isinstance(label, list) else names[label]
 
 
 def _tokens(encoded: Encoded, position: int) -> int:
@@ -132,13 +140,14 @@ def _example(
     else:  # the answer is the last layer's own
         weights = torch.zeros(ran, device=halting.device)
         weights[-1] = 1
-    label: Any = float(answer[0]) if model.regression else int(answer.argmax())
+    decided = model.answers.decide(answer)
+    label: Any = decided.nonzero()[:, 0].tolist() if model.answers.kind == "multilabel" else decided.item()
     return ExitTrace(
         text=text,
         text_pair=pair,
         tokens=tokens,
         label=label,
-        label_name=None if model.regression else model.config.id2label[label],
+        label_name=_name(model, label),
         probabilities=[] if model.regression else answer.tolist(),
         rule=str(rule),
         exit_layer=ran,
@@ -151,4 +160,13 @@ def _example(
         scores=[score if math.isfinite(score) else None for score in out.trace.scores[row, :ran].tolist()],
         cut=rule.cut,
         notices=notices,
+        thresholds=_thresholds(model),
     )
+
+
+def _thresholds(model: DactForSequenceClassification) -> list[float] | None:
+    """The threshold of each label; None for other kinds of answers."""
+    if not isinstance(model.answers, LabelSets):
+        return None
+    chosen = list(model.answers.thresholds)
+    return chosen * model.classes if len(chosen) == 1 else chosen

@@ -16,9 +16,11 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import ModelOutput
 
 from dactcli.errors import UsageError
+from dactcli.halting.answers import THRESHOLD, Answers, Classes, LabelSets, Values
 from dactcli.recipe.schema import ModelSection
 from dactcli.recipe.settings import REGRESSION_TAU, HaltingInputs, HaltingSettings, Objective, Pooling, first_fault
 
+MULTILABEL = "multi_label_classification"  # the name in transformers
 HALTING_KEYS = frozenset(HaltingSettings.model_fields)
 # the keys that stood beside the others before `halting` held them, with the defaults that they had
 FLAT_DEFAULTS: dict[str, Any] = {
@@ -50,6 +52,8 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         keep_classifier: Whether y_N comes from the classifier that the encoder was fine-tuned with (`model.kept`).
         rule: The halting rule of `forward` outside training; None runs every layer.
         answer_range: Lowest and highest answer of a regression; None for classes.
+        label_thresholds: For `problem_type` multi_label_classification: the probability from which on a label is
+            there, one for all labels or one each. None: 0.5.
         halting: The settings of the loss, or some of them as a mapping. None: the defaults.
         **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
 
@@ -78,6 +82,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         keep_classifier: bool = _DEFAULTS["keep_classifier"],
         rule: str | None = None,
         answer_range: Sequence[float] | None = None,
+        label_thresholds: float | Sequence[float] | None = None,
         halting: HaltingSettings | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -98,6 +103,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         self.answer_range = list(answer_range) if answer_range is not None else None
         if regression:
             kwargs["problem_type"] = "regression"  # or a pipeline takes the value for a logit
+        self.label_thresholds = list(label_thresholds) if isinstance(label_thresholds, Sequence) else label_thresholds
         moved = _take_moved(kwargs)
         self.halting = halting_settings(halting, moved, regression=regression)
         super().__init__(**kwargs)
@@ -143,6 +149,17 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         """What the model is trained for: `dact`, `layers` or `last`."""
         settings: HaltingSettings = self.halting
         return settings.objective
+
+    @property
+    def answers(self) -> Answers:
+        """What the model's answers are."""
+        if self.answer_range is not None:
+            low, high = self.answer_range
+            return Values(float(low), float(high))
+        if self.problem_type != MULTILABEL:
+            return Classes()
+        chosen = THRESHOLD if self.label_thresholds is None else self.label_thresholds
+        return LabelSets((chosen,) if isinstance(chosen, float | int) else tuple(chosen))
 
     @property
     def layers(self) -> int:
@@ -272,11 +289,11 @@ def check_task(config: DactConfig) -> None:
         config: The configuration of a model.
 
     Raises:
-        UsageError: Several classes at once, a value without its range, an unknown option, a regression whose halting
-            units see the answer, or class weights of another number of classes.
+        UsageError: A value without its range, an unknown option, a regression whose halting units see the answer, class
+            weights of another number of classes or of label sets, or thresholds that do not fit the labels.
     """
     kind, values = config.problem_type, config.answer_range is not None
-    if kind == "multi_label_classification" or (kind == "regression") != values or (config.num_labels == 1) != values:
+    if (kind == "regression") != values or (config.num_labels == 1) != values:
         raise UsageError(
             f"problem_type {kind!r} with {config.num_labels} labels is not supported"
             + ("" if values else " without answer_range"),
@@ -290,9 +307,38 @@ def check_task(config: DactConfig) -> None:
             "halting_inputs is answer, and the answer of a regression does not say how sure it is",
             remedy="set it to features, or leave it out",
         )
+    check_thresholds(config.label_thresholds, config.num_labels, config.problem_type)
     weights = config.halting.class_weights
+    if weights is not None and not isinstance(config.answers, Classes):
+        raise UsageError(
+            f"class_weights weighs classes, and the answer is a {config.answers.noun}", remedy="class_weights=None"
+        )
     if weights is not None and len(weights) != config.num_labels:
         raise UsageError(
             f"class_weights has {len(weights)} numbers for {config.num_labels} classes",
             remedy="give one for each class, or class_weights=None",
+        )
+
+
+def check_thresholds(given: Any, labels: int, kind: str | None) -> None:
+    """Refuse thresholds of labels that are not probabilities, or not one for each label.
+
+    Args:
+        given: `label_thresholds` of a configuration.
+        labels: Its number of labels.
+        kind: Its problem_type.
+
+    Raises:
+        UsageError: They cannot serve.
+    """
+    if given is None:
+        return
+    if kind != MULTILABEL:
+        raise UsageError("label_thresholds is for label sets", remedy=f"leave it out, or set problem_type {MULTILABEL}")
+    thresholds = given if isinstance(given, list) else [given]
+    numbers = all(isinstance(one, float | int) and not isinstance(one, bool) and 0 < one < 1 for one in thresholds)
+    if not numbers or (isinstance(given, list) and len(given) != labels):
+        raise UsageError(
+            f"label_thresholds is {given!r}",
+            remedy=f"give one number between 0 and 1, or {labels} of them, one for each label",
         )

@@ -14,6 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.halting.answers import Answers
 from dactcli.halting.base import Rule
 from dactcli.halting.names import sound_rule
 from dactcli.halting.recursion import ponder_cost
@@ -23,7 +24,7 @@ from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
 from dactcli.model.engine import EngineOutput, run_adaptive
-from dactcli.model.finite import finite_log, unfinite_error, unfinite_rows
+from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.heads import ExitHeads, ExitOutput, HeadSizes, LayerStates
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.labels import Targets, read_labels
@@ -78,7 +79,11 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         )
         # the module is called `units` because files of weights are written with that name
         self.units = ExitHeads(
-            shape, pooling=config.pooling, halting_inputs=config.halting_inputs, certainty=config.certainty
+            shape,
+            pooling=config.pooling,
+            halting_inputs=config.halting_inputs,
+            certainty=config.certainty,
+            sureness=self._sureness,
         )
         self.loss_settings: HaltingSettings = config.halting
         self.post_init()
@@ -86,6 +91,10 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: torch.nn.Module) -> None:
         if isinstance(module, ExitHeads):
             module.initialise()
+
+    def _sureness(self, logits: Tensor) -> Tensor:
+        """What a halting unit sees of an answer; the thresholds of labels may still change when heads are built."""
+        return self.answers.sureness(logits)
 
     @property
     def exit_heads(self) -> ExitHeads:
@@ -118,6 +127,12 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         """The rule that keeps the full-depth answer: `exact`, `tolerance` (regression), or `full` without tau."""
         return sound_rule(mixes=self.mixes, regression=self.regression)
 
+    @property
+    def answers(self) -> Answers:
+        """What its answers are."""
+        found: Answers = self.config.answers
+        return found
+
     def rule(self, text: str | None, *, place: str = "`rule`") -> Rule:
         """The halting rule that a text names, checked against this model.
 
@@ -131,13 +146,13 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return make_rule(
             text or "full",
             objective=self.config.objective,
-            answer_range=self.answer_range,
+            answers=self.answers,
             certainty=self.config.certainty,
             place=place,
         )
 
     def layer_answer(self, logits: Tensor) -> Tensor:
-        """y_n: probabilities, or for regression a value inside the range.
+        """y_n: probabilities of the classes or labels, or for regression a value inside the range.
 
         Args:
             logits: [..., C].
@@ -145,10 +160,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         Returns:
             [..., C].
         """
-        if self.regression:
-            low, high = map(float, self.config.answer_range)
-            return low + (high - low) * torch.sigmoid(logits)
-        return logits.softmax(-1)
+        return self.answers.read(logits)
 
     @property
     def reads_first_token(self) -> bool:
@@ -238,8 +250,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             input_ids: [B, T].
             attention_mask: 1 for real tokens [B, T].
             token_type_ids: [B, T].
-            labels: Classes [B] or [B, 1] (-100 for rows that do not count), probabilities of the classes [B, C], or
-                values [B] or [B, 1]; gives the loss.
+            labels: Classes [B] or [B, 1] (-100 for rows that do not count), probabilities of the classes [B, C], values
+                [B] or [B, 1], or 0 and 1 by label [B, C] for label sets; gives the loss.
             rule: Halting rule; None takes the configuration's outside training.
             inputs_embeds: Word embeddings in place of `input_ids` [B, T, E].
             position_ids: [B, T] or [1, T], at full depth only.
@@ -293,7 +305,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 "The exit heads after the layers are frozen and keep their weights. To train them too with "
                 "PEFT, name them: modules_to_save=['units']."
             )
-        return read_labels(labels, batch=batch, classes=self.classes, regression=self.regression)
+        return read_labels(labels, batch=batch, classes=self.classes, kind=self.answers.kind)
 
     def _chosen_rule(self, rule: str | Rule | None) -> Rule:
         if rule is None:
@@ -318,14 +330,14 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         else:
             found = run_adaptive(self, rule, tokens, attention_mask, token_type_ids)
         answer = self._checked(found.answer)
-        logits = answer if self.regression else finite_log(answer)
+        logs = self.answers.logs(answer)
         loss = None
         if targets is not None:
-            counted = logits if targets.rows is None else logits[targets.rows]
-            loss = answer_miss(counted, targets.values, self.loss_settings)
+            counted = logs if targets.rows is None else logs[targets.rows]
+            loss = answer_miss(counted, targets.values, self.loss_settings, self.answers)
             if torch.is_grad_enabled():
                 loss = cast("Tensor", Untrained.apply(loss.requires_grad_()))  # type: ignore[no-untyped-call]
-        return DactOutput(loss=loss, logits=logits, exit_layer=found.exit_layer)
+        return DactOutput(loss=loss, logits=self.answers.logits(logs), exit_layer=found.exit_layer)
 
     def _full_depth(self, states: LayerStates, targets: Targets | None) -> DactOutput:
         """Every layer's answer, and the training loss."""
@@ -334,13 +346,12 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         heads = self._exit_outputs_of(states)
         logits, halting_logits = heads.logits.transpose(0, 1), heads.halting_logits.T
         certainty = None if heads.certainty_logits is None else heads.certainty_logits.T
-        outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
-        found = ExitOutput(outputs, halting_logits, certainty)
-        loss, answer = loss_and_answer(found, targets, self.loss_settings, mixes=self.mixes)
+        found = ExitOutput(self.answers.logs_of_logits(logits), halting_logits, certainty)
+        loss, answer = loss_and_answer(found, targets, self.loss_settings, self.answers, mixes=self.mixes)
         halting = torch.sigmoid(halting_logits)
         return DactOutput(
             loss=loss,
-            logits=self._checked(answer),
+            logits=self._checked(self.answers.logits(answer)),
             hidden_states=states.hidden or None,
             layer_logits=logits,
             halting=halting,
@@ -351,13 +362,14 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     def _last_layer(self, states: LayerStates, targets: Targets | None) -> DactOutput:
         """Plain fine-tuning: the exit head of the last layer alone."""
         logits = self.exit_heads.outputs(self.exit_heads.layers, states.pooled[-1]).logits
-        outputs = self.layer_answer(logits) if self.regression else logits.log_softmax(-1)
+        outputs = self.answers.logs_of_logits(logits)
         loss = None
         if targets is not None:
             counted = outputs if targets.rows is None else outputs[targets.rows]
             blank = logits.new_zeros(len(counted), 1)
-            loss = dact_loss(counted.unsqueeze(1), blank, targets.values, self.loss_settings).loss
-        return DactOutput(loss=loss, logits=self._checked(outputs), hidden_states=states.hidden or None)
+            loss = dact_loss(counted.unsqueeze(1), blank, targets.values, self.loss_settings, self.answers).loss
+        answer = self._checked(self.answers.logits(outputs))
+        return DactOutput(loss=loss, logits=answer, hidden_states=states.hidden or None)
 
     def _checked(self, answer: Tensor) -> Tensor:
         """The answer [B, C]; outside training it must be finite. Training names the examples itself."""

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from dactcli.halting.answers import Answers
 from dactcli.halting.base import Rule
 from dactcli.halting.rules import Full
 from dactcli.halting.state import HaltingState
@@ -32,14 +33,15 @@ class Adaptive(Protocol):
     reads_first_token: bool
 
     @property
+    def answers(self) -> Answers:
+        """What its answers are."""
+
+    @property
     def adapter(self) -> Encoder:
         """The encoder, layer by layer."""
 
     def exit_outputs(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> ExitOutput:
         """The output of the exit head after a layer, from hidden states [B, T, H]."""
-
-    def layer_answer(self, logits: Tensor) -> Tensor:
-        """y_n from the logits of an exit head."""
 
 
 @dataclass
@@ -133,7 +135,8 @@ class Engine:
     def __init__(
         self, model: Adaptive, rule: Rule, examples: int, *, device: torch.device, trace: bool = False
     ) -> None:
-        self.model, self.rule, self.encoder, self.layers = model, rule, model.adapter, model.units.layers
+        self.model, self.rule = model, rule.of(model.answers)
+        self.encoder, self.layers = model.adapter, model.units.layers
         self.like = torch.empty(0, dtype=torch.float32, device=device)
         self.exit_layer = torch.full((examples,), self.layers, dtype=torch.long, device=device)
         self.answer = self.like.new_empty(examples, model.classes)
@@ -170,7 +173,7 @@ class Engine:
             layers=self.layers,
             mixes=self.model.mixes,
             like=self.like,
-            streaks=self.rule.reads_streak,
+            streaks=self.rule.streaks,
         )
         if rows is not None:
             state.rows = rows.to(state.rows.device)
@@ -186,7 +189,7 @@ class Engine:
         head = self.model.exit_outputs(layer, encoder.output(encoded), encoded.attention_mask)
         halting = torch.sigmoid(head.halting_logits)
         certainty = None if head.certainty_logits is None else torch.sigmoid(head.certainty_logits)
-        state.step(self.model.layer_answer(head.logits), halting, certainty)
+        state.step(self.model.answers.read(head.logits), halting, certainty)
         if self.trace is not None:
             self.trace.record(state, halting, self.rule)
         if layer == self.layers:

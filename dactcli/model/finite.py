@@ -44,8 +44,3 @@ def unfinite_error(places: Sequence[str]) -> ArtefactError:
         place=f"{named}{more}",
         remedy="its activations overflow on this text: run it in float32, or train it again",
     )
-
-
-def finite_log(probabilities: Tensor) -> Tensor:
-    """Logarithms that stay finite where a probability has underflowed."""
-    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()

@@ -16,6 +16,8 @@ With `halting_inputs: answer` the halting unit sees the answer y_n in place of f
 
     s_n = SLOPE * (threshold_n - log odds of y_n's largest entry against all others)
 
+(for label sets, `Answers.sureness`: the smallest distance of a label's log odds from those of its threshold)
+
 so that h_n goes from 1 to 0 as y_n becomes surer than the layer's threshold (`dactcli.training.thresholds` learns
 the thresholds).
 
@@ -36,6 +38,7 @@ runs the head of one layer from a slice of the same tensors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,6 +47,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dactcli.halting.answers import log_odds
 from dactcli.halting.recursion import start_bias
 from dactcli.recipe.settings import HaltingInputs, Pooling
 
@@ -130,20 +134,6 @@ def attention_pool(hidden: Tensor, attention_mask: Tensor | None, query: Tensor)
     return torch.cat([averages, values.amax(1)], dim=-1)
 
 
-def log_odds(logits: Tensor) -> Tensor:
-    """How sure an answer is: the log odds of the likeliest class against all others.
-
-    Args:
-        logits: [..., C], C at least 2.
-
-    Returns:
-        At least -log(C - 1), without upper bound [...].
-    """
-    first = logits.argmax(-1, keepdim=True)
-    others = logits.scatter(-1, first, -torch.inf).logsumexp(-1)
-    return logits.gather(-1, first).squeeze(-1) - others
-
-
 @dataclass(frozen=True, kw_only=True)
 class HeadSizes:
     """Sizes and initialisation of exit heads, mostly taken from their encoder.
@@ -173,12 +163,20 @@ class ExitHeads(nn.Module):
         pooling: What a head sees of its layer.
         halting_inputs: What the halting unit sees: the `features`, or the log odds of the `answer`, which is detached.
         certainty: Whether a further head predicts if y_n is right (BERxiT, EACL 2021).
+        sureness: How sure the answer of logits [..., C] is [...].
     """
 
     def __init__(
-        self, sizes: HeadSizes, *, pooling: Pooling, halting_inputs: HaltingInputs, certainty: bool = False
+        self,
+        sizes: HeadSizes,
+        *,
+        pooling: Pooling,
+        halting_inputs: HaltingInputs,
+        certainty: bool = False,
+        sureness: Callable[[Tensor], Tensor] = log_odds,
     ) -> None:
         super().__init__()
+        self.sureness = sureness
         self.sizes, self.layers = sizes, sizes.layers
         self.pooling: Pooling = pooling
         self.halting_inputs: HaltingInputs = halting_inputs
@@ -280,4 +278,4 @@ class ExitHeads(nn.Module):
     def _halting_inputs(self, features: Tensor, logits: Tensor) -> Tensor:
         if self.halting_inputs == "features":
             return features
-        return log_odds(logits.detach()).unsqueeze(-1).to(features.dtype)
+        return self.sureness(logits.detach()).unsqueeze(-1).to(features.dtype)

@@ -46,16 +46,16 @@ class KeptClassifier(nn.Module):
         classifier: The classifier; its encoder is taken out of it, and left without a pooler.
 
     Raises:
-        ArtefactError: It answers with something else than one of several classes.
+        ArtefactError: It answers with a value.
     """
 
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
         kind = classifier.config.problem_type
-        if kind not in (None, "single_label_classification") or classifier.config.num_labels < 2:
+        if kind == "regression" or classifier.config.num_labels < 2:
             raise ArtefactError(
                 f"the classifier is made for {kind or 'regression'}",
-                remedy="keep one that names one of two or more classes",
+                remedy="keep one that chooses among two or more classes or labels",
             )
         encoder: Any = classifier.base_model
         setattr(classifier, classifier.base_model_prefix, _HiddenStates(encoder))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError
+from dactcli.halting.answers import Kind
 
 IGNORED = -100  # as for torch's cross entropy
 SUM_TOLERANCE = 0.01  # half precision rounds the probabilities of many classes
@@ -20,7 +21,7 @@ class Targets(NamedTuple):
     """What the rows of a batch should have answered.
 
     Attributes:
-        values: Classes [K], probabilities of the classes [K, C], or values [K] for regression.
+        values: Classes [K], probabilities of the classes or of the labels [K, C], or values [K] for regression.
         rows: Positions in the batch of the rows that count [K]; None when all do.
     """
 
@@ -28,17 +29,17 @@ class Targets(NamedTuple):
     rows: Tensor | None
 
 
-def read_labels(labels: Tensor, *, batch: int, classes: int, regression: bool) -> Targets:
+def read_labels(labels: Tensor, *, batch: int, classes: int, kind: Kind) -> Targets:
     """Check labels and leave out rows that are to be ignored.
 
     Asks the device once what the labels are, so that a wrong one is a sentence there too.
 
     Args:
         labels: Class numbers [B] or [B, 1], where -100 ignores a row; probabilities of the classes [B, C], floating;
-            or values [B] or [B, 1] for regression.
+            values [B] or [B, 1] for regression, or 0 and 1 by label [B, C] for label sets.
         batch: B.
         classes: C.
-        regression: Whether the model answers with a value.
+        kind: What the model answers with.
 
     Raises:
         UsageError: The labels are none of these.
@@ -46,6 +47,9 @@ def read_labels(labels: Tensor, *, batch: int, classes: int, regression: bool) -
     flat = labels.reshape(-1) if labels.dim() == 0 or labels.shape[1:] == (1,) else labels
     if len(flat) != batch:
         raise UsageError(f"there are {len(flat)} labels for {batch} examples", remedy="give each example one label")
+    regression = kind == "regression"
+    if kind == "multilabel":
+        return Targets(_label_sets(labels, classes), None)
     if regression and flat.dim() == 1:
         return Targets(flat, None)
     if not regression and flat.is_floating_point() and flat.shape[1:] == (classes,):
@@ -78,11 +82,25 @@ def _classes(labels: Tensor, classes: int) -> Targets:
     return Targets(labels, rows)
 
 
+def _label_sets(labels: Tensor, classes: int) -> Tensor:
+    """0 and 1 by label, or probabilities between them, as floats [B, C]."""
+    if labels.shape[1:] != (classes,):
+        raise UsageError(
+            f"labels of shape {list(labels.shape)} do not fit a model of label sets",
+            remedy=f"give 0 or 1 for each label [B, {classes}]",
+        )
+    found = labels if labels.is_floating_point() else labels.float()
+    if not ((found >= 0) & (found <= 1)).all():
+        raise UsageError("a label is neither 0 nor 1, nor between", remedy="give 1 for each label that a text has")
+    return found
+
+
 def _probabilities(labels: Tensor) -> Tensor:
     """Soft labels [B, C], each row of them a distribution."""
     if len(labels) and not ((labels >= 0).all() & ((labels.sum(-1) - 1).abs() <= SUM_TOLERANCE).all()):
         raise UsageError(
             "soft labels are probabilities, and a row of these does not sum to 1",
-            remedy="give one class or one distribution for each example; several classes at once are not supported",
+            remedy="give one class or one distribution for each example; a model of label sets has "
+            'problem_type "multi_label_classification"',
         )
     return labels

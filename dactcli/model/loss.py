@@ -9,8 +9,9 @@
 The first line is DACT's; the rest is this project's. With `detach` the first line does not train the layers' answers,
 only what is made of them. The papers' miss is the NLL. The other, the probability that a_N gives to wrong classes,
 makes tau the accuracy that a layer must bring (with `sum_p`, per expected layer). For regression, squared errors stand
-in for both. With class weights every miss is multiplied by that of its label; they are 1 on the mean over train, so
-that tau keeps its meaning.
+in for both; for label sets, NLL and probability are means over the labels. With class weights every miss is multiplied
+by that of its label; they are 1 on the mean over train, so that tau keeps its meaning. The layers' answers come as logs
+(`dactcli.halting.answers`), F entries each.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dactcli.halting.recursion import log_answer, log_halting_weights, ponder_cost
+from dactcli.halting.answers import Answers
+from dactcli.halting.recursion import ponder_cost
 from dactcli.model.heads import ExitOutput
 from dactcli.model.labels import Targets
 from dactcli.recipe.settings import HaltingSettings
@@ -32,27 +34,26 @@ class LossOutput(NamedTuple):
 
     Attributes:
         loss: Scalar.
-        answer: log a_N [B, C], or a_N [B, 1] for regression.
+        answer: Logs of a_N [B, F].
     """
 
     loss: Tensor
     answer: Tensor
 
 
-def certainty_loss(certainty_logits: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
+def certainty_loss(certainty_logits: Tensor, outputs: Tensor, labels: Tensor, answers: Answers) -> Tensor:
     """Loss of the certainty head: how badly it predicts whether a layer is right (BERxiT, learning to exit).
 
     Args:
         certainty_logits: [B, N].
-        outputs: log y_n [B, N, C].
-        labels: Classes [B], or their probabilities [B, C].
+        outputs: Logs of y_n [B, N, F].
+        labels: As for `dact_loss`.
+        answers: What the answers are.
 
     Returns:
         Scalar.
     """
-    guess = outputs.argmax(-1)  # [B, N]
-    right = labels.gather(-1, guess) if labels.dim() == 2 else guess == labels.unsqueeze(-1)
-    right = right.to(certainty_logits.dtype)
+    right = answers.is_right(outputs, labels).to(certainty_logits.dtype)
     return functional.binary_cross_entropy_with_logits(certainty_logits, right)
 
 
@@ -64,144 +65,116 @@ def layer_weights(layers: int, kind: str, like: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
-def full_answer(outputs: Tensor, halting_logits: Tensor) -> Tensor:
-    """The full-depth answer a_N from the answers of all layers, for classes and for regression.
-
-    Args:
-        outputs: log y_n [B, N, C] for classes, y_n [B, N, 1] for regression.
-        halting_logits: s_n [B, N].
-
-    Returns:
-        log a_N [B, C] or a_N [B, 1].
-    """
-    if outputs.shape[-1] == 1:
-        return (log_halting_weights(halting_logits).exp().unsqueeze(-1) * outputs).sum(1)
-    return log_answer(outputs, halting_logits)
-
-
-def dact_loss(outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings: HaltingSettings) -> LossOutput:
+def dact_loss(
+    outputs: Tensor, halting_logits: Tensor, labels: Tensor, settings: HaltingSettings, answers: Answers
+) -> LossOutput:
     """The loss of a batch.
 
     Args:
-        outputs: log y_n [B, N, C] for classes, y_n [B, N, 1] for regression.
+        outputs: Logs of y_n (`dactcli.halting.answers`) [B, N, F].
         halting_logits: s_n [B, N].
-        labels: Class indices [B] or probabilities of the classes [B, C]; values [B] for regression.
+        labels: Class indices [B], probabilities of the classes or of the labels [B, C], or values [B].
         settings: The parts that the loss has.
+        answers: What the answers are.
 
     Returns:
         The loss and the full-depth answer. Without any row the loss is 0, with gradients that are 0.
     """
     if not len(outputs):
-        answer = full_answer(outputs, halting_logits) if settings.objective == "dact" else outputs[:, -1]
+        answer = answers.mix(outputs, halting_logits) if settings.objective == "dact" else outputs[:, -1]
         return LossOutput(outputs.sum() + halting_logits.sum(), answer)
-    weights = None if settings.class_weights is None else outputs.new_tensor(settings.class_weights)  # [C]
+    weights = _weights(settings, outputs)
     if settings.objective == "last":
-        return LossOutput(_miss(outputs[:, -1], labels, weights).mean(), outputs[:, -1])
+        return LossOutput(answers.miss(outputs[:, -1], labels, weights).mean(), outputs[:, -1])
     answer = outputs[:, -1]
     loss = outputs.new_zeros(())
     if settings.objective == "dact":
-        answer = full_answer(outputs.detach() if settings.detach else outputs, halting_logits)
-        if outputs.shape[-1] == 1:
-            loss = _miss(answer, labels, weights).mean()
-        else:
-            right = answer if labels.dim() == 2 else answer.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-            loss = charge_for(right, labels, settings)
+        answer = answers.mix(outputs.detach() if settings.detach else outputs, halting_logits)
+        loss = answer_loss(answer, labels, settings, answers)
         assert settings.tau is not None  # HaltingSettings sees to it
         loss = loss + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
     if settings.layer_loss != "none":
         layers = outputs.shape[1]
         # every layer's miss in one call: [B * N]
-        misses = _miss(outputs.flatten(0, 1), labels.repeat_interleave(layers, 0), weights).view(-1, layers)
+        misses = answers.miss(outputs.flatten(0, 1), labels.repeat_interleave(layers, 0), weights).view(-1, layers)
         by_layer = layer_weights(layers, settings.layer_loss, outputs)
         loss = loss + settings.layer_loss_weight * (misses.mean(0) * by_layer).sum()
     if settings.distill and outputs.shape[1] > 1:
-        loss = loss + settings.distill * _distillation(outputs)
+        loss = loss + settings.distill * answers.distance(outputs[:, -1:].detach(), outputs[:, :-1])
     return LossOutput(loss, answer)
 
 
 def loss_and_answer(
-    heads: ExitOutput, targets: Targets | None, settings: HaltingSettings, *, mixes: bool
+    heads: ExitOutput, targets: Targets | None, settings: HaltingSettings, answers: Answers, *, mixes: bool
 ) -> tuple[Tensor | None, Tensor]:
     """The loss over the labelled rows, and the full-depth answer of all rows.
 
     Args:
-        heads: log y_n [B, N, C] (y_n for regression) in the place of `logits`, s_n [B, N], and certainty logits [B, N].
+        heads: Logs of y_n [B, N, F] in the place of `logits`, s_n [B, N], and certainty logits [B, N].
         targets: The labels, and the rows that have one; None for no loss.
         settings: The parts that the loss has.
+        answers: What the answers are.
         mixes: Whether the answer is a_N rather than y_N.
 
     Returns:
-        The loss, a scalar, or None without labels; and log a_N or log y_N [B, C], for regression the value [B, 1].
+        The loss, a scalar, or None without labels; and the logs of a_N or y_N [B, F].
     """
     outputs, halting_logits, certainty = heads
     answer = None
     if targets is None or targets.rows is not None:
-        answer = full_answer(outputs, halting_logits) if mixes else outputs[:, -1]
+        answer = answers.mix(outputs, halting_logits) if mixes else outputs[:, -1]
     if targets is None:
         return None, cast("Tensor", answer)
     if targets.rows is not None:
         outputs, halting_logits = outputs[targets.rows], halting_logits[targets.rows]
         certainty = None if certainty is None else certainty[targets.rows]
-    loss, counted = dact_loss(outputs, halting_logits, targets.values, settings)
+    loss, counted = dact_loss(outputs, halting_logits, targets.values, settings, answers)
     if certainty is not None:
-        loss = loss + (certainty_loss(certainty, outputs, targets.values) if len(outputs) else certainty.sum())
+        sure = certainty_loss(certainty, outputs, targets.values, answers) if len(outputs) else certainty.sum()
+        loss = loss + sure
     return loss, counted if answer is None else answer
 
 
-def charge_for(right: Tensor, labels: Tensor, settings: HaltingSettings) -> Tensor:
-    """The answer loss of the DACT loss, without the price of layers; classes only.
+def answer_loss(answer: Tensor, labels: Tensor, settings: HaltingSettings, answers: Answers) -> Tensor:
+    """The answer loss of the DACT loss, without the price of layers.
 
     Args:
-        right: log a_N[label] [B]; with probabilities for labels, log a_N [B, C].
-        labels: Class indices [B], or probabilities of the classes [B, C].
+        answer: Logs of a_N [B, F].
+        labels: As for `dact_loss`.
         settings: For `answer_loss` and class weights.
+        answers: What the answers are.
 
     Returns:
-        The mean NLL, or the mean probability of the wrong classes; a scalar.
+        The mean NLL, or the mean probability of the wrong decisions; for values the mean squared error; a scalar.
     """
+    if not answers.decides:
+        return answers.miss(answer, labels).mean()
+    return charge_for(answers.right(answer, labels), labels, settings, answers)
+
+
+def charge_for(right: Tensor, labels: Tensor, settings: HaltingSettings, answers: Answers) -> Tensor:
+    """`answer_loss` from the entries of the logs that it looks at, as `Answers.right` gives them [B, K]."""
     charges = -torch.expm1(right) if settings.answer_loss == "error" else -right
-    weights = None if settings.class_weights is None else right.new_tensor(settings.class_weights)
-    if labels.dim() == 2:
-        return _expected(charges, labels, weights).mean()
-    if weights is not None:
-        charges = charges * weights[labels]
-    return charges.mean()
+    return answers.average(charges, labels, _weights(settings, right)).mean()
 
 
-def answer_miss(answer: Tensor, labels: Tensor, settings: HaltingSettings) -> Tensor:
+def answer_miss(answer: Tensor, labels: Tensor, settings: HaltingSettings, answers: Answers) -> Tensor:
     """The loss of one answer, whichever layer gave it; an evaluation reports it.
 
     Args:
-        answer: Its logarithm [B, C], or a value [B, 1] for regression.
+        answer: Its logs [B, F].
         labels: As for `dact_loss`.
         settings: For class weights.
+        answers: What the answers are.
 
     Returns:
         The mean NLL or squared error, 0 without any row; a scalar.
     """
     if not len(answer):
         return answer.sum()
-    weights = None if settings.class_weights is None else answer.new_tensor(settings.class_weights)
-    return _miss(answer, labels, weights).mean()
+    return answers.miss(answer, labels, _weights(settings, answer)).mean()
 
 
-def _miss(outputs: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """NLL, times the weight of its class, or squared error of each row."""
-    if outputs.shape[-1] == 1:
-        return (outputs[:, 0] - labels.to(outputs.dtype)) ** 2
-    if labels.dim() == 2:
-        return _expected(-outputs, labels, weights)
-    return functional.nll_loss(outputs, labels, weight=weights, reduction="none")
-
-
-def _expected(charges: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """Expected charge of each row [B] under class probabilities [B, C], weighted by class [C]."""
-    charges = charges * labels.to(charges.dtype)
-    return (charges if weights is None else charges * weights).sum(-1)
-
-
-def _distillation(outputs: Tensor) -> Tensor:
-    teacher, students = outputs[:, -1:].detach(), outputs[:, :-1]
-    if outputs.shape[-1] == 1:
-        return ((students - teacher) ** 2).mean()
-    return -(teacher.exp() * students).sum(-1).mean()
+def _weights(settings: HaltingSettings, like: Tensor) -> Tensor | None:
+    """Factor of a row by its class [C]; None for 1."""
+    return None if settings.class_weights is None else like.new_tensor(settings.class_weights)

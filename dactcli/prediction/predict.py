@@ -54,7 +54,7 @@ def predict_texts(
         batches = _told(batches, progress)
     out = run_batches(model, rule, batches, len(texts), regroup=budget // 2)
     answers = out.answer.float().cpu()
-    found = _values(answers, out.exit_layer) if model.regression else _classes(model, answers, out.exit_layer)
+    found = _TOLD[model.answers.kind](model, answers, out.exit_layer)
     for row in unfinite_rows(answers):
         found[row] = Prediction.failed(UNFINITE)
     return found
@@ -83,15 +83,35 @@ def _told(batches: Iterable[Batch], progress: Callable[[int], None]) -> Iterator
         progress(done)
 
 
-def _values(answers: Tensor, exits: Tensor) -> list[Prediction]:
+def _values(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
     return [
         Prediction(value, None, [], layer) for value, layer in zip(answers[:, 0].tolist(), exits.tolist(), strict=True)
     ]
 
 
 def _classes(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
-    names = label_values([model.config.id2label[index] for index in range(answers.shape[1])])
+    names = _names(model)
     return [
-        Prediction(names[label], label, [round(share, DIGITS) for share in shares], layer)
+        Prediction(names[label], label, _rounded(shares), layer)
         for label, shares, layer in zip(answers.argmax(-1).tolist(), answers.tolist(), exits.tolist(), strict=True)
     ]
+
+
+def _label_sets(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
+    names = _names(model)
+    chosen = [row.nonzero()[:, 0].tolist() for row in model.answers.decide(answers)]
+    return [
+        Prediction([names[label] for label in labels], labels, _rounded(shares), layer)
+        for labels, shares, layer in zip(chosen, answers.tolist(), exits.tolist(), strict=True)
+    ]
+
+
+def _names(model: DactForSequenceClassification) -> list[str | int]:
+    return label_values([model.config.id2label[index] for index in range(model.classes)])
+
+
+def _rounded(shares: list[float]) -> list[float]:
+    return [round(share, DIGITS) for share in shares]
+
+
+_TOLD = {"classes": _classes, "multilabel": _label_sets, "regression": _values}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from dactcli.halting.answers import Answers
 from dactcli.halting.base import Rule
 from dactcli.halting.state import HaltingState
 from dactcli.profiling.latency import synchronise
@@ -66,7 +67,11 @@ class _TimedRule(Rule):
     def __init__(self, rule: Rule, clock: Clock) -> None:
         super().__init__()
         self.inner, self.clock = rule, clock
-        self.reads_streak = rule.reads_streak
+        self.reads_streak, self.answers = rule.reads_streak, rule.answers
+
+    def of(self, answers: Answers) -> Rule:
+        """As the rule's own."""
+        return _TimedRule(self.inner.of(answers), self.clock)
 
     def score(self, state: HaltingState) -> Tensor:
         """As the rule's own."""
@@ -88,7 +93,7 @@ class _TimedModel:
         self.mixes, self.classes, self.reads_first_token = model.mixes, model.classes, model.reads_first_token
         self.units, self.exit_outputs = model.units, partial(clock.time, "units", model.exit_outputs)
         self.adapter: Any = _Part(model.adapter, clock, {"embed": "embeddings", "run": "layer", "select": "regrouping"})
-        self.layer_answer = model.layer_answer
+        self.answers = model.answers
 
 
 def break_down(

@@ -12,8 +12,23 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from dactcli.recipe.settings import HaltingInputs, HaltingKeys, NonNegative, Pooling, Positive, Section
 
-Metric = Literal["accuracy", "f1", "matthews_correlation", "pearson", "spearman"]
-REGRESSION_METRICS = ("pearson", "spearman")
+Kind = Literal["classes", "multilabel", "regression"]
+Metric = Literal[
+    "accuracy",
+    "f1",
+    "matthews_correlation",
+    "pearson",
+    "spearman",
+    "micro_f1",
+    "macro_f1",
+    "subset_accuracy",
+    "label_ranking_average_precision",
+]
+METRICS: dict[Kind, tuple[Metric, ...]] = {  # the default first
+    "classes": ("accuracy", "f1", "matthews_correlation"),
+    "multilabel": ("micro_f1", "macro_f1", "subset_accuracy", "label_ranking_average_precision"),
+    "regression": ("pearson", "spearman"),
+}
 SPLITS = ("train", "validation", "calibration", "test")
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -30,12 +45,20 @@ class TaskSection(Section):
 
     name: str = "classification"
     """A known task fills in columns, labels, metric and hub address; any other name is a plain classification task."""
+    kind: Kind | None = None
+    """What an answer is: one of several classes, any number of labels at once, or a value. null: that of the known
+    task, else found in the keys and the data: `range` makes a regression; label columns, `label_separator` or a column
+    of lists make multilabel."""
     metric: Metric | None = None
-    """Metric that judges a run. null: the metric of the known task, else accuracy, or pearson for a regression."""
+    """Metric that judges a run. null: the metric of the known task, else accuracy, micro_f1 for multilabel, or pearson
+    for a regression."""
     labels: list[str] | None = None
-    """Class names in order. null: those of the known task, else those found in train."""
+    """Names of the classes or labels in order. null: those of the known task, else those found in train."""
     range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """Lowest and highest value of a regression. null: the range of the numbers in train."""
+    thresholds: Literal["one", "per_label"] | Annotated[float, Field(gt=0, lt=1)] = "one"
+    """Multilabel: the probability from which on a label is there. `one`: one for all labels, with the best micro F1 on
+    validation; `per_label`: one for each label, with the label's best F1; or a number."""
 
     @field_validator("labels")
     @classmethod
@@ -77,8 +100,11 @@ class DataSection(Section):
     """Column of the text."""
     text_pair: str | None = None
     """Column of the second text. null: the task has one text."""
-    label: str = "label"
-    """Column of the class or number."""
+    label: str | Annotated[list[str], Field(min_length=2)] = "label"
+    """Column of the class, the number or the list of labels; for multilabel also a list of columns of 0 and 1, one for
+    each label, which they name."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
+    """Multilabel: what stands between the labels in a column of text, for example `|`. null: the column holds lists."""
     max_length: Annotated[int, Field(ge=4)] = 128
     """Maximum tokens of an example. Longer texts are truncated, and their number is reported."""
     examples: PositiveInt | None = None

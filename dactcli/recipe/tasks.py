@@ -7,14 +7,16 @@ is a plain classification task. What the user wrote always stands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dactcli.errors import RecipeError
 from dactcli.recipe.schema import (
-    REGRESSION_METRICS,
+    METRICS,
     SPLITS,
     DataSection,
+    Kind,
     Metric,
     Recipe,
     StageSection,
@@ -110,9 +112,53 @@ TASKS: dict[str, Task] = {
 }
 
 
-def is_regression(task: TaskSection) -> bool:
-    """Whether the labels are numbers on a scale rather than classes: by the metric, or by a range."""
-    return task.metric in REGRESSION_METRICS or task.range is not None
+def kind_of(recipe: Recipe) -> Kind | None:
+    """What an answer is, as far as the recipe's keys say so; None where only the data can.
+
+    Args:
+        recipe: A recipe.
+    """
+    task, data = recipe.task, recipe.data
+    if task.kind is not None:
+        return task.kind
+    if task.range is not None:
+        return "regression"
+    if data.label_separator is not None or not isinstance(data.label, str):
+        return "multilabel"
+    return next((kind for kind, metrics in METRICS.items() if task.metric in metrics and kind != "classes"), None)
+
+
+def is_regression(recipe: Recipe) -> bool:
+    """Whether the labels are numbers on a scale: by the kind, by the metric, or by a range."""
+    return kind_of(recipe) == "regression"
+
+
+def metric_of(recipe: Recipe | None, kind: Kind) -> Metric:
+    """The metric that judges answers of a kind.
+
+    Args:
+        recipe: A recipe that `complete` has completed, maybe before its data said what an answer is; None for the
+            default.
+        kind: What an answer is.
+    """
+    default = METRICS[kind][0]
+    metric = recipe.task.metric if recipe is not None else None
+    return default if metric is None or (metric not in METRICS[kind] and metric == METRICS["classes"][0]) else metric
+
+
+def with_kind(recipe: Recipe, kind: Kind) -> Recipe:
+    """A completed recipe with the kind of answer that was found in its data.
+
+    Args:
+        recipe: A recipe that `complete` has completed.
+        kind: What the data hold.
+
+    Raises:
+        RecipeError: A key is not for this kind.
+    """
+    recipe = _replace(recipe, task=_replace(recipe.task, kind=kind, metric=metric_of(recipe, kind)))
+    _check_kind(recipe)
+    return recipe
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -133,8 +179,10 @@ def complete(recipe: Recipe) -> Recipe:
         data = _fill(data, text=known.text, text_pair=known.text_pair, label=known.label)
     complete_source = {"builtin": _complete_builtin, "hub": _complete_hub, "files": _complete_files}[data.source]
     data = complete_source(data, known)
-    recipe = _replace(recipe, task=_complete_task(task, known), data=data)
-    if is_regression(recipe.task):
+    recipe = _replace(recipe, task=task, data=data)
+    recipe = _replace(recipe, task=_complete_task(recipe, known))
+    _check_kind(recipe)
+    if is_regression(recipe):
         recipe = _for_numbers(recipe)
     if recipe.model.keep_classifier:
         recipe = _keeping(recipe)
@@ -162,7 +210,7 @@ def _keeping(recipe: Recipe) -> Recipe:
         raise RecipeError(
             "a fresh encoder has none", place=place, remedy="name a fine-tuned classifier as model.encoder"
         )
-    if is_regression(recipe.task):
+    if is_regression(recipe):
         raise RecipeError("is for classes, and this task is a regression", place=place, remedy="set it to false")
     if recipe.dact is None:
         raise RecipeError("leaves nothing to train without the dact section", place=place, remedy="remove dact: null")
@@ -177,22 +225,49 @@ def _keeping(recipe: Recipe) -> Recipe:
     return _replace(recipe, training=_replace(recipe.training, stages=stages))
 
 
-def _complete_task(task: TaskSection, known: Task | None) -> TaskSection:
+def _complete_task(recipe: Recipe, known: Task | None) -> TaskSection:
+    task = recipe.task
     if known:
         labels = list(known.labels) if known.labels else None
         task = _fill(task, labels=labels, range=list(known.range) if known.range else None)
-    metric = task.metric or (known.metric if known else "pearson" if task.range else "accuracy")
-    task = _replace(task, metric=metric)
-    numbers = metric in REGRESSION_METRICS
-    if task.range and not numbers:
-        fault = f"{metric} judges classes, but task.range makes this a regression"
-        remedy = f"use {' or '.join(REGRESSION_METRICS)}, or range: null"
-        raise RecipeError(fault, place="task.metric", remedy=remedy)
-    if task.labels and numbers:
-        fault = f"{metric} judges numbers, but task.labels names classes"
-        remedy = "use accuracy, f1 or matthews_correlation, or labels: null"
-        raise RecipeError(fault, place="task.metric", remedy=remedy)
-    return task
+    found = kind_of(_replace(recipe, task=task))
+    metric = task.metric or (known.metric if known else METRICS[found or "classes"][0])
+    return _replace(task, metric=metric)
+
+
+_JUDGED: dict[Kind, str] = {"classes": "classes", "multilabel": "label sets", "regression": "numbers"}
+
+
+def _check_kind(recipe: Recipe) -> None:
+    """Refuse keys that speak of another kind of answer than the task's."""
+    task, data = recipe.task, recipe.data
+    kind = kind_of(recipe) or "classes"
+    if task.range is not None and kind != "regression":
+        raise RecipeError(f"is {kind}, but task.range makes this a regression", place="task.kind", remedy="remove one")
+    if kind != "multilabel" and (data.label_separator is not None or not isinstance(data.label, str)):
+        key = "label" if data.label_separator is None else "label_separator"
+        fault = f"gives a text several labels, and the task is for {_JUDGED[kind]}"
+        raise RecipeError(fault, place=f"data.{key}", remedy="set task.kind: multilabel, or name one column")
+    if data.label_separator is not None and not isinstance(data.label, str):
+        fault = "separates labels in one column, and data.label names several"
+        raise RecipeError(fault, place="data.label_separator", remedy="remove one of them")
+    if task.metric is not None and task.metric not in METRICS[kind]:
+        judged = next(name for name, metrics in METRICS.items() if task.metric in metrics)
+        why = ", but task.range makes this a regression" if task.range else f", and this task has {_JUDGED[kind]}"
+        remedy = f"use {_either(METRICS[kind])}" + (", or range: null" if task.range else "")
+        raise RecipeError(f"{task.metric} judges {_JUDGED[judged]}{why}", place="task.metric", remedy=remedy)
+    if task.labels and kind == "regression":
+        raise RecipeError(
+            f"{task.metric} judges numbers, but task.labels names classes",
+            place="task.metric",
+            remedy=f"use {_either(METRICS['classes'])}, or labels: null",
+        )
+    if task.thresholds != "one" and kind != "multilabel":
+        raise RecipeError("is for multilabel tasks", place="task.thresholds", remedy="remove it")
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _complete_builtin(data: DataSection, known: Task | None) -> DataSection:
@@ -231,7 +306,7 @@ def _complete_files(data: DataSection, known: Task | None) -> DataSection:
 def _default_rules(recipe: Recipe) -> list[str]:
     if all(recipe.stage_tau(stage) is None for stage in recipe.training.stages):
         return ["full"]
-    return ["full", "tolerance"] if is_regression(recipe.task) else ["full", "paper", "exact"]
+    return ["full", "tolerance"] if is_regression(recipe) else ["full", "paper", "exact"]
 
 
 def _fill(section: AnySection, **values: Any) -> AnySection:

@@ -42,6 +42,7 @@ class Calibration:
         budget: Mean layers wanted, for `budget`.
         published: Whether it goes with a published model, which leaves the calibration examples behind.
         layers: N; None in a calibration of an earlier version.
+        decision: What an answer decides on: `class` or `label set`.
         outdone: The certified rule that the sound rule takes the place of, because it runs no more layers.
         outdone_layers_mean: Mean layers of that rule on the sample.
     """
@@ -75,6 +76,7 @@ class Calibration:
     budget: float | None = None
     published: bool = False
     layers: int | None = None
+    decision: str = "class"
     outdone: str | None = None
     outdone_layers_mean: float | None = None
 
@@ -94,12 +96,12 @@ class Calibration:
             )
         if self.outdone is not None:
             return (
-                f"{self.rule} never changes the class and runs {self.layers_mean:.2f} layers on the mean of the "
-                f"calibration sample; {self.outdone}, which can be certified ({self.terms}), runs "
+                f"{self.rule} never changes the {self.decision} and runs {self.layers_mean:.2f} layers on the mean "
+                f"of the calibration sample; {self.outdone}, which can be certified ({self.terms}), runs "
                 f"{self.outdone_layers_mean:.2f}, so {self.rule} promises more and costs no more"
             )
         if not self.certified:
-            return f"{self.failure}; {self.rule} is used instead, which never changes the class"
+            return f"{self.failure}; {self.rule} is used instead, which never changes the {self.decision}"
         harm = "answered wrongly where full depth is right"
         event = harm if self.loss == "harm" else "answered differently from full depth"
         return (

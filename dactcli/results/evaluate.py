@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-REFERENCES = {"majority": "majority class", "mean": "mean label", "last_layer": "last layer"}
+REFERENCES = {"majority": "majority class", "empty": "no label", "mean": "mean label", "last_layer": "last layer"}
 CLASSES_SHOWN, WORST_SHOWN = 12, 5  # classes in a table: up to so many are all shown, of more the worst
 
 
@@ -103,9 +103,10 @@ class EvalResult:
         layers: N.
         rules: By rule.
         depth_by_difficulty: Mean layers by difficulty, by rule.
-        references: Plain answers to hold the rules against: `majority` (always the most frequent class; `mean`, always
-            the mean label, for regression) and `last_layer` (y_N alone).
+        references: Plain answers to hold the rules against: `majority` (always the most frequent class or label set;
+            `empty`, never a label; `mean`, always the mean label, for regression) and `last_layer` (y_N alone).
         full_depth: What full depth answers with: the `mixture` a_N of a DACT model, else the `last_layer`.
+        decision: What an answer decides on: `class`, `label set`, or `value` for regression.
         by_class_of: What `by_class` groups by: the `label`, or the `full_depth` class where there are no labels.
         notices: What the reader of the figures should know, such as why a metric is undefined.
     """
@@ -119,6 +120,7 @@ class EvalResult:
     depth_by_difficulty: dict[str, dict[str, float | None]] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     full_depth: str = "mixture"
+    decision: str = "class"
     by_class_of: str = "label"
     notices: list[str] = field(default_factory=list)
 
@@ -127,6 +129,10 @@ class EvalResult:
         """The references that say something that no rule says: not the last layer where it is what `full` answers."""
         known = self.full_depth == "last_layer" and "full" in self.rules
         return {name: found for name, found in self.references.items() if name != "last_layer" or not known}
+
+    def reference_name(self, name: str) -> str:
+        """What a reference is called in tables."""
+        return f"majority {self.decision}" if name == "majority" else REFERENCES[name]
 
     @property
     def telling_rule(self) -> str | None:

@@ -16,9 +16,9 @@ class ExitTrace:
         text: The text.
         text_pair: Its second half, None without.
         tokens: How many tokens the encoder saw.
-        label: Predicted class, or the predicted value.
-        label_name: Its name, None for regression.
-        probabilities: By class; empty for regression.
+        label: Predicted class, the indices of a label set, or the predicted value.
+        label_name: Its name, or a list of names; None for regression.
+        probabilities: By class or label; empty for regression.
         rule: The rule that halted it.
         exit_layer: The last layer that ran.
         layers: N.
@@ -32,15 +32,16 @@ class ExitTrace:
         notices: What the user should know: empty text, truncation.
         promise: What a calibration promises of the rule; None where there is none.
         expected: The label that was given; None without.
-        expected_name: Its name, None for regression.
+        expected_name: Its name, or a list of names; None for regression.
         full_answer: What full depth says, probabilities or a value; None unless it was run.
+        thresholds: For label sets, the probability from which on each label is there; None for other answers.
     """
 
     text: str
     text_pair: str | None
     tokens: int
-    label: int | float
-    label_name: str | None
+    label: int | float | list[int]
+    label_name: str | list[str] | None
     probabilities: list[float]
     rule: str
     exit_layer: int
@@ -54,40 +55,57 @@ class ExitTrace:
     cut: float
     notices: list[str] = field(default_factory=list)
     promise: str | None = None
-    expected: int | float | None = None
-    expected_name: str | None = None
+    expected: int | float | list[int] | None = None
+    expected_name: str | list[str] | None = None
     full_answer: list[float] | None = None
+    thresholds: list[float] | None = None
 
     @property
     def margin(self) -> float:
-        """Largest probability less the second; 0 for regression."""
+        """Largest probability less the second, for label sets the least sure label's confidence; 0 for regression."""
+        if self.thresholds is not None:
+            pairs = zip(self.probabilities, self.thresholds, strict=True)
+            return min((a - t) / (1 - t) if a >= t else (t - a) / t for a, t in pairs)
         top = sorted(self.probabilities, reverse=True)
         return top[0] - top[1] if len(top) > 1 else 0.0
 
     @property
     def loss(self) -> float | None:
-        """Negative log-likelihood of the given label, or the squared error; None without a label."""
+        """Negative log-likelihood of the given label (the mean over labels), or the squared error; None without one."""
         if self.expected is None:
             return None
-        if not self.probabilities:
+        if isinstance(self.expected, list):
+            there = [index in self.expected for index in range(len(self.probabilities))]
+            right = [a if one else 1 - a for a, one in zip(self.probabilities, there, strict=True)]
+            return -sum(math.log(max(share, 1e-38)) for share in right) / len(right)
+        if not self.probabilities and not isinstance(self.label, list):
             return (float(self.label) - float(self.expected)) ** 2
         return -math.log(max(self.probabilities[int(self.expected)], 1e-38))
 
     @property
     def settled(self) -> int:
-        """The layer from which on the answer's class stayed what it is at the halt; for regression the halt."""
+        """The layer from which on the answer stayed the class or set that it is at the halt; for regression the halt."""
         if not self.probabilities:
             return self.exit_layer
-        classes = [max(range(len(answer)), key=answer.__getitem__) for answer in self.answers]
-        other = [layer for layer, found in enumerate(classes, start=1) if found != self.label]
+        other = [layer for layer, answer in enumerate(self.answers, start=1) if self.decided(answer) != self.label]
         return min(max(other, default=0) + 1, self.exit_layer)
 
     @property
-    def full_label(self) -> int | None:
-        """Full depth's class; None for regression, or unless it was run."""
+    def full_label(self) -> int | list[int] | None:
+        """Full depth's class, or its label set; None for regression, or unless it was run."""
         if not self.full_answer or not self.probabilities:
             return None
-        return max(range(len(self.full_answer)), key=self.full_answer.__getitem__)
+        return self.decided(self.full_answer)
+
+    def decided(self, answer: Sequence[float]) -> int | list[int]:
+        """The class of an answer, or the indices of its label set.
+
+        Args:
+            answer: Probabilities by class or label.
+        """
+        if self.thresholds is not None:
+            return [index for index, a in enumerate(answer) if a >= self.thresholds[index]]
+        return max(range(len(answer)), key=answer.__getitem__)
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `dact inspect --json`."""

@@ -10,16 +10,16 @@ class Prediction:
     """The answer to one text, or the reason why there is none.
 
     Attributes:
-        label: The predicted class as the data write it (its name, or its number where all names are whole numbers), or
-            the predicted value of a regression. None without an answer.
-        label_id: Index of the class; None for regression.
-        probabilities: By class; empty for regression, None without an answer.
+        label: The predicted class as the data write it (its name, or its number where all names are whole numbers), a
+            list of these for label sets, or the predicted value of a regression. None without an answer.
+        label_id: Index of the class, or a list of them for label sets; None for regression.
+        probabilities: By class or label; empty for regression, None without an answer.
         exit_layer: How many layers it took; None without an answer.
         error: Why there is no answer; None where there is one.
     """
 
-    label: str | int | float | None
-    label_id: int | None
+    label: str | int | float | list[str | int] | None
+    label_id: int | list[int] | None
     probabilities: list[float] | None
     exit_layer: int | None
     error: str | None = None

@@ -16,8 +16,10 @@ class SplitFacts:
         tokens_p95: 95th percentile, before cutting.
         tokens_max: Longest, before cutting.
         cut: Examples longer than `data.max_length`.
-        labels: Share of each class; empty for regression and where there are no labels.
-        majority: Share of the most frequent class, which a constant answer gets right; None without classes.
+        labels: Share of the examples that have each class or label; empty for regression and where there are none.
+        majority: Share of the most frequent class or label set, which a constant answer gets right; None without
+            classes.
+        labels_mean: Mean number of labels of an example; None where each has one class or a value.
     """
 
     examples: int
@@ -27,6 +29,7 @@ class SplitFacts:
     cut: int
     labels: dict[str, float]
     majority: float | None = None
+    labels_mean: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A kept file is named by its split and by a key: a digest of the model's identity (weights, configuration, tokenizer,
 type), the tokenised examples, and the kind of device. When any of these changes, the encoder runs again. The file holds
-the tensors alone; objective, answer range and class names come from the model, whose identity is part of the key.
+the tensors alone; objective, kind of answer and class names come from the model, whose identity is part of the key.
 
 E examples, N layers, C classes.
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dactcli import distributed
 from dactcli.data.batches import Encoded, shared_by_length
+from dactcli.halting.answers import CLASSES, Answers
 from dactcli.halting.base import Rule
 from dactcli.halting.decision import Decision, decide, score_layers
 from dactcli.model.finite import unfinite_error, unfinite_rows
@@ -44,15 +45,15 @@ class LayerOutputs:
         h: h_n [E, N].
         certainty: Probability that y_n is right [E, N]; None without that head.
         objective: What the model was trained for: `dact`, `layers` or `last`.
-        answer_range: Lowest and highest answer of a regression; None for classes.
-        names: Class names [C]; None for regression, or if they are unknown.
+        answers: What the answers are.
+        names: Names of the classes or labels [C]; None for regression, or if they are unknown.
     """
 
     y: Tensor
     h: Tensor
     certainty: Tensor | None = None
     objective: str = "dact"
-    answer_range: tuple[float, float] | None = None
+    answers: Answers = CLASSES
     names: Sequence[str] | None = None
 
     @property
@@ -72,13 +73,20 @@ class LayerOutputs:
 
     def decide(self, rule: Rule) -> Decision:
         """Where each example stops under a rule, and what it answers."""
+        rule = rule.of(self.answers)
         parts = [decide(rule, *part, mixes=self.mixes) for part in self._parts()]
         return Decision(torch.cat([part.exit_layer for part in parts]), torch.cat([part.answer for part in parts]))
 
     def score(self, rule: Rule) -> tuple[Tensor, Tensor]:
-        """A rule's score of every layer of every example, as in `Scored`, and the class it would answer [E, N]."""
+        """A rule's score of every layer of every example, as in `Scored`, and what it would decide.
+
+        Returns:
+            Scores [E, N]; classes [E, N], or the labels of label sets as booleans [E, N, C].
+        """
+        rule = rule.of(self.answers)
         parts = [score_layers(rule, *part, mixes=self.mixes) for part in self._parts()]
-        return torch.cat([part.scores for part in parts]), torch.cat([part.answers.argmax(-1) for part in parts])
+        decided = [self.answers.decide(part.answers) for part in parts]
+        return torch.cat([part.scores for part in parts]), torch.cat(decided)
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """The outputs in slices of the examples, because rules make several tensors of the size of y."""
@@ -173,7 +181,7 @@ def _facts(model: DactForSequenceClassification) -> dict[str, Any]:
     """The fields of `LayerOutputs` that the model knows."""
     config = model.config
     names = None if model.regression else [str(config.id2label[index]) for index in range(config.num_labels)]
-    return {"objective": config.objective, "answer_range": model.answer_range, "names": names}
+    return {"objective": config.objective, "answers": model.answers, "names": names}
 
 
 def _kept(run: Run, encoded: Encoded, path: Path) -> LayerOutputs | None:

@@ -15,8 +15,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from dactcli.errors import ArtefactError, RecipeError, UsageError, first_line
+from dactcli.halting.answers import Classes, LabelSets, Values
 from dactcli.halting.rules import make_rule
-from dactcli.model.config import from_flat
+from dactcli.model.config import MULTILABEL, check_thresholds, from_flat
 from dactcli.model.encoders import Encoder, family
 from dactcli.recipe.settings import HaltingInputs, HaltingSettings, Pooling, first_fault
 from dactcli.storage import check_format
@@ -86,12 +87,15 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
         raise ArtefactError("id2label does not number the classes from 0", place=str(path), remedy="save it again")
     if bounds is not None and not (isinstance(bounds, list) and len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ArtefactError(f"answer_range is {bounds!r}", place=str(path), remedy="it must be [lowest, highest]")
+    several = config.get("problem_type") == MULTILABEL
+    with placed(str(path)):
+        check_thresholds(config.get("label_thresholds"), len(names or (0, 1)), config.get("problem_type"))
     if rule is not None:
         with placed(str(path)):
             make_rule(
                 str(rule),
                 objective=halting.objective,
-                answer_range=tuple(bounds) if bounds else None,
+                answers=LabelSets() if several else Values(*bounds) if bounds else Classes(),
                 certainty=bool(config.get("certainty")),
                 place=f"{path}: rule",
             )

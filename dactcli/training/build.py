@@ -13,11 +13,13 @@ from dactcli.data.agreement import vocabulary
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.sources import Splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, listed
+from dactcli.model.config import MULTILABEL
 from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
 from dactcli.model.encoders import family
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.recipe.schema import Geometry, Recipe
+from dactcli.recipe.tasks import with_kind
 from dactcli.runs.pretrained import load_classifier, load_encoder, pretrained_config
 from dactcli.training.stages import resolve_stages
 
@@ -45,8 +47,13 @@ class Built:
 
 
 def with_labels(recipe: Recipe, splits: Splits) -> Recipe:
-    """The recipe with the class names, or the range, that were found in the data."""
+    """The recipe with the kind of answer, and the class names or the range, that were found in the data.
+
+    Raises:
+        RecipeError: A key is for another kind of answer.
+    """
     found = {"range": list(splits.range)} if splits.range is not None else {"labels": splits.labels}
+    recipe = with_kind(recipe, splits.kind)
     return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
 
 
@@ -242,6 +249,13 @@ def _pretrained(recipe: Recipe, name: str, labels: list[str]) -> tuple[PreTraine
     if not recipe.model.keep_classifier:
         return load_encoder(name, recipe.model.layers), None
     classifier = load_classifier(name)
+    if (classifier.config.problem_type == MULTILABEL) != (recipe.task.kind == "multilabel"):
+        raise RecipeError(
+            f"the classifier is made for {classifier.config.problem_type or 'one of several classes'}, and this task "
+            f"is {recipe.task.kind or 'classes'}",
+            place="model.keep_classifier",
+            remedy="name a classifier of this task",
+        )
     encoder: PreTrainedModel = classifier.base_model
     _check_labels([classifier.config.id2label[index] for index in range(classifier.config.num_labels)], labels)
     return encoder, KeptClassifier(classifier)
@@ -290,6 +304,7 @@ def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, floa
     return {
         **(names if labels else {"num_labels": 1}),
         "answer_range": list(answer_range) if answer_range else None,
+        **({"problem_type": MULTILABEL} if recipe.task.kind == "multilabel" else {}),
         "pooling": recipe.model.pooling,
         "halting_inputs": recipe.model.halting_inputs,
         "certainty": recipe.model.certainty,

@@ -21,7 +21,11 @@ def class_notices(splits: Splits) -> list[str]:
     names = splits.labels
     if not names:
         return []
-    counts = {split: Counter(data["label"][:]) for split, data in splits.splits.items() if "label" in data.column_names}
+    counts = {
+        split: Counter(label for row in data["label"][:] for label in (row if splits.kind == "multilabel" else (row,)))
+        for split, data in splits.splits.items()
+        if "label" in data.column_names
+    }
     train = counts["train"]
     notices = []
     single = [name for index, name in enumerate(names) if train[index] == 1]

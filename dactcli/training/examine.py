@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dactcli import hub
-from dactcli.data.batches import Encoded, encode, pad
+from dactcli.data.batches import Encoded, encode, label_tensor, pad
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
@@ -101,7 +101,7 @@ def _whole_lengths(built: Built, split: str, splits: Splits) -> list[int]:
 
 def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts:
     lengths = sorted(lengths)
-    counts = Counter(encoded.labels or ()) if names else Counter()
+    counts, sets = _counted(encoded.labels or [], names)
     return SplitFacts(
         examples=len(lengths),
         tokens_p50=lengths[len(lengths) // 2],
@@ -109,8 +109,17 @@ def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts
         tokens_max=lengths[-1],
         cut=len(encoded.truncated),
         labels={name: counts[label] / len(lengths) for label, name in enumerate(names)} if counts else {},
-        majority=max(counts.values()) / len(lengths) if counts else None,
+        majority=max(sets.values()) / len(lengths) if sets else None,
+        labels_mean=counts.total() / len(lengths) if any(isinstance(one, tuple) for one in sets) else None,
     )
+
+
+def _counted(labels: list[Any], names: list[str]) -> tuple[Counter[int], Counter[Any]]:
+    """How many examples have each class or label, and each answer: a class, or a whole label set."""
+    if not names:
+        return Counter(), Counter()
+    answers = [tuple(one) if isinstance(one, list) else one for one in labels]
+    return Counter(label for one in answers for label in (one if isinstance(one, tuple) else (one,))), Counter(answers)
 
 
 def _steps(stage: Stage, examples: int) -> int:
@@ -123,7 +132,8 @@ def _batch(built: Built, positions: list[int], device: torch.device) -> dict[str
     encoded = built.encoded["train"]
     batch = pad(built.tokenizer, {name: [rows[p] for p in positions] for name, rows in encoded.inputs.items()}, device)
     labels = [(encoded.labels or [])[position] for position in positions]
-    return {**batch, "labels": torch.tensor(labels, device=device)}
+    model = built.model
+    return {**batch, "labels": label_tensor(labels, model.answers.kind, model.classes).to(device)}
 
 
 def _pass(model: DactForSequenceClassification, stage: Stage, batch: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ from dactcli.training.build import build, from_hub, with_labels
 from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
+from dactcli.training.label_thresholds import choose_label_thresholds
 from dactcli.training.plan import check_plan
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage, final_objective, final_settings, halting_loss, resolve_stages
@@ -199,6 +200,8 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     try:
         for stage in stages:
             steps += _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
+        if job.recipe.task.kind == "multilabel":
+            _choose_label_thresholds(job)
         if job.recipe.fits_halting:
             _fit_halting(job, stages)
     except torch.OutOfMemoryError:
@@ -279,6 +282,16 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
     if stopped is not None:
         raise job.stopper.error(stopped, f"stage {stage.label} is finished and saved; stopped by")
     return steps
+
+
+def _choose_label_thresholds(job: Job) -> None:
+    """Choose on validation from which probability on a label is there. This takes one pass over validation."""
+    wish = job.recipe.task.thresholds
+    chosen = choose_label_thresholds(
+        job.model, job.tokenizer, job.validation, wish, batch_size=job.recipe.evaluation.batch_size
+    )
+    if wish == "one":
+        job.listener.notice(f"labels are there from a probability of {chosen:g} on, the best micro F1 on validation")
 
 
 def _fit_halting(job: Job, stages: list[Stage]) -> None:

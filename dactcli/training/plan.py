@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dactcli import distributed
 from dactcli.errors import RecipeError, listed
+from dactcli.halting.answers import Answers, Classes, LabelSets, Values
 from dactcli.halting.rules import make_rule
 from dactcli.recipe.schema import Recipe
-from dactcli.recipe.tasks import is_regression
+from dactcli.recipe.tasks import kind_of
 from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
 from dactcli.training.trackers import check_trackers
 
@@ -49,15 +50,22 @@ def check_plan(recipe: Recipe) -> None:
     _check_batches(recipe)
     check_trackers(recipe.training.report_to)
     _check_class_weights(recipe)
-    low, high = recipe.task.range or (0.0, 1.0)
+    answers = _answers(recipe)
     for rule in recipe.evaluation.rules or ():
         make_rule(
             rule,
             objective=final_objective(recipe),
-            answer_range=(low, high) if is_regression(recipe.task) else None,
+            answers=answers,
             certainty=recipe.model.certainty,
             place="evaluation.rules",
         )
+
+
+def _answers(recipe: Recipe) -> Answers:
+    """What the answers of the model will be."""
+    kind = kind_of(recipe)
+    low, high = recipe.task.range or (0.0, 1.0)
+    return Values(low, high) if kind == "regression" else LabelSets() if kind == "multilabel" else Classes()
 
 
 def _check_batches(recipe: Recipe) -> None:
@@ -74,8 +82,9 @@ def _check_class_weights(recipe: Recipe) -> None:
     weights, labels, place = recipe.training.class_weights, recipe.task.labels, "training.class_weights"
     if weights is None:
         return
-    if is_regression(recipe.task):
-        raise RecipeError("weighs classes, and this task is a regression", place=place, remedy="remove it")
+    if (kind := kind_of(recipe)) in ("regression", "multilabel"):
+        fault = f"weighs classes, and this task is {'a regression' if kind == 'regression' else 'multilabel'}"
+        raise RecipeError(fault, place=place, remedy="remove it")
     if isinstance(weights, list) and labels is not None and len(weights) != len(labels):
         raise RecipeError(
             f"the weights are {len(weights)} and the classes {len(labels)}",

@@ -6,7 +6,7 @@ held-out examples are enough to learn it, by the DACT loss itself:
 
     minimise over b_1 .. b_N:   mean of miss(a_N, label) + tau * ponder cost,   s_n = b_n - SLOPE * log odds of y_n
 
-E examples, N layers.
+E examples, N layers, K entries of the logs that the loss looks at: 1 for classes, 2C for C labels.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dactcli import distributed
-from dactcli.data.batches import Encoded, shared_by_length
+from dactcli.data.batches import Encoded, label_tensor, shared_by_length
 from dactcli.halting.recursion import log_answer, ponder_cost
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.heads import SLOPE, log_odds
+from dactcli.model.heads import SLOPE
 from dactcli.model.loss import charge_for
 from dactcli.recipe.settings import HaltingSettings
 
@@ -36,6 +37,7 @@ STARTS = (1.0, 2.0, 4.0)  # thresholds that all layers begin with, in log odds; 
 STEPS = 300  # of each start
 RATE = 0.05 * SLOPE  # of Adam, on the biases: 0.05 on the thresholds
 EXAMPLES = 5000  # most that are looked at, evenly spread over the split
+ENTRIES, FEWEST = 2**23, 500  # most entries of their answers, for many labels, but never fewer examples
 
 
 def fit_thresholds(
@@ -61,17 +63,17 @@ def fit_thresholds(
         ArtefactError: Answers to some examples are not finite, as where activations overflow.
     """
     count = len(encoded.lengths)
-    size = min(count, EXAMPLES)
+    size = min(count, EXAMPLES, max(ENTRIES // (model.exit_heads.layers * model.classes), FEWEST))
     some = encoded.select([position * count // size for position in range(size)])
     right, sure = _answers(model, tokenizer, some, batch_size)
     if rows := unfinite_rows(right, sure):
         raise unfinite_error([f"example {row * count // size + 1:,} of validation" for row in rows])
-    labels, taken = torch.tensor(some.labels), itertools.count(1)
+    labels, taken = label_tensor(some.labels or [], model.answers.kind, model.classes), itertools.count(1)
     ends = [
         _descend(
             right,
             sure,
-            labels,
+            partial(charge_for, labels=labels, settings=settings, answers=model.answers),
             settings,
             start,
             stepped=lambda: stepped(next(taken)),
@@ -93,17 +95,18 @@ def steps_in_all() -> int:
 def _answers(
     model: DactForSequenceClassification, tokenizer: Tokenizer, encoded: Encoded, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """The log probability of the label and the log odds of the likeliest class, by layer [E, N]; of all processes."""
-    was_training, shape = model.training, (len(encoded.lengths), model.exit_heads.layers)
-    right, sure = torch.zeros(shape), torch.zeros(shape)
-    labels = torch.tensor(encoded.labels)
+    """The logs that the loss looks at [E, N, K], and how sure each layer is [E, N]; of all processes."""
+    answers, shape = model.answers, (len(encoded.lengths), model.exit_heads.layers)
+    was_training, entries = model.training, 2 * model.classes if answers.kind == "multilabel" else 1
+    right, sure = torch.zeros(*shape, entries), torch.zeros(shape)
+    labels = label_tensor(encoded.labels or [], answers.kind, model.classes)
     model.eval()
     try:
         for positions, batch in shared_by_length(tokenizer, encoded, batch_size, model.device):
             logits = model.all_exit_outputs(**batch).logits.transpose(0, 1).float().cpu()  # [B, N, C]
-            wanted = labels[positions].view(-1, 1, 1).expand(-1, shape[1], 1)
-            right[positions] = logits.log_softmax(-1).gather(-1, wanted).squeeze(-1)
-            sure[positions] = log_odds(logits)
+            wanted = labels[positions].unsqueeze(1).expand(-1, shape[1], *labels.shape[1:])
+            right[positions] = answers.right(answers.logs_of_logits(logits), wanted)
+            sure[positions] = answers.sureness(logits)
     finally:
         model.train(was_training)
     return distributed.all_reduce_sum(right), distributed.all_reduce_sum(sure)
@@ -112,7 +115,7 @@ def _answers(
 def _descend(
     right: Tensor,
     sure: Tensor,
-    labels: Tensor,
+    charge: Callable[[Tensor], Tensor],
     settings: HaltingSettings,
     start: float,
     *,
@@ -125,8 +128,8 @@ def _descend(
 
     def loss_now() -> Tensor:
         halting_logits = bias - SLOPE * sure
-        answer = log_answer(right.unsqueeze(-1), halting_logits).squeeze(-1)  # log a_N[label]
-        return charge_for(answer, labels, settings) + price * ponder_cost(halting_logits, settings.ponder).mean()
+        answer = log_answer(right, halting_logits)  # [E, K]
+        return charge(answer) + price * ponder_cost(halting_logits, settings.ponder).mean()
 
     for _ in range(STEPS):
         optimizer.zero_grad()

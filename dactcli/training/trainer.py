@@ -19,7 +19,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.training_args import ParallelMode
 
 from dactcli import distributed
-from dactcli.data.batches import BucketSampler, pad
+from dactcli.data.batches import BucketSampler, label_tensor, pad
 from dactcli.errors import ArtefactError, DactError, DivergedError
 from dactcli.halting.base import Rule
 from dactcli.halting.decision import decide
@@ -136,7 +136,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
             part = distributed.share(rows) or rows[:1]
             batch = pad(tokenizer, {name: [row[name] for row in part] for name in encoded.inputs})
-            batch["labels"] = torch.tensor([row["labels"] for row in part])
+            batch["labels"] = label_tensor([row["labels"] for row in part], model.answers.kind, model.classes)
             batch[POSITIONS] = torch.tensor([row[POSITIONS] for row in rows])
             return batch
 

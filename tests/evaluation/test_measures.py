@@ -11,6 +11,7 @@ import torch
 
 from dactcli.evaluation.evaluate import EvalSplit, judge
 from dactcli.evaluation.measures import Truth, by_class, not_above_constant, one_layer_alone, unique_names
+from dactcli.halting.answers import Values
 from dactcli.halting.decision import Decision
 from dactcli.halting.rules import Full, make_rule
 from dactcli.results import EvalResult, RuleResult
@@ -85,7 +86,7 @@ def test_the_constant_answer_of_a_regression_is_the_mean() -> None:
     h = torch.full((200, 2), 0.5)
 
     def result(answers: torch.Tensor) -> EvalResult:
-        return judge(LayerOutputs(answers, h, answer_range=(0.0, 5.0)), [Full()], labels, EvalSplit("pearson"))
+        return judge(LayerOutputs(answers, h, answers=Values(0.0, 5.0)), [Full()], labels, EvalSplit("pearson"))
 
     good, bad = result(y), result(noise)
     mean = good.references["mean"]

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from dactcli.errors import UsageError
+from dactcli.halting.answers import Classes
 from dactcli.model import DactConfig, DactForSequenceClassification, encoders
 from dactcli.model.loss import certainty_loss
 from dactcli.runs.load import load_run, save_model
@@ -237,7 +238,7 @@ def test_a_certainty_head_learns_how_probable_its_layers_class_is() -> None:
     soft = torch.rand(2, 4).softmax(-1)
     right = torch.stack([soft[row, y[row].argmax(-1)] for row in range(2)])
     wanted = functional.binary_cross_entropy_with_logits(certainty, right)
-    torch.testing.assert_close(certainty_loss(certainty, y, soft), wanted)
+    torch.testing.assert_close(certainty_loss(certainty, y, soft, Classes()), wanted)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -368,9 +369,12 @@ def test_what_is_saved_again_says_the_same(tmp_path: Path) -> None:
     ("settings", "fault"),
     [
         (
-            {"problem_type": "multi_label_classification"},
-            "problem_type 'multi_label_classification' with 3 labels is not",
+            {"problem_type": "multi_label_classification", "class_weights": [1.0, 2.0, 3.0]},
+            "class_weights weighs classes, and the answer is a label set",
         ),
+        ({"label_thresholds": 0.4}, "label_thresholds is for label sets"),
+        ({"problem_type": "multi_label_classification", "label_thresholds": 1.0}, "label_thresholds is 1.0; give one"),
+        ({"problem_type": "multi_label_classification", "label_thresholds": [0.5, 0.5]}, "or 3 of them, one for each"),
         ({"problem_type": "regression"}, "'regression' with 3 labels is not supported without answer_range"),
         ({"labels": 1}, "with 1 labels is not supported without answer_range"),
         ({"answer_range": [0.0, 5.0]}, "'regression' with 3 labels is not supported; name one of two or more classes"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support import recursion
 
+from dactcli.halting.answers import Classes, Values
 from dactcli.model.loss import dact_loss
 from dactcli.recipe.settings import HaltingSettings
 
@@ -73,7 +74,7 @@ def test_the_loss_is_what_the_formula_says(
     settings: HaltingSettings, case: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 ) -> None:
     logits, s, labels = case
-    found = dact_loss(logits.log_softmax(-1), s, labels, settings)
+    found = dact_loss(logits.log_softmax(-1), s, labels, settings, Classes())
     assert float(found.loss.detach()) == pytest.approx(plain(logits, s, labels, settings), abs=1e-9)
     a, _ = recursion(logits.softmax(-1), torch.sigmoid(s))
     if settings.objective == "dact":
@@ -85,8 +86,8 @@ def test_detach_keeps_the_dact_loss_from_the_layers(
     detach: bool, case: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 ) -> None:
     logits, s, labels = case
-    both = dact_loss(logits.log_softmax(-1), s, labels, PAPER.but(detach=detach)).loss
-    layers = dact_loss(logits.log_softmax(-1), s, labels, HaltingSettings(objective="layers")).loss
+    both = dact_loss(logits.log_softmax(-1), s, labels, PAPER.but(detach=detach), Classes()).loss
+    layers = dact_loss(logits.log_softmax(-1), s, labels, HaltingSettings(objective="layers"), Classes()).loss
     (trained,) = torch.autograd.grad(both, logits, retain_graph=True)
     (alone,) = torch.autograd.grad(layers, logits)
     assert torch.allclose(trained, alone) is detach
@@ -96,7 +97,7 @@ def test_detach_keeps_the_dact_loss_from_the_layers(
 def test_regression_takes_squared_errors() -> None:
     y = torch.tensor([[[1.0], [3.0]]], requires_grad=True)
     s = torch.zeros(1, 2)
-    found = dact_loss(y, s, torch.tensor([2.0]), PAPER.but(tau=0.1))
+    found = dact_loss(y, s, torch.tensor([2.0]), PAPER.but(tau=0.1), Values(0.0, 5.0))
     # a_2 = 0.5 * 3 + 0.5 * 1 = 2, so the DACT part is the price of two open halting units
     assert found.loss.item() == pytest.approx(0.1 * 1.0 + (1 + 1) / 2)
     assert found.answer.item() == pytest.approx(2.0)

@@ -450,7 +450,8 @@ FILES = "text, a non-empty list of text"
         ("task.labels=[a, a]", "task.labels needs at least two names, all different"),
         (
             "task.metric=f2",
-            'task.metric must be one of accuracy, f1, matthews_correlation, pearson, spearman or null, not "f2"',
+            "task.metric must be one of accuracy, f1, matthews_correlation, pearson, spearman, micro_f1, macro_f1, "
+            'subset_accuracy, label_ranking_average_precision or null, not "f2"',
         ),
         ("task.range=[2,1]", "task.range needs the lowest value first, then the highest"),
         ("task.range=[1]", "task.range must be a list of 2 numbers or null, not [1]"),

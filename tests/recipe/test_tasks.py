@@ -1,7 +1,7 @@
 import pytest
 
 from dactcli.errors import RecipeError
-from dactcli.recipe.schema import Recipe, TaskSection
+from dactcli.recipe.schema import Recipe
 from dactcli.recipe.tasks import TASKS, complete, is_regression
 
 FILES = {"source": "files", "train": "train.csv"}
@@ -176,7 +176,9 @@ def test_contradictions(sections, sentence):
         ({"metric": "pearson"}, True),
         ({"metric": "spearman"}, True),
         ({"range": [0.0, 5.0]}, True),
+        ({"kind": "regression"}, True),
+        ({"kind": "multilabel"}, False),
     ],
 )
 def test_is_regression(task, expected):
-    assert is_regression(TaskSection.model_validate(task)) is expected
+    assert is_regression(recipe(task=task)) is expected

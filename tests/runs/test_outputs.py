@@ -13,6 +13,7 @@ from support import TINY, train
 
 from dactcli import open_run
 from dactcli.evaluation.examples import run_examples
+from dactcli.halting.answers import Classes
 from dactcli.halting.decision import decide
 from dactcli.halting.rules import Full, make_rule
 from dactcli.runs import outputs as outputs_module
@@ -52,7 +53,7 @@ def test_kept_outputs_come_back_with_what_the_model_knows(run: Run, monkeypatch:
     again = kept(run)
     assert torch.equal(fresh.y, again.y)
     for found in (fresh, again):
-        assert (found.objective, found.answer_range) == ("dact", None)
+        assert (found.objective, found.answers) == ("dact", Classes())
         assert found.names == list(run.model.config.id2label.values())
         assert (found.layers, found.classes) == (run.model.units.layers, 2)
 

@@ -13,8 +13,10 @@ from support import TINY, Interrupt, Silence, train
 
 from dactcli.data.batches import Encoded
 from dactcli.errors import RecipeError
+from dactcli.halting.answers import CLASSES
 from dactcli.halting.decision import decide
 from dactcli.model.heads import SLOPE
+from dactcli.model.loss import charge_for
 from dactcli.recipe.load import load_recipe
 from dactcli.recipe.settings import HaltingSettings
 from dactcli.runs import folders as runs
@@ -33,7 +35,11 @@ def descend(right: torch.Tensor, sure: torch.Tensor, *, tau: float = 0.01) -> to
     """The thresholds [U], in log odds."""
     settings = HaltingSettings(tau=tau, ponder="sum_p", answer_loss="error")
     labels = torch.zeros(len(right), dtype=torch.long)
-    loss, bias = _descend(right, sure, labels, settings, 2.0, stepped=lambda: None)
+
+    def charge(right: torch.Tensor) -> torch.Tensor:
+        return charge_for(right, labels, settings, CLASSES)
+
+    loss, bias = _descend(right.unsqueeze(-1), sure, charge, settings, 2.0, stepped=lambda: None)
     assert loss < 1
     return bias / SLOPE
 
