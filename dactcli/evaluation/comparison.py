@@ -118,6 +118,7 @@ def compare(entrants: Sequence[Entrant], *, metric: str, split: str, rules: Sequ
         reference_runs=[one.run for one in references],
         reference_metric=float(reference[0]),
         rules=dict(sorted(compared.items(), key=_rank)),
+        decision=entrants[0].test.answers.noun,
         majority_metric=measure.plain(majority),
         last_layer_metric=float(np.mean([measure.plain(_last(one.test)) for one in references])),
         notices=[f"these figures are measurements on {split}; they promise nothing about other examples"],

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dactcli.evaluation.metrics import Array
-from dactcli.results import ClassResult
+from dactcli.results import NO_LABEL, ClassResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +145,7 @@ def set_name(chosen: Booleans, names: Sequence[str]) -> str:
         chosen: Its labels [C].
         names: Names of the labels.
     """
-    return ", ".join(name for name, there in zip(names, chosen.tolist(), strict=True) if there) or "no label"
+    return ", ".join(name for name, there in zip(names, chosen.tolist(), strict=True) if there) or NO_LABEL
 
 
 def by_label(

@@ -160,11 +160,16 @@ class Kinds:
     def __init__(self) -> None:
         self.found: set[type] = set()
         self.lowest = self.highest = 0
+        self.items: Kinds | None = None  # of its lists
 
     def add(self, value: Any) -> None:
         """See a value."""
         kind = type(value)
         self.found.add(kind)
+        if kind is list:
+            self.items = self.items or Kinds()
+            for item in value:
+                self.items.add(item)
         if kind is int:
             self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
 
@@ -210,9 +215,10 @@ def answer_types(labels: Kinds, names: Mapping[str, str]) -> dict[str, Any]:
     """
     import pyarrow
 
+    several = labels.items
     types = {
-        "label": labels.type(),
-        "label_id": pyarrow.int64(),
+        "label": labels.type() if several is None else pyarrow.list_(several.type()),
+        "label_id": pyarrow.int64() if several is None else pyarrow.list_(pyarrow.int64()),
         "probabilities": pyarrow.list_(pyarrow.float64()),
         "exit_layer": pyarrow.int64(),
         "error": pyarrow.string(),

@@ -15,7 +15,7 @@ from typing import Any
 from dactcli.halting.names import facts_of, proven_promise
 from dactcli.publishing.facts import CardFacts
 from dactcli.recipe.yaml12 import dump_yaml
-from dactcli.results import REFERENCES, Calibration, Comparison, EvalResult, Reference, RuleResult
+from dactcli.results import Calibration, Comparison, EvalResult, Reference, RuleResult
 
 LICENSE = "# license: name the one under which you give this model away, for example apache-2.0"
 UNLICENSED = (
@@ -66,7 +66,9 @@ def _header(facts: CardFacts) -> str:
 
 
 def _opening(facts: CardFacts) -> str:
-    kind = "A regression on texts" if facts.answer_range else "A text classifier"
+    kind = {"regression": "A regression on texts", "multilabel": "A multi-label text classifier"}.get(
+        facts.kind, "A text classifier"
+    )
     made = f"`dact` {facts.dact_version}"
     if facts.objective == "last":
         text = f"{kind}, fine-tuned in the plain way by {made}: every one of its {facts.layers} encoder layers runs."
@@ -91,10 +93,12 @@ def _task(facts: CardFacts) -> str:
         source = f"{source}, configuration {code(facts.dataset_config)}"
     rows = {
         "task": code(facts.task) if facts.task else None,
-        "classes": (shown + (f" and {more} more" if more > 0 else "")) or None,
+        "labels" if facts.kind == "multilabel" else "classes": (shown + (f" and {more} more" if more > 0 else ""))
+        or None,
         "answer": f"a value from {facts.answer_range[0]:g} to {facts.answer_range[1]:g}"
         if facts.answer_range
         else None,
+        "a label is there": _label_thresholds(facts),
         "metric": facts.metric.replace("_", " ") if facts.metric else None,
         "data": source,
         "texts": ("pairs, " if facts.pairs else "") + f"at most {facts.max_length} tokens; longer ones are cut",
@@ -109,6 +113,16 @@ def _task(facts: CardFacts) -> str:
     }
     lines = _table(["", ""], [[key, value] for key, value in rows.items() if value is not None])
     return f"## Task and data\n\n{lines}"
+
+
+def _label_thresholds(facts: CardFacts) -> str | None:
+    """From which probability on a label is there; None for other kinds of answers."""
+    found = facts.label_thresholds
+    if not found:
+        return None
+    if len(found) == 1:
+        return f"from a probability of {found[0]:g} on (`label_thresholds` in config.json)"
+    return f"from its own probability on, {min(found):g} to {max(found):g} (`label_thresholds` in config.json)"
 
 
 def _quality(facts: CardFacts) -> Iterator[str]:
@@ -148,7 +162,7 @@ def _rules(split: str, result: EvalResult) -> str:
         depth = [f"{result.layers:.2f}", "100%"] if name == "last_layer" else ["-", "-"]
         answer = f", always {_answer(beside)}" if beside.answer is not None else ""
         agrees = f"{beside.agreement_with_full:.2%}"
-        rows.append([f"{REFERENCES[name]}{answer}", _figure(beside.metric), *depth, agrees])
+        rows.append([f"{result.reference_name(name)}{answer}", _figure(beside.metric), *depth, agrees])
     notices = "".join(f"\n\n**Note:** {_plain(notice)}." for notice in result.notices)
     return f"### {split}, {result.examples:,} examples\n\n{_table(heads, rows, numbers=True)}{notices}"
 
@@ -221,7 +235,7 @@ def _curve(comparison: Comparison) -> str:
     metric = comparison.metric.replace("_", " ")
     chosen = "there" if comparison.split == "validation" else "on validation"
     majority = comparison.majority_metric
-    constant = "" if majority is None else f", the majority class {majority:.4f}"
+    constant = "" if majority is None else f", the majority {comparison.decision} {majority:.4f}"
     told = (
         f"Each rule over its whole range of thresholds on {comparison.split} ({comparison.examples:,} examples), "
         f"chosen {chosen}. Full depth has {comparison.reference_metric:.4f}{constant}; the last column is the mean "
@@ -238,7 +252,7 @@ def _certificate(facts: CardFacts) -> str:
     if proven_promise(facts.rule) == "class" and _early(facts.rule):
         parts.append(
             f"Under {code(facts.rule)} a text stops only when no answer of the layers that did not run could change "
-            "its class: it is always the class of full depth."
+            f"its {facts.noun}: it is always the {facts.noun} of full depth."
         )
     if proven_promise(facts.rule) == "value":
         parts.append(
@@ -273,6 +287,7 @@ def _use(facts: CardFacts) -> str:
     texts = '{"text": "some text", "text_pair": "another text"}' if facts.pairs else '"some text", "another text"'
     inputs = '"some text", "another text"' if facts.pairs else '"some text"'
     name, rule = json.dumps(facts.name), json.dumps(facts.rule)
+    scores = ", top_k=None" if facts.kind == "multilabel" else ""  # the probability of every label
     return f"""## How to use
 
 With the package `dactcli`:
@@ -289,7 +304,7 @@ import dactcli.model  # registers DACT with the Auto classes
 from transformers import pipeline
 
 classify = pipeline("text-classification", model={name})
-print(classify([{texts}], batch_size=8, truncation=True))
+print(classify([{texts}], batch_size=8, truncation=True{scores}))
 ```
 
 `rule="full"` switches early exit off, for good, for a pipeline, or for one call:

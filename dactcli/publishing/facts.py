@@ -31,6 +31,9 @@ class CardFacts:
         rule: What it halts by.
         labels: Class names; empty for a regression.
         answer_range: Lowest and highest answer of a regression.
+        kind: What an answer is: `classes`, `multilabel` or `regression`.
+        noun: What it decides on: `class`, `label set` or `value`.
+        label_thresholds: The probability from which on a label is there, one for all or one each; empty for others.
         task: Its name.
         metric: Of the task.
         source: `builtin`, `hub` or `files`.
@@ -59,6 +62,9 @@ class CardFacts:
     rule: str
     labels: list[str]
     answer_range: tuple[float, float] | None = None
+    kind: str = "classes"
+    noun: str = "class"
+    label_thresholds: Sequence[float] = ()
     task: str | None = None
     metric: str | None = None
     source: str | None = None
@@ -100,6 +106,8 @@ def gather(
     """
     from importlib.metadata import version
 
+    from dactcli.halting.answers import LabelSets
+
     config = run.model.config
     evaluations = _evaluations(summary) | {result.split: result for result in judged}
     return CardFacts(
@@ -115,6 +123,9 @@ def gather(
         rule=rule,
         labels=[] if run.model.regression else [str(config.id2label[index]) for index in range(config.num_labels)],
         answer_range=run.model.answer_range,
+        kind=run.model.answers.kind,
+        noun=run.model.answers.noun,
+        label_thresholds=run.model.answers.thresholds if isinstance(run.model.answers, LabelSets) else (),
         evaluations=evaluations,
         comparison=comparison,
         calibration=calibration,

@@ -31,7 +31,7 @@ def render_calibration(found: Calibration) -> Panel:
         lines.append(Text(_attempt(found)))
     lines.append(Text(f"sample {found.data_fingerprint[:12]}", style="dim"))
     if found.classes:
-        lines += [Text(), class_table(found.rule, found.classes), Text()]
+        lines += [Text(), class_table(found.rule, found.classes, found.decision), Text()]
     lines.append(
         Text("now the default rule of this run, until anything that can change an answer changes", style="dim")
     )

@@ -52,7 +52,7 @@ def beside(comparison: Comparison) -> str:
         comparison: What `dact eval --compare` computed.
     """
     known = {
-        "the majority class": comparison.majority_metric,
+        f"the majority {comparison.decision}": comparison.majority_metric,
         "the last layer alone (y_N)": comparison.last_layer_metric,
     }
     figures = [f"{name} {metric:.4f}" for name, metric in known.items() if metric is not None]

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from dactcli.report.blocks import Sheet, bar, histogram, metric_text, short_rule
 from dactcli.report.console import visible
-from dactcli.results import REFERENCES, ClassResult, EvalResult, RuleResult, classes_shown
+from dactcli.results import ClassResult, EvalResult, RuleResult, classes_shown
 
 GAP = 2  # cells between columns
 FULL_DEPTH = {
@@ -32,7 +32,7 @@ def render_evaluation(result: EvalResult) -> Group:
         parts.append(_difficulty(rule, levels))
     shown = result.telling_rule
     if shown is not None and result.rules[shown].by_class:
-        parts += [Text(), class_table(shown, result.rules[shown].by_class)]
+        parts += [Text(), class_table(shown, result.rules[shown].by_class, result.decision)]
     return Group(*parts)
 
 
@@ -76,7 +76,7 @@ class _Rules:
         for name, beside in result.beside.items():
             layers = (f"{result.layers:.2f}", "100%") if name == "last_layer" else ("-", "-")
             cells = (figure(beside.metric), *layers, f"{beside.agreement_with_full:.2%}")
-            table.add_row(Text(REFERENCES[name]), *cells, style="dim")
+            table.add_row(Text(result.reference_name(name)), *cells, style="dim")
         return table
 
 
@@ -95,15 +95,15 @@ def legend(result: EvalResult) -> Text:
     Args:
         result: What `dact eval` computed.
     """
-    same = "the value is within 1% of the range of" if "mean" in result.references else "the class is that of"
+    same = "is within 1% of the range of" if "mean" in result.references else "is that of"
     lines = [
-        f"Mean layers: layers that ran, averaged over the examples. Agrees with full depth: {same} "
-        f"{FULL_DEPTH[result.full_depth]}."
+        f"Mean layers: layers that ran, averaged over the examples. Agrees with full depth: the "
+        f"{'value' if 'mean' in result.references else result.decision} {same} {FULL_DEPTH[result.full_depth]}."
     ]
     for name, beside in result.beside.items():
         if beside.answer is not None:
             answer = f'"{beside.answer}"' if isinstance(beside.answer, str) else f"{beside.answer:.4g}"
-            lines.append(f"{REFERENCES[name].capitalize()}: always answers {answer}.")
+            lines.append(f"{result.reference_name(name).capitalize()}: always answers {answer}.")
     return Text(" ".join(lines), style="dim")
 
 
@@ -122,19 +122,21 @@ def _difficulty(rule: str, levels: dict[str, float | None]) -> Text:
     return Text(f"mean layers by difficulty under {short_rule(rule)}  {shown}  (Spearman {text})")
 
 
-def class_table(rule: str, classes: dict[str, ClassResult]) -> Group:
+def class_table(rule: str, classes: dict[str, ClassResult], decision: str = "class") -> Group:
     """Recall, harm and disagreement of the classes under a rule; of many classes the worst.
 
     Args:
         rule: The rule.
         classes: As in `RuleResult.by_class`.
+        decision: As in `EvalResult`.
     """
+    noun = "label" if decision == "label set" else "class"
     names = classes_shown(classes)
     which = f", the worst {len(names)} of {len(classes):,}" if len(names) < len(classes) else ""
     labelled = any(found.recall is not None for found in classes.values())
-    title = Text(f"by {'class' if labelled else 'class of full depth'} under {short_rule(rule)}{which}", style="bold")
+    title = Text(f"by {noun if labelled else f'{noun} of full depth'} under {short_rule(rule)}{which}", style="bold")
     table = _table(1)
-    table.add_column("class", overflow="fold", min_width=8)
+    table.add_column(noun, overflow="fold", min_width=8)
     judged = ["recall", "at full\ndepth", "harm"] if labelled else []
     for heading in ("examples", *judged, "differs", "mean\nlayers"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -12,9 +12,10 @@ from rich.text import Text
 from dactcli.halting.names import facts_of, proven_promise
 from dactcli.report.blocks import Sheet, bar, short_rule
 from dactcli.report.console import visible
-from dactcli.results import ExitTrace
+from dactcli.results import NO_LABEL, ExitTrace, label_text
 
 BAR = 12
+TOLD = 4  # labels of a set that are told with their probabilities
 BORDER = 4  # cells of a panel beside what is in it
 NARROW, WIDE = 70, 90  # columns from which on the bars, and the rule's score, have room
 
@@ -49,7 +50,7 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
     labelled = [trace for trace in traces if trace.expected is not None]
     if labelled and labelled[0].probabilities:
         right = sum(trace.expected == trace.label for trace in labelled)
-        most = max(Counter(trace.expected for trace in labelled).values())
+        most = max(Counter(str(trace.expected) for trace in labelled).values())
         lines.append(
             Text(f"{right:,} of {len(labelled):,} right; always answering the most frequent label: {most:,} right")
         )
@@ -71,7 +72,7 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
 def _short(trace: ExitTrace) -> str:
     text = trace.text if len(trace.text) <= 60 else f"{trace.text[:59]}…"
     layers = "1 layer" if trace.exit_layer == 1 else f"{trace.exit_layer} layers"
-    return f"{layers}, {trace.label_name} {max(trace.probabilities):.1%}: {text or '(empty)'}"
+    return f"{layers}, {_answer(trace.probabilities, trace)}: {text or '(empty)'}"
 
 
 class _Panel:
@@ -111,8 +112,9 @@ def _headline(trace: ExitTrace) -> Text:
     if trace.label_name is None:
         line.append(f"{trace.label:.3f}", style="bold green")
     else:
-        line.append(trace.label_name, style="bold green")
-        line.append(f"  {max(trace.probabilities):.1%}")
+        line.append(label_text(trace.label_name), style="bold green")
+        chosen = trace.label if isinstance(trace.label, list) else [trace.label]
+        line.append("".join(f"  {trace.probabilities[int(index)]:.1%}" for index in chosen[:TOLD]))
     line.append("   layers ")
     line.append("■" * trace.exit_layer, style="cyan")
     line.append("□" * (trace.layers - trace.exit_layer), style="dim")
@@ -126,14 +128,14 @@ def _verdicts(trace: ExitTrace, names: Sequence[str]) -> list[Text]:
     """What the label and full depth say of the answer."""
     lines = []
     if trace.expected is not None:
-        wanted = trace.expected_name if trace.expected_name is not None else f"{trace.expected:.3f}"
+        wanted = label_text(trace.expected_name, trace.expected)
         fits = not names or trace.expected == trace.label
         verdict = "" if not names else "right: " if fits else "wrong: "
         lines.append(Text(f"{verdict}labelled {wanted}", style="green" if fits else "red"))
     if trace.full_answer is not None:
         same = not names or trace.full_label == trace.label
-        agreed = "the same" if same and names else "another class" if names else "beside it"
-        said = f"full depth: {_answer(trace.full_answer, names)}, {agreed}"
+        agreed = "the same" if same and names else f"another {trace.noun}" if names else "beside it"
+        said = f"full depth: {_answer(trace.full_answer, trace, names)}, {agreed}"
         lines.append(Text(said, style="green" if same else "red"))
     return lines
 
@@ -162,8 +164,8 @@ def _layers(trace: ExitTrace, names: Sequence[str], *, width: int) -> Sheet:
             *([Text(bar(weight, BAR), style="cyan")] if bars else []),
             Text(f"{weight:.3f}"),
             Text(f"{trace.remaining[index]:.3f}"),
-            Text(_answer(trace.layer_probabilities[index], names)),
-            Text(_answer(trace.answers[index], names)),
+            Text(_answer(trace.layer_probabilities[index], trace, names)),
+            Text(_answer(trace.answers[index], trace, names)),
         ]
         if scored:
             enough = score is not None and score >= trace.cut
@@ -172,11 +174,25 @@ def _layers(trace: ExitTrace, names: Sequence[str], *, width: int) -> Sheet:
     return table
 
 
-def _answer(values: Sequence[float], names: Sequence[str]) -> str:
-    if not names:
+def _answer(values: Sequence[float], trace: ExitTrace, names: Sequence[str] = ()) -> str:
+    """What an answer decides, with its probability; of a label set the likeliest labels.
+
+    Args:
+        values: Probabilities by class or label, or a value.
+        trace: The example's trace.
+        names: Names of the classes; empty for regression, or to use the trace's own for the answer at the halt.
+    """
+    if not trace.probabilities:
         return f"{values[0]:.3f}"
-    best = max(range(len(values)), key=values.__getitem__)
-    return f"{names[best]} {values[best]:.1%}"
+    decided = trace.decided(values)
+    chosen = decided if isinstance(decided, list) else [decided]
+    own = trace.label_name if isinstance(trace.label_name, list) else [trace.label_name or ""]
+    told = dict(zip(chosen, own, strict=True)) if not names else {index: names[index] for index in chosen}
+    if not chosen:
+        return f"{NO_LABEL} {1 - max(values):.1%}"
+    likeliest = sorted(chosen, key=lambda index: -values[index])
+    more = f" and {len(likeliest) - TOLD} more" if len(likeliest) > TOLD else ""
+    return ", ".join(f"{told[index]} {values[index]:.1%}" for index in likeliest[:TOLD]) + more
 
 
 def reason(trace: ExitTrace) -> str:
@@ -197,7 +213,7 @@ def reason(trace: ExitTrace) -> str:
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         return (
             f"{rule}: stopped after layer {trace.exit_layer}; "
-            f"certain: the class cannot change any more, whatever {layers} ({reached})"
+            f"certain: the {trace.noun} cannot change any more, whatever {layers} ({reached})"
         )
     if proven_promise(trace.rule) == "value":
         return f"{rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"

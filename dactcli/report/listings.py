@@ -104,10 +104,17 @@ def render_plan(plan: PlanResult) -> Group:
 
 
 def _majority(plan: PlanResult) -> list[str]:
-    """What a constant answer gets right of train and validation: the measure of a model's accuracy."""
+    """What a constant answer gets right of train and validation, and how many labels an example has."""
     known = {name: plan.splits[name].majority for name in ("train", "validation") if name in plan.splits}
     shares = ", ".join(f"{share:.1%} of {name}" for name, share in known.items() if share is not None)
-    return [f"majority class: always answering it is right on {shares}"] if shares else []
+    several = [one.labels_mean for one in plan.splits.values() if one.labels_mean is not None]
+    name = "label set" if several else "class"
+    lines = [f"majority {name}: always answering it is right on {shares}"] if shares else []
+    return (
+        [*lines, f"labels of an example: {several[0]:.2f} on the mean of {next(iter(plan.splits))}"]
+        if several
+        else lines
+    )
 
 
 def render_publication(done: PublishResult) -> Group:

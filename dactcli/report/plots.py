@@ -7,7 +7,7 @@ from typing import Any
 
 from dactcli.errors import ResourceError
 from dactcli.report.console import visible
-from dactcli.results import REFERENCES, Comparison, EvalResult, ProfileResult
+from dactcli.results import Comparison, EvalResult, ProfileResult
 
 COLOURS = {"stock": "tab:grey", "full depth": "tab:blue", "adaptive": "tab:green"}
 
@@ -35,7 +35,11 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     axes.set_xlim(1, comparison.layers)
     axes.set_xlabel(f"mean layers of {comparison.layers}")
     axes.set_ylabel(comparison.metric.replace("_", " "))
-    constant = "" if comparison.majority_metric is None else f"; majority class: {comparison.majority_metric:.3f}"
+    constant = (
+        ""
+        if comparison.majority_metric is None
+        else f"; majority {comparison.decision}: {comparison.majority_metric:.3f}"
+    )
     title = f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area{constant}"
     _set_title(axes, title)
     return _save(figure, axes, folder, "curves")
@@ -64,7 +68,9 @@ def write_depths(result: EvalResult, folder: Path) -> list[Path]:
     axes.set_xticks(range(1, result.layers + 1))
     axes.set_xlabel("stopped after layer")
     axes.set_ylabel("share of examples")
-    beside = [f", {REFERENCES[name]}: {found.metric:.3f}" for name, found in result.beside.items() if found.metric]
+    beside = [
+        f", {result.reference_name(name)}: {found.metric:.3f}" for name, found in result.beside.items() if found.metric
+    ]
     _set_title(axes, f"{result.run}, {result.split}, {result.examples:,} examples{''.join(beside)}")
     return _save(figure, axes, folder, "depths")
 

@@ -21,7 +21,11 @@ def render_sweep(document: dict[str, Any]) -> Sheet:
     document = visible(document)
     rule = document["rule"]
     known = {run.get("references", {}).get("majority", {}).get("metric") for run in document["runs"]} - {None}
-    majority = f"the majority class: {', '.join(f'{metric:.4f}' for metric in sorted(known))}" if known else None
+    majority = (
+        f"the majority {document['runs'][0].get('decision', 'class')}: {', '.join(f'{metric:.4f}' for metric in sorted(known))}"
+        if known
+        else None
+    )
     table = Sheet(
         caption=majority,
         caption_justify="left",

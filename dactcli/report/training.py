@@ -149,7 +149,11 @@ class TrainingView:
 def _beside(result: EvalResult) -> str:
     """The constant answer's metric, for the line of the metric."""
     constant = result.references.get("majority")
-    return "" if constant is None or constant.metric is None else f"{REFERENCES['majority']}: {constant.metric:.3f}"
+    return (
+        ""
+        if constant is None or constant.metric is None
+        else f"{result.reference_name('majority')}: {constant.metric:.3f}"
+    )
 
 
 class RichScreen(QuietScreen):

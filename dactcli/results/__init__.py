@@ -8,7 +8,7 @@ from dactcli.results.compare import AreaDifference, ComparedRule, Comparison, Cu
 from dactcli.results.duration import duration
 from dactcli.results.evaluate import REFERENCES, ClassResult, EvalResult, Reference, RuleResult, classes_shown
 from dactcli.results.fit import RecipePlan, StepLog, SweepResult, TrainResult
-from dactcli.results.inspect import ExitTrace, Traces
+from dactcli.results.inspect import NO_LABEL, ExitTrace, Traces, label_text
 from dactcli.results.interval import Interval
 from dactcli.results.predict import PredictedFile, Prediction
 from dactcli.results.profile import Breakdown, Measurement, ProfileCase, ProfileResult, TrainingCase
@@ -17,6 +17,7 @@ from dactcli.results.runs import RunFacts
 from dactcli.results.validate import PlanResult, SplitFacts
 
 __all__ = [
+    "NO_LABEL",
     "REFERENCES",
     "AreaDifference",
     "Breakdown",
@@ -47,4 +48,5 @@ __all__ = [
     "TrainingCase",
     "classes_shown",
     "duration",
+    "label_text",
 ]

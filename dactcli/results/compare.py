@@ -66,7 +66,8 @@ class Comparison:
         reference_kind: `plain fine-tuning` where such a run is given, else `full depth`.
         reference_runs: The runs whose metric is the reference.
         rules: By descending area; those without one come last.
-        majority_metric: Metric of the constant answer of the most frequent class.
+        majority_metric: Metric of the constant answer of the most frequent class or label set.
+        decision: What an answer decides on: `class` or `label set`.
         last_layer_metric: Metric of the last layer alone, in the reference runs.
         notices: What the reader of the figures should know.
     """
@@ -81,6 +82,7 @@ class Comparison:
     reference_metric: float
     rules: dict[str, ComparedRule]
     majority_metric: float | None = None
+    decision: str = "class"
     last_layer_metric: float | None = None
     notices: list[str] = field(default_factory=list)
 

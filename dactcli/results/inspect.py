@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+NO_LABEL = "no label"  # the name of an empty label set
+
 
 @dataclass(frozen=True)
 class ExitTrace:
@@ -61,6 +63,11 @@ class ExitTrace:
     thresholds: list[float] | None = None
 
     @property
+    def noun(self) -> str:
+        """What the answer decides on: `class`, `label set` or `value`."""
+        return "label set" if self.thresholds is not None else "class" if self.probabilities else "value"
+
+    @property
     def margin(self) -> float:
         """Largest probability less the second, for label sets the least sure label's confidence; 0 for regression."""
         if self.thresholds is not None:
@@ -84,7 +91,7 @@ class ExitTrace:
 
     @property
     def settled(self) -> int:
-        """The layer from which on the answer stayed the class or set that it is at the halt; for regression the halt."""
+        """The layer from which on the answer stayed the class or set of the halt; for regression the halt."""
         if not self.probabilities:
             return self.exit_layer
         other = [layer for layer, answer in enumerate(self.answers, start=1) if self.decided(answer) != self.label]
@@ -110,6 +117,18 @@ class ExitTrace:
     def to_json(self) -> dict[str, Any]:
         """One entry of `dact inspect --json`."""
         return {**asdict(self), "settled": self.settled}
+
+
+def label_text(name: str | list[str] | None, value: Any = None) -> str:
+    """A label in words: the class, `card, new` or `no label` for a label set, or the value.
+
+    Args:
+        name: Its name or names; None for regression.
+        value: The value of a regression.
+    """
+    if isinstance(name, list):
+        return ", ".join(name) or NO_LABEL
+    return f"{value:.3f}" if name is None else name
 
 
 class Traces(list[ExitTrace]):
