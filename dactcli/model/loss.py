@@ -91,8 +91,7 @@ def dact_loss(
     if settings.objective == "dact":
         answer = answers.mix(outputs.detach() if settings.detach else outputs, halting_logits)
         loss = answer_loss(answer, labels, settings, answers)
-        assert settings.tau is not None  # HaltingSettings sees to it
-        loss = loss + settings.tau * ponder_cost(halting_logits, settings.ponder).mean()
+        loss = loss + settings.price * ponder_cost(halting_logits, settings.ponder).mean()
     if settings.layer_loss != "none":
         layers = outputs.shape[1]
         # every layer's miss in one call: [B * N]

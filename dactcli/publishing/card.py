@@ -66,9 +66,8 @@ def _header(facts: CardFacts) -> str:
 
 
 def _opening(facts: CardFacts) -> str:
-    kind = {"regression": "A regression on texts", "multilabel": "A multi-label text classifier"}.get(
-        facts.kind, "A text classifier"
-    )
+    classifier = "A multi-label text classifier" if facts.kind == "multilabel" else "A text classifier"
+    kind = "A regression on texts" if facts.answer_range else classifier
     made = f"`dact` {facts.dact_version}"
     if facts.objective == "last":
         text = f"{kind}, fine-tuned in the plain way by {made}: every one of its {facts.layers} encoder layers runs."
@@ -91,10 +90,10 @@ def _task(facts: CardFacts) -> str:
     source = code(facts.dataset) if facts.dataset else SOURCES.get(facts.source or "")
     if facts.dataset_config:
         source = f"{source}, configuration {code(facts.dataset_config)}"
+    labels = (shown + (f" and {more} more" if more > 0 else "")) or None
     rows = {
         "task": code(facts.task) if facts.task else None,
-        "labels" if facts.kind == "multilabel" else "classes": (shown + (f" and {more} more" if more > 0 else ""))
-        or None,
+        "labels" if facts.kind == "multilabel" else "classes": labels,
         "answer": f"a value from {facts.answer_range[0]:g} to {facts.answer_range[1]:g}"
         if facts.answer_range
         else None,

@@ -35,8 +35,8 @@ class HaltingKeys(Section):
     """What a recipe says about the loss."""
 
     tau: NonNegative | None = 0.01
-    """Price of a layer: with the defaults below, the accuracy that one more layer must bring (0.01: one point). For a
-    regression the default is 0.05. null: no DACT loss; only the layers are trained."""
+    """Price of a layer: with the defaults below, the accuracy (or micro F1) that one more layer must bring (0.01: one
+    point). For a regression the default is 0.05. null: no DACT loss; only the layers are trained."""
     ponder: Ponder = "sum_p"
     """Ponder cost: the sum of p_n (expected layers), or of h_n (the DACT-BERT form)."""
     answer_loss: AnswerLoss = "error"
@@ -62,6 +62,14 @@ class HaltingSettings(HaltingKeys):
     last layer's answer alone (plain fine-tuning). Halting rules that a model cannot serve are refused."""
     class_weights: Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
     """Factor of an example's loss by its class. null: 1 for every class."""
+    tau_unit: Positive = 1.0
+    """Answer loss that counts as 1 for tau. For label sets 2 * labels of an example / C, so that tau counts micro F1:
+    few of many labels are ever there, and the mean error over all of them is small."""
+
+    @property
+    def price(self) -> float:
+        """The price of a layer in units of the answer loss; 0 without a DACT loss."""
+        return (self.tau or 0.0) * self.tau_unit
 
     @model_validator(mode="before")
     @classmethod

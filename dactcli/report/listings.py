@@ -110,11 +110,9 @@ def _majority(plan: PlanResult) -> list[str]:
     several = [one.labels_mean for one in plan.splits.values() if one.labels_mean is not None]
     name = "label set" if several else "class"
     lines = [f"majority {name}: always answering it is right on {shares}"] if shares else []
-    return (
-        [*lines, f"labels of an example: {several[0]:.2f} on the mean of {next(iter(plan.splits))}"]
-        if several
-        else lines
-    )
+    if several:
+        lines.append(f"labels of an example: {several[0]:.2f} on the mean of {next(iter(plan.splits))}")
+    return lines
 
 
 def render_publication(done: PublishResult) -> Group:

@@ -35,11 +35,8 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     axes.set_xlim(1, comparison.layers)
     axes.set_xlabel(f"mean layers of {comparison.layers}")
     axes.set_ylabel(comparison.metric.replace("_", " "))
-    constant = (
-        ""
-        if comparison.majority_metric is None
-        else f"; majority {comparison.decision}: {comparison.majority_metric:.3f}"
-    )
+    majority = comparison.majority_metric
+    constant = "" if majority is None else f"; majority {comparison.decision}: {majority:.3f}"
     title = f"{comparison.split}, dashed: {comparison.reference_kind}; in brackets: area{constant}"
     _set_title(axes, title)
     return _save(figure, axes, folder, "curves")
@@ -68,9 +65,8 @@ def write_depths(result: EvalResult, folder: Path) -> list[Path]:
     axes.set_xticks(range(1, result.layers + 1))
     axes.set_xlabel("stopped after layer")
     axes.set_ylabel("share of examples")
-    beside = [
-        f", {result.reference_name(name)}: {found.metric:.3f}" for name, found in result.beside.items() if found.metric
-    ]
+    known = {result.reference_name(name): found.metric for name, found in result.beside.items()}
+    beside = [f", {name}: {metric:.3f}" for name, metric in known.items() if metric]
     _set_title(axes, f"{result.run}, {result.split}, {result.examples:,} examples{''.join(beside)}")
     return _save(figure, axes, folder, "depths")
 

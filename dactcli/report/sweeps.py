@@ -21,11 +21,9 @@ def render_sweep(document: dict[str, Any]) -> Sheet:
     document = visible(document)
     rule = document["rule"]
     known = {run.get("references", {}).get("majority", {}).get("metric") for run in document["runs"]} - {None}
-    majority = (
-        f"the majority {document['runs'][0].get('decision', 'class')}: {', '.join(f'{metric:.4f}' for metric in sorted(known))}"
-        if known
-        else None
-    )
+    decision = document["runs"][0].get("decision", "class")
+    figures = ", ".join(f"{metric:.4f}" for metric in sorted(known))
+    majority = f"the majority {decision}: {figures}" if known else None
     table = Sheet(
         caption=majority,
         caption_justify="left",

@@ -17,7 +17,7 @@ from rich.text import Text
 from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline
 from dactcli.report.console import ConsoleListener, messages, visible
 from dactcli.report.evaluation import render_evaluation
-from dactcli.results import REFERENCES, EvalResult, StepLog, TrainResult
+from dactcli.results import EvalResult, StepLog, TrainResult
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 SPARK = 24  # cells of a sparkline
@@ -33,7 +33,9 @@ def summary_line(result: EvalResult) -> str:
     for rule, judged in result.rules.items():
         parts.append(f"{short_rule(rule)} {metric_text(judged)} at {judged.layers_mean:.2f} layers")
     beside = [
-        f"{REFERENCES[name]} {found.metric:.4f}" for name, found in result.beside.items() if found.metric is not None
+        f"{result.reference_name(name)} {found.metric:.4f}"
+        for name, found in result.beside.items()
+        if found.metric is not None
     ]
     text = f"{result.split} {result.metric.replace('_', ' ')}: {', '.join(parts)}"
     return f"{text} ({', '.join(beside)})" if beside else text
@@ -149,11 +151,9 @@ class TrainingView:
 def _beside(result: EvalResult) -> str:
     """The constant answer's metric, for the line of the metric."""
     constant = result.references.get("majority")
-    return (
-        ""
-        if constant is None or constant.metric is None
-        else f"{result.reference_name('majority')}: {constant.metric:.3f}"
-    )
+    if constant is None or constant.metric is None:
+        return ""
+    return f"{result.reference_name('majority')}: {constant.metric:.3f}"
 
 
 class RichScreen(QuietScreen):

@@ -76,9 +76,9 @@ class Calibration:
     budget: float | None = None
     published: bool = False
     layers: int | None = None
-    decision: str = "class"
     outdone: str | None = None
     outdone_layers_mean: float | None = None
+    decision: str = "class"
 
     @property
     def terms(self) -> str:

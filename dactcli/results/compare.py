@@ -82,9 +82,9 @@ class Comparison:
     reference_metric: float
     rules: dict[str, ComparedRule]
     majority_metric: float | None = None
-    decision: str = "class"
     last_layer_metric: float | None = None
     notices: list[str] = field(default_factory=list)
+    decision: str = "class"
 
     def to_json(self) -> dict[str, Any]:
         """The document of `dact eval --compare --json`, with the difference of each area to the first rule's."""

@@ -120,9 +120,9 @@ class EvalResult:
     depth_by_difficulty: dict[str, dict[str, float | None]] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     full_depth: str = "mixture"
-    decision: str = "class"
     by_class_of: str = "label"
     notices: list[str] = field(default_factory=list)
+    decision: str = "class"
 
     @property
     def beside(self) -> dict[str, Reference]:

@@ -93,8 +93,15 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
             place="training.mask_tokens",
             remedy="set it to 0",
         )
-    weights = class_weights(recipe, splits.splits["train"]["label"][:], classes=len(splits.labels))
-    model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range, class_weights=weights)
+    known = splits.splits["train"]["label"][:]
+    model = build_model(
+        recipe,
+        tokenizer,
+        labels=splits.labels,
+        answer_range=splits.range,
+        class_weights=class_weights(recipe, known, classes=len(splits.labels)),
+        tau_unit=tau_unit(known, classes=len(splits.labels)) if splits.kind == "multilabel" else 1.0,
+    )
     _check_token_types(recipe, model.config.encoder_config, encoded)
     return Built(model, tokenizer, encoded)
 
@@ -148,6 +155,19 @@ def class_weights(recipe: Recipe, labels: Sequence[int], *, classes: int) -> lis
     given = [1 / max(counts[number], 1) for number in range(classes)] if wish == "balanced" else wish
     total = sum(given[number] * count for number, count in counts.items())
     return [weight * len(labels) / total for weight in given]
+
+
+def tau_unit(labels: Sequence[Sequence[int]], *, classes: int) -> float:
+    """The answer loss of label sets that stands for a micro F1 of 0.
+
+    Errors are counted over all C labels, and 1 - F1 is the errors divided by the labels that are there and those that
+    are predicted, about twice the labels of an example.
+
+    Args:
+        labels: The label indices of each example of train.
+        classes: C.
+    """
+    return 2 * sum(map(len, labels)) / len(labels) / classes
 
 
 def build_tokenizer(recipe: Recipe, texts: Iterable[str]) -> Tokenizer:
@@ -214,6 +234,7 @@ def build_model(
     labels: list[str],
     answer_range: tuple[float, float] | None,
     class_weights: list[float] | None,
+    tau_unit: float = 1.0,
 ) -> DactForSequenceClassification:
     """The untrained model: a pretrained or a new encoder, with new exit heads.
 
@@ -223,11 +244,12 @@ def build_model(
         labels: Class names in order; empty for regression.
         answer_range: Lowest and highest answer of a regression, None for classes.
         class_weights: Factor of an example's loss by its class; None for 1.
+        tau_unit: The answer loss that counts as 1 for tau.
 
     Raises:
         ArtefactError: The pretrained encoder cannot be loaded.
     """
-    halting = resolve_stages(recipe, class_weights)[0].loss
+    halting = resolve_stages(recipe, class_weights, tau_unit)[0].loss
     settings = _settings(recipe, labels, answer_range) | {"halting": halting}
     if isinstance(recipe.model.encoder, str):
         encoder, kept = _pretrained(recipe, recipe.model.encoder, labels)

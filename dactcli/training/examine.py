@@ -52,7 +52,8 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     notices += [*splits.notices, *class_notices(splits)]
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     model, train = built.model.to(device).train(), built.encoded["train"]
-    stages = resolve_stages(recipe, model.config.halting.class_weights)
+    found = model.config.halting
+    stages = resolve_stages(recipe, found.class_weights, found.tau_unit)
     steps = [_steps(stage, len(train.lengths)) for stage in stages]
     try:
         each = [_seconds(built, stage, device) * stage.keys.accumulate for stage in stages]

@@ -195,7 +195,8 @@ def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
 
 
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
-    stages = resolve_stages(job.recipe, job.model.config.halting.class_weights)
+    found = job.model.config.halting
+    stages = resolve_stages(job.recipe, found.class_weights, found.tau_unit)
     started, steps = time.perf_counter(), 0
     try:
         for stage in stages:

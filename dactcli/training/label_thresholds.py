@@ -81,5 +81,8 @@ def best_threshold(scores: NDArray[np.float64], labels: NDArray[Any]) -> float:
     below = np.append(ordered[1:], 0.0)
     f1[ordered == below] = -1.0  # no threshold lies between equal scores
     best = int(f1.argmax())
-    middle = (ordered[best] + below[best]) / 2
-    return round(float(np.clip(middle, NARROWEST, 1 - NARROWEST)), DIGITS)
+    low, high = float(below[best]), float(ordered[best])
+    middle = min(max((low + high) / 2, NARROWEST), 1 - NARROWEST)
+    short = round(middle, DIGITS)
+    # close scores leave no room for a short number, or for any between them
+    return next((one for one in (short, middle) if low < one <= high), min(high, 1 - NARROWEST))

@@ -47,15 +47,18 @@ class Stage:
         return f"{self.number}-{self.name}"
 
 
-def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None) -> list[Stage]:
+def resolve_stages(
+    recipe: Recipe, class_weights: Sequence[float] | None = None, tau_unit: float = 1.0
+) -> list[Stage]:
     """The stages of a recipe, each with its own keys in place of those of the whole training.
 
     Args:
         recipe: A complete recipe.
         class_weights: The class weights of the loss, as `build.class_weights` computes them from the data.
+        tau_unit: The answer loss that counts as 1 for tau, as `build.tau_unit` computes it from the data.
     """
     common = {name: getattr(recipe.training, name) for name in TrainingKeys.model_fields}
-    base = _settings(recipe, class_weights)
+    base = _settings(recipe, class_weights, tau_unit)
     stages = []
     for number, section in enumerate(recipe.training.stages, start=1):
         own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}
@@ -72,13 +75,13 @@ def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None)
     return stages
 
 
-def _settings(recipe: Recipe, class_weights: Sequence[float] | None) -> HaltingSettings:
+def _settings(recipe: Recipe, class_weights: Sequence[float] | None, tau_unit: float) -> HaltingSettings:
     """The halting settings of the recipe, before its stages change objective and price."""
     weights = None if class_weights is None else tuple(class_weights)
     if recipe.dact is None:
         return HaltingSettings(objective="last", tau=None, class_weights=weights)
     keys = {name: getattr(recipe.dact, name) for name in HaltingKeys.model_fields}
-    return HaltingSettings(**keys, class_weights=weights)
+    return HaltingSettings(**keys, class_weights=weights, tau_unit=tau_unit)
 
 
 def halting_loss(stages: list[Stage]) -> HaltingSettings:

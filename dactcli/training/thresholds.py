@@ -124,12 +124,11 @@ def _descend(
     """Adam from one start: the loss it ends with, and the biases [N]."""
     bias = torch.full((right.shape[1],), SLOPE * start, requires_grad=True)
     optimizer = torch.optim.Adam([bias], lr=RATE)
-    price = settings.tau or 0.0
 
     def loss_now() -> Tensor:
         halting_logits = bias - SLOPE * sure
         answer = log_answer(right, halting_logits)  # [E, K]
-        return charge(answer) + price * ponder_cost(halting_logits, settings.ponder).mean()
+        return charge(answer) + settings.price * ponder_cost(halting_logits, settings.ponder).mean()
 
     for _ in range(STEPS):
         optimizer.zero_grad()
