@@ -262,7 +262,7 @@ def _check_kind(recipe: Recipe) -> None:
             place="task.metric",
             remedy=f"use {_either(METRICS['classes'])}, or labels: null",
         )
-    if task.thresholds != "one" and kind != "multilabel":
+    if task.thresholds != "one" and kind_of(recipe) not in (None, "multilabel"):
         raise RecipeError("is for multilabel tasks", place="task.thresholds", remedy="remove it")
 
 

@@ -85,4 +85,4 @@ def best_threshold(scores: NDArray[np.float64], labels: NDArray[Any]) -> float:
     middle = min(max((low + high) / 2, NARROWEST), 1 - NARROWEST)
     short = round(middle, DIGITS)
     # close scores leave no room for a short number, or for any between them
-    return next((one for one in (short, middle) if low < one <= high), min(high, 1 - NARROWEST))
+    return next((one for one in (short, middle) if low < one <= high), min(max(high, NARROWEST), 1 - NARROWEST))

@@ -47,9 +47,7 @@ class Stage:
         return f"{self.number}-{self.name}"
 
 
-def resolve_stages(
-    recipe: Recipe, class_weights: Sequence[float] | None = None, tau_unit: float = 1.0
-) -> list[Stage]:
+def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None, tau_unit: float = 1.0) -> list[Stage]:
     """The stages of a recipe, each with its own keys in place of those of the whole training.
 
     Args:

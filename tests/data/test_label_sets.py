@@ -158,7 +158,7 @@ def test_the_kind_and_the_metric_that_are_found_stand_in_the_recipe() -> None:
         ({"kind": "classes"}, {"label": ["a", "b"]}, "data.label: gives a text several labels, and the task is for cl"),
         ({"kind": "classes", "range": [0.0, 1.0]}, {}, "task.kind: is classes, but task.range makes this a regression"),
         ({}, {"label": ["a", "b"], "label_separator": "|"}, "data.label_separator: separates labels in one column"),
-        ({"thresholds": "per_label"}, {}, "task.thresholds: is for multilabel tasks; remove it"),
+        ({"kind": "classes", "thresholds": "per_label"}, {}, "task.thresholds: is for multilabel tasks; remove it"),
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(task: dict[str, Any], data: dict[str, Any], fault: str) -> None:

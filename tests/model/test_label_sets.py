@@ -154,7 +154,6 @@ def test_the_best_threshold_is_that_of_a_search() -> None:
     found = best_threshold(scores, labels)
     best = max(f1_score(labels, scores >= t) for t in np.unique(scores))
     assert f1_score(labels, scores >= found) == pytest.approx(best)
-    assert found not in scores
     assert best_threshold(scores, np.zeros(200, dtype=bool)) == 0.5
     assert 0 < best_threshold(np.zeros(3), np.ones(3, dtype=bool)) < 1
     assert 0 < best_threshold(np.ones(3), np.ones(3, dtype=bool)) < 1
@@ -168,7 +167,7 @@ def test_thresholds_are_chosen_on_the_full_depth_answer(wish: Any, tiny_run: Pat
     rng = np.random.default_rng(0)
     rows = [[int(token) for token in rng.integers(5, 120, 9)] for _ in range(60)]
     answers = model(torch.tensor(rows)).logits.sigmoid().detach().numpy()
-    truth = answers[:, :] > np.array([0.2, 0.8, 2.0])  # the last label is never there
+    truth = answers > np.array([np.median(answers[:, 0]), np.median(answers[:, 1]), 2.0])  # the last is never there
     encoded = Encoded({"input_ids": rows}, [np.flatnonzero(row).tolist() for row in truth], [])
     chosen = choose_label_thresholds(model, tokenizer, encoded, wish, batch_size=16)
     assert model.config.label_thresholds == chosen
