@@ -81,7 +81,7 @@ def inspect(
         fields = {"texts": texts, **fields}
     wanted, hears = build_request(InspectRequest, given, fields, listener)
     from dactcli.inspection.select import select
-    from dactcli.inspection.trace import trace
+    from dactcli.inspection.trace import Texts, trace
     from dactcli.runs.calibration import load_calibration
 
     opened = open_run(run, device=wanted.device)
@@ -91,10 +91,8 @@ def inspect(
     found = trace(
         model,
         opened.tokenizer,
-        first,
-        second,
+        Texts(first, second, labels),
         rule=rule,
-        labels=labels,
         verify=wanted.verify or wanted.only == "disagree",
         promise=calibration.promise if calibration and str(rule) == calibration.rule else None,
     )

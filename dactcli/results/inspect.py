@@ -26,7 +26,7 @@ class ExitTrace:
         halting: h_n.
         remaining: p_n.
         halting_weights: w_n of the answer.
-        answers: a_n.
+        answers: The answer if the example had stopped after each layer.
         scores: The rule's score after each layer; None where it has none (`full`).
         cut: The score from which on the rule halts.
         notices: What the user should know: empty text, truncation.
@@ -34,6 +34,7 @@ class ExitTrace:
         expected: The label that was given; None without.
         expected_name: Its name, None for regression.
         full_answer: What full depth says, probabilities or a value; None unless it was run.
+        answered_by: What `answers` are: the `mixture` a_n of a DACT model, or the `layer`'s own y_n.
     """
 
     text: str
@@ -57,6 +58,7 @@ class ExitTrace:
     expected: int | float | None = None
     expected_name: str | None = None
     full_answer: list[float] | None = None
+    answered_by: str = "mixture"
 
     @property
     def margin(self) -> float:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dactcli.data.sources import read_file
 from dactcli.errors import DactError
-from dactcli.inspection.trace import trace
+from dactcli.inspection.trace import Texts, trace
 from dactcli.recipe.load import load_recipe
 from dactcli.runs.load import Run, load_run
 
@@ -72,7 +72,7 @@ def small(tiny_run: Path) -> Run:
 
 
 def look(run: Run, texts: list[str]) -> None:
-    traces = trace(run.model, run.tokenizer, texts, rule=run.model.rule("exact"))
+    traces = trace(run.model, run.tokenizer, Texts(texts), rule=run.model.rule("exact"))
     assert [one.text for one in traces] == texts
 
 

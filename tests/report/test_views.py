@@ -142,6 +142,15 @@ JUDGED = replace(
     TRACE, rule="confidence:0.9", cut=0.9, scores=[0.6, 0.97], promise="a promise", expected=0,
     expected_name="unacceptable", full_answer=[0.8, 0.2], answers=[[0.6, 0.4], [0.03, 0.97]],
 )  # fmt: skip
+OWN = replace(
+    TRACE, rule="entropy:0.3123456789", cut=-0.3123456789, scores=[-0.971, -0.81, -0.62, -0.2], exit_layer=4,
+    halting_weights=[0.0, 0.0, 0.0, 1.0], answers=[[0.4, 0.6], [0.25, 0.75], [0.15, 0.85], [0.03, 0.97]],
+    remaining=[1.0] * 4, halting=[1.0] * 4, layer_probabilities=[[0.4, 0.6]] * 4, answered_by="layer", layers=6,
+)  # fmt: skip
+VALUE = replace(
+    TRACE, label=3.21, label_name=None, probabilities=[], rule="tolerance:0.05", cut=-0.05, scores=[-1.3, -0.04],
+    layer_probabilities=[[2.9], [3.3]], answers=[[2.9], [3.21]], expected=3.4,
+)  # fmt: skip
 NAMES = ["unacceptable", "acceptable"]
 
 
@@ -227,6 +236,9 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     ),
     "inspect, several": lambda: render_traces([TRACE, EMPTY], NAMES, every=[TRACE, EMPTY, JUDGED]),
     "inspect, calibrated": lambda: render_traces([JUDGED], NAMES),
+    "inspect, the layer's own answer": lambda: render_traces([OWN], NAMES),
+    "inspect, full depth": lambda: render_traces([replace(OWN, rule="full", layers=4, scores=[None] * 4, cut=0.0)], NAMES),
+    "inspect, regression": lambda: render_traces([VALUE], []),
     "eval": lambda: render_evaluation(EVALUATION),
     "eval, many classes": lambda: render_evaluation(MANY),
     "eval, regression": lambda: render_evaluation(VALUES),
@@ -363,7 +375,7 @@ def test_a_narrow_terminal_cuts_names_and_no_figures(width: int) -> None:
         (VIEWS["profile"](), ["(0.57-0.60)", "0.000", "1,234"][:1]),
         (VIEWS["compare"](), ["0.9620", "0.8100", "0.0110"]),
         (VIEWS["sweep"](), ["0.9000", "3.20"]),
-        (VIEWS["inspect, several"](), ["0.400", "0.060", "99.0%"]),
+        (VIEWS["inspect, several"](), ["0.400", "0.060", "97.0%"]),
     ):
         text = drawn(view, width, "plain")
         assert [figure for figure in figures if figure not in text] == []
@@ -467,13 +479,16 @@ def test_sparklines_show_how_a_number_moved() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({}, "exact: stopped after layer 2; certain: the class cannot change any more, whatever the other 2 layers answer (1.7140 >= 1.0000)"),
-        ({"rule": "full", "exit_layer": 4}, "full: all 4 layers run"),
-        ({"exit_layer": 4}, "exact: ran to the last layer, because no earlier one was enough"),
-        ({"rule": "confidence:0.9", "cut": 0.9, "scores": [0.6, 0.97]}, "confidence:0.9: stopped after layer 2 (0.9700 >= 0.9000)"),
-        ({"rule": "slack:0", "scores": [0.6, 1.2]}, "slack:0: stopped after layer 2; certain: the class cannot change any more, whatever the other 2 layers answer (1.2000 >= 1.0000)"),
-        ({"rule": "slack:0.5", "scores": [0.6, 1.2]}, "slack:0.5: stopped after layer 2 (1.2000 >= 1.0000)"),
-        ({"rule": "tolerance:0.05", "scores": [-1.0, -0.04]}, "tolerance:0.05: stopped after layer 2; the value can change by at most 0.0400"),
+        ({}, "exact stopped after layer 2: certain, the class cannot change any more, whatever the other 2 layers answer (safety 1.714 reached 1)"),
+        ({"rule": "full", "exit_layer": 4}, "full runs all 4 layers"),
+        ({"exit_layer": 4}, "exact ran to the last layer, because no earlier one was enough"),
+        ({"rule": "confidence:0.9", "cut": 0.9, "scores": [0.6, 0.97]}, "confidence:0.9 stopped after layer 2: confidence 0.97 reached 0.9"),
+        ({"rule": "entropy:0.3", "cut": -0.3, "scores": [-0.6, -0.21]}, "entropy:0.3 stopped after layer 2: entropy 0.21 reached 0.3 or less"),
+        ({"rule": "layer:2", "cut": 2.0, "scores": [1.0, 2.0]}, "layer:2 stopped after layer 2"),
+        ({"rule": "confidence:0.912345", "cut": 0.912345, "scores": [0.6, 0.97], "promise": "confidence:0.912345 runs 2.1 layers."}, "confidence:0.9123 stopped after layer 2: confidence 0.97 reached 0.9123; calibrated: confidence:0.9123 runs 2.1 layers."),
+        ({"rule": "slack:0", "scores": [0.6, 1.2]}, "slack:0 stopped after layer 2: certain, the class cannot change any more, whatever the other 2 layers answer (safety 1.2 reached 1)"),
+        ({"rule": "slack:0.5", "scores": [0.6, 1.2]}, "slack:0.5 stopped after layer 2: safety 1.2 reached 1"),
+        ({"rule": "tolerance:0.05", "cut": -0.05, "scores": [-1.0, -0.04]}, "tolerance:0.05 stopped after layer 2: the value can change by at most 0.04"),
     ],
 )  # fmt: skip
 def test_the_reason_for_stopping(change: dict[str, object], sentence: str) -> None:
