@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path
+from dactcli.api.common import AnyRun, build_request, check_columns, check_numbers, data_file, open_run
 from dactcli.listening import Listener
 from dactcli.results import Calibration
 
@@ -29,6 +29,9 @@ class CalibrateRequest:
         replace: Whether the result may replace a certificate that promises more.
         batch_size: Examples per batch. Default: the recipe's.
         device: auto, cpu, cuda or mps.
+        text: Column of the text in `data`. Default: the recipe's.
+        pair_column: Column of the second text in `data`. Default: the recipe's.
+        label: Column of the label in `data`. Default: the recipe's, if `data` has it.
     """
 
     goal: Goal | None = None
@@ -37,11 +40,15 @@ class CalibrateRequest:
     replace: bool = False
     batch_size: int | None = None
     device: str = "auto"
+    text: str | None = None
+    pair_column: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         from dactcli.api.evaluate import check_split
 
         check_split(self.split, self.data)
+        check_columns(self)
         check_numbers(self, batch_size=1)
 
 
@@ -79,8 +86,8 @@ def calibrate(
     goal = wanted.goal or RiskRequest(RISK)
     opened = open_run(run, device=wanted.device)
     rules_of(opened, goal)
-    data = optional_path(wanted.data)
+    data = data_file(wanted)
     sample = calibration_sample(opened, goal, split=wanted.split, data=data, notice=hears.notice)
-    name = data.stem if data else sample.name
+    name = data.path.stem if data else sample.name
     outputs = outputs_of(opened, sample.encoded, name, wanted.batch_size, hears)
     return calibrate_run(opened, goal, sample, outputs, replace=wanted.replace)

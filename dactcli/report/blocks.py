@@ -35,11 +35,16 @@ def short_rule(rule: str) -> str:
         value = float(text)
     except ValueError:
         return rule
+    return f"{name}{colon}{min(short_number(value), text, key=len)}"
+
+
+def short_number(value: float) -> str:
+    """A number with 4 significant digits, or with as many as keep it from looking like 0 or 1."""
     for digits in range(4, 17):
         short = f"{value:.{digits}g}"
         if float(short) not in (0.0, 1.0) or float(short) == value:
             break
-    return f"{name}{colon}{min(short, text, key=len)}"
+    return short
 
 
 def short_rules(text: str) -> str:

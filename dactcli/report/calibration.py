@@ -11,11 +11,10 @@ from dactcli.report.console import visible
 from dactcli.report.evaluation import class_table
 from dactcli.results import Calibration
 
-
 LOSSES = {
     "": "losses among",
-    "disagreement": "answers differ from full depth, out",
-    "harm": "answers are wrong where full depth is right, out",
+    "disagreement": "answers differ from full depth, out of",
+    "harm": "answers are wrong where full depth is right, out of",
 }
 
 
@@ -34,7 +33,8 @@ def render_calibration(found: Calibration) -> Group:
         of = f" of {found.layers}" if found.layers is not None else ""
         lines.append(Text(f"{found.layers_mean:.2f}{of} layers on average on the calibration sample"))
     if found.observed is not None:
-        lines.append(Text(f"{found.observed:,} {LOSSES.get(found.loss or '', LOSSES[''])} of {_counted(found)} of {found.split}"))
+        losses = LOSSES.get(found.loss or "", LOSSES[""])
+        lines.append(Text(f"{found.observed:,} {losses} {_counted(found)} of {found.split}"))
     if found.attempt is not None:
         lines.append(Text(_attempt(found)))
     lines.append(Text(f"sample {found.data_fingerprint[:12]}", style="dim"))

@@ -37,7 +37,7 @@ def render_comparison(comparison: Comparison) -> Group:
     )
     said = {
         "rule": "each with the mark of its points in the plot below",
-        "up to ... layers": f"best {metric} at a threshold that runs at most so many mean layers; - where none runs so few",
+        "up to ... layers": f"best {metric} with at most so many mean layers; - where no threshold runs so few",
         "layers for 99%": f"fewest mean layers that keep 99% of {reference}; never, where no threshold does",
         "area under the curve": f"{metric} averaged over 1 to {comparison.layers} mean layers, as a "
         "share of the same reference; only for rules that can stop everything at layer 1",

@@ -185,7 +185,8 @@ def render_publication(done: PublishResult) -> Group:
         done: What `dact publish` did.
     """
     done = visible(done)
-    lines = [f"{done.run} halts by {short_rule(done.rule)}" + (f": {short_rules(done.promise)}" if done.promise else "")]
+    promise = f": {short_rules(done.promise)}" if done.promise else ""
+    lines = [f"{done.run} halts by {short_rule(done.rule)}{promise}"]
     if done.folder:
         lines.append(f"written to {done.folder}: {', '.join(done.files)}")
     if done.hub:

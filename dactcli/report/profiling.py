@@ -70,13 +70,14 @@ def _meanings(result: ProfileResult) -> dict[str, str]:
     if result.cases or result.throughput:
         said = {
             **WAYS,
-            "of the ideal speed-up": "time that the layers which ran would take at stock speed, divided by the adaptive "
-            "time; 1 means that stopping costs nothing",
+            "of the ideal speed-up": "time of the layers that ran, at the stock encoder's speed, divided by the "
+            "adaptive time; 1 means that stopping costs nothing",
             "mean layers": "layers that ran, averaged over the examples",
             "in brackets": "95% interval",
         }
     if result.training:
-        said |= {"plain": "a training step of the stock encoder", "DACT": "a step with all exit heads and the whole loss"}
+        said["plain"] = "a training step of the stock encoder"
+        said["DACT"] = "a training step with all exit heads and the whole loss"
     return said | ROWS
 
 

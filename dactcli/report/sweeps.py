@@ -31,7 +31,8 @@ def render_sweep(document: dict[str, Any]) -> Group:
     said = dict(MEANINGS)
     known = {run.get("references", {}).get("majority", {}).get("metric") for run in document["runs"]} - {None}
     if known:
-        said["majority class"] = f"always answering it has the metric {', '.join(f'{one:.4f}' for one in sorted(known))}"
+        metrics = ", ".join(f"{metric:.4f}" for metric in sorted(known))
+        said["majority class"] = f"always answering it has the metric {metrics}"
     table = Sheet(
         title=Text(f"validation, rule {short_rule(rule)}"),
         title_justify="left",

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import write_hub_folder
 
+from dactcli.data.labels import Scale
 from dactcli.data.sources import draw_fractions, load_splits, read_file
 from dactcli.errors import DataError, ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.recipe.tasks import complete
 
 GOOD = "sentence,label\nthe lamp glows,1\nlamp the glow,0\n"
-COLUMNS = {"text": "sentence", "label": "label", "labels": ["negative", "positive"]}
+COLUMNS = {"text": "sentence", "label": "label", "scale": Scale(["negative", "positive"])}
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +236,7 @@ def test_read_file_without_labels():
 
 def test_read_file_with_numbers():
     write("data.csv", "sentence,label\na,4\n")
-    read = read_file("data.csv", text="sentence", label="label", range=(0.0, 5.0))
+    read = read_file("data.csv", text="sentence", label="label", scale=Scale([], (0.0, 5.0)))
     assert read["label"][:] == [4.0]
 
 
@@ -400,7 +401,9 @@ def test_parquet_rows_are_named():
 )
 def test_broken_numbers(label, sentence):
     with pytest.raises(DataError) as caught:
-        read_file(write("a.csv", f"sentence,label\na,{label}\n"), text="sentence", label="label", range=(0.0, 5.0))
+        read_file(
+            write("a.csv", f"sentence,label\na,{label}\n"), text="sentence", label="label", scale=Scale([], (0.0, 5.0))
+        )
     assert str(caught.value) == sentence
 
 

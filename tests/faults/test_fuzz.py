@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dactcli.data.labels import Scale
 from dactcli.data.sources import read_file
 from dactcli.errors import DactError
 from dactcli.inspection.trace import Texts, trace
@@ -57,7 +58,7 @@ def survives(action: Callable[[], Any]) -> None:
 def read(folder: Path, kind: str, content: bytes) -> None:
     path = folder / f"fuzz.{kind}"
     path.write_bytes(content)
-    survives(lambda: read_file(str(path), text="sentence", label="label", labels=["a", "b"]))
+    survives(lambda: read_file(str(path), text="sentence", label="label", scale=Scale(["a", "b"])))
 
 
 def load(folder: Path, content: bytes) -> None:

@@ -23,11 +23,12 @@ from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
 from dactcli.report.console import Screen, show
 from dactcli.report.evaluation import render_evaluation
-from dactcli.report.inspection import reason, render_traces
+from dactcli.report.inspection import render_traces
 from dactcli.report.listings import render_plan, render_publication, render_recipes, render_runs
 from dactcli.report.profiling import render_profile
 from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import PlainScreen, RichScreen, TrainingView, render_training, screen
+from dactcli.report.wording import reason
 from dactcli.results import (
     Breakdown,
     Calibration,
@@ -237,7 +238,9 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "inspect, several": lambda: render_traces([TRACE, EMPTY], NAMES, every=[TRACE, EMPTY, JUDGED]),
     "inspect, calibrated": lambda: render_traces([JUDGED], NAMES),
     "inspect, the layer's own answer": lambda: render_traces([OWN], NAMES),
-    "inspect, full depth": lambda: render_traces([replace(OWN, rule="full", layers=4, scores=[None] * 4, cut=0.0)], NAMES),
+    "inspect, full depth": lambda: render_traces(
+        [replace(OWN, rule="full", layers=4, scores=[None] * 4, cut=0.0)], NAMES
+    ),
     "inspect, regression": lambda: render_traces([VALUE], []),
     "eval": lambda: render_evaluation(EVALUATION),
     "eval, many classes": lambda: render_evaluation(MANY),
