@@ -73,10 +73,7 @@ def find_run(path: Path | None) -> Path:
         raise ArtefactError(
             "is a file, and no run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
         )
-    if not (path / "config.json").is_file():
-        if (path / "recipe.yaml").is_file():
-            remedy = f"continue its training with dact finetune {path / 'recipe.yaml'} `resume`, or name a finished run"
-            raise ArtefactError("the run is unfinished: it holds no config.json", place=str(path), remedy=remedy)
+    if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
         remedy = _instead(path, "give a run's folder, or that of a saved model")
         raise ArtefactError("is no run: it holds no config.json", place=str(path), remedy=remedy)
     return path
@@ -94,8 +91,9 @@ def _missing(path: Path) -> ArtefactError:
 
 
 def _runs_in(folder: Path) -> list[str]:
-    """The folders in a folder that hold a model."""
-    return [str(config.parent) for config in sorted(folder.glob("*/config.json")) if not config.parent.is_symlink()]
+    """The folders in a folder that hold a model or a training."""
+    found = {path.parent for name in ("config.json", "recipe.yaml") for path in folder.glob(f"*/{name}")}
+    return sorted(str(path) for path in found if not path.is_symlink())
 
 
 def _instead(folder: Path, otherwise: str) -> str:

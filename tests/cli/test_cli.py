@@ -401,7 +401,7 @@ def test_a_trace_that_tensorboard_and_perfetto_open(tiny_run: Path, tmp_path: Pa
         (["eval", "RUN", "--split", "tset"], 2, "--split: split 'tset' is unknown; did you mean test?"),
         (["eval", "RUN", "--rule", "exakt"], 2, "--rule: rule 'exakt' is unknown; did you mean exact?"),
         (["eval", "RUN", "--data", "gone.csv"], 2, "gone.csv"),
-        (["eval", "RUN/config.json"], 3, "is a file; give the run's folder"),
+        (["eval", "RUN/config.json"], 3, "is a file, and no run; give a run: "),
         (["inspect"], 2, 'there is no text to inspect; write dact inspect "some sentence"'),
         (["inspect", "a", "b", "--pair", "c"], 2, "--pair: goes with exactly one TEXT"),
         (["profile", "RUN", "--batch-size", "0,x"], 2, "--batch-size: '0,x' is no list of sizes"),

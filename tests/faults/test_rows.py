@@ -479,3 +479,20 @@ def test_an_error_before_the_first_row_leaves_nothing_behind(tiny_run: Path) -> 
     for source, run in (("in.csv", tiny_run), ("none.jsonl", tiny_run), ("in.csv", Path("nowhere"))):
         assert dact("predict", source, "--run", run, "--output", "made/deep/out.jsonl").exit_code in (2, 3)
         assert sorted(os.listdir()) == ["in.csv", "none.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("sep=;\nsentence;label\na;1\n", "data.csv:1: the first line is sep=;, which only spreadsheets understand"),
+        (
+            "sentence,label\ra,1\rb,0\r",
+            "lines end with a carriage return alone; convert the line ends, for instance: tr",
+        ),
+    ],
+)
+def test_what_spreadsheets_write_is_named(content: str, sentence: str, tmp_path: Path, tiny_run: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text(content, newline="")
+    done = dact("eval", tiny_run, "--data", file)
+    assert (done.exit_code, sentence in done.stderr) == (2, True), done.stderr

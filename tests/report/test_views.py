@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
+from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from syrupy.assertion import SnapshotAssertion
 from dactcli.errors import DactError
 from dactcli.recipe.schema import SPLITS
 from dactcli.report import console
-from dactcli.report.blocks import bar, histogram, short_rule, sparkline
+from dactcli.report.blocks import GUIDE, bar, histogram, short_rule, sparkline
 from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
 from dactcli.report.console import Screen, show
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import render_traces
 from dactcli.report.listings import render_plan, render_publication, render_recipes, render_runs
+from dactcli.report.page import trace_page
 from dactcli.report.profiling import render_profile
 from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import PlainScreen, RichScreen, TrainingView, render_training, screen
-from dactcli.report.wording import reason
+from dactcli.report.wording import meanings, reason
 from dactcli.results import (
     Breakdown,
     Calibration,
@@ -69,7 +71,7 @@ TRACE = ExitTrace(
     halting_weights=[0.4, 0.6],
     answers=[[0.4, 0.6], [0.03, 0.97]],
     scores=[0.0768, 1.714],
-    cut=1.000001,
+    cut=1.0,
 )
 LOG = StepLog(0.25, 5e-5, 1.2, 0.5, 80.0, 2.5, [0.1, 0.2, 0.6, 0.1])
 FULL = RuleResult(0.9412, {"accuracy": 0.9412}, 4.0, 1.0, [0, 0, 0, 1000], 1.0)
@@ -496,6 +498,125 @@ def test_sparklines_show_how_a_number_moved() -> None:
 )  # fmt: skip
 def test_the_reason_for_stopping(change: dict[str, object], sentence: str) -> None:
     assert reason(replace(TRACE, **change)) == sentence  # type: ignore[arg-type]
+
+
+def test_no_example_is_both_the_hardest_and_the_easiest() -> None:
+    close = replace(TRACE, text="close", probabilities=[0.49, 0.51])
+    alike = drawn(render_traces([TRACE, close], NAMES), 120, "plain")
+    assert "closest call  2 layers, acceptable 51.0%: close" in alike
+    assert "hardest" not in alike
+    assert "easiest" not in alike
+    shallow = replace(TRACE, text="shallow", exit_layer=1)
+    unlike = drawn(render_traces([TRACE, shallow], NAMES), 120, "plain")
+    assert "hardest  2 layers, acceptable 97.0%: the key" in unlike
+    assert "easiest  1 layer, acceptable 97.0%: shallow" in unlike
+
+
+def test_weights_stand_only_where_the_rule_works_on_them() -> None:
+    weighted = drawn(render_traces([TRACE], NAMES), 120, "plain")
+    assert re.search(r"layer +weight +left +this layer +answer so far", weighted)
+    own = drawn(render_traces([OWN], NAMES), 120, "plain")
+    assert "weight" not in own
+    assert "left" not in own
+    assert "1.000" not in own
+    assert "stops at 0.3123 or less" in own
+    assert re.search(r"4 stop +acceptable 97.0% +0\.2 ", own)
+    mixed = drawn(render_traces([JUDGED], NAMES), 120, "plain")
+    assert "weight:" not in mixed
+    assert "left: share" in mixed
+
+
+def test_a_long_label_is_whole_where_it_fits() -> None:
+    long = "balance_not_updated_after_bank_transfer"
+    trace = replace(TRACE, label_name=long, label=1)
+    text = drawn(render_traces([trace], ["other", long]), 80, "plain")
+    assert f"{long} 60.0%" in text
+    assert f"{long} 97.0%" in text
+    assert "this layer:" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_list_of_runs_breaks_no_column_into_letters(width: int) -> None:
+    name = "runs/banking77-minilm-l12-tau-0.003-sweep-7"
+    facts = RunFacts(
+        name, "banking77", True, True, "accuracy", 0.8741, "confidence:0.912345678", 2.24, 6, 0.0, 98.4, 0.02
+    )
+    text = drawn(render_runs([facts]), width, "plain")
+    assert f"{name} *\n" in text
+    words = " ".join(text.split())
+    assert "banking77, accuracy 0.8741 (majority class 0.0200), 2.24 of 6 layers, rule confidence:0.9123, " in words
+
+
+def test_every_section_that_a_view_names_exists() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / GUIDE).read_text(encoding="utf-8")
+    sections = {
+        re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", line[3:]).strip())
+        for line in page.splitlines()
+        if line[:3] == "## "
+    }
+    source = "".join(file.read_text(encoding="utf-8") for file in (root / "dactcli" / "report").glob("*.py"))
+    named = set(re.findall(r'guide\("([\w-]+)"\)|GUIDE\}#([\w-]+)', source))
+    assert {one or other for one, other in named} == sections
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text; refuses elements that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("trace", [TRACE, JUDGED, OWN, VALUE], ids=lambda one: one.rule)
+def test_a_web_page_holds_what_the_view_shows(trace: ExitTrace) -> None:
+    page = Page(trace_page([trace], NAMES if trace.probabilities else [], every=[trace, trace]))
+    tags = [tag for tag, _ in page.elements]
+    assert {"main", "article", "table", "thead", "tbody", "h1", "dl"} <= set(tags)
+    assert not {"script", "link", "img", "iframe", "pre"} & set(tags)
+    assert not [
+        value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href")
+    ]
+    rows = [attributes.get("class") for tag, attributes in page.elements if tag == "tr"]
+    assert rows.count("stop") == 1
+    assert rows.count("unrun") == trace.layers - trace.exit_layer
+    for part in (trace.text, reason(trace), "2 examples", *meanings(trace)):
+        assert part in page.text
+    assert "prefers-color-scheme: dark" in page.text
+    assert ("weight" in meanings(trace)) == any(
+        "value" in found for tag, found in page.elements if tag == "meter" and "max" not in found
+    )
+
+
+def test_a_hostile_text_or_label_is_inert_in_a_web_page() -> None:
+    evil = """<script>alert(1)</script><img src=x onerror="a()">{{ 7 * 7 }}{% raw %}&amp;'</style>"""
+    names = [evil, f"{evil}\x1b[31m\u202e"]
+    trace = replace(
+        TRACE, text=evil + HOSTILE, text_pair=evil, label_name=names[1], notices=[evil], promise=evil, expected=0,
+        expected_name=evil, full_answer=[0.9, 0.1], rule="confidence:0.9", cut=0.9,
+    )  # fmt: skip
+    page = Page(trace_page([trace], names, every=[trace, trace]))
+    assert not {"script", "img"} & {tag for tag, _ in page.elements}
+    assert page.text.count(evil) >= 8
+    assert "49" not in page.text
+    assert SHOWN in page.text
+    assert not re.search("[\x1b\u202e]", page.text)
 
 
 def test_bars_and_histograms() -> None:
