@@ -81,9 +81,9 @@ def test_a_file_brings_its_own_column_names(tiny_run: Path, tmp_path: Path) -> N
     """The figures are those of the same rows under the recipe's names; each function that takes a file does so."""
     rows = [(one.sentence, ["unacceptable", "acceptable"][one.label]) for one in generate(train=80)["train"][:30]]
     own, other = tmp_path / "own.csv", tmp_path / "other.csv"
-    own.write_text("sentence,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    own.write_text("sentence,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows))
     # the recipe's columns are there as well, with other contents
-    other.write_text("review,stars,sentence,label\n" + "".join(f"{text},{label},x,\n" for text, label in rows))
+    other.write_text("review,stars,sentence,label\n" + "".join(f'"{text}",{label},x,\n' for text, label in rows))
     columns = {"data": other, "text": "review", "label": "stars"}
     known = dactcli.evaluate(tiny_run, data=own, rules=["exact"])
     assert dactcli.evaluate(tiny_run, rules=["exact"], **columns).rules == known.rules

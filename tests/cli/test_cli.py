@@ -161,7 +161,7 @@ def test_calibration_becomes_the_default_until_the_weights_change(
     assert "a budget promises nothing; the certificate of confidence:" in refused.stderr
     assert "add --replace to give it up" in refused.stderr
     assert json.loads(dact("eval", run, "--json").stdout)["rules"][found["rule"]]["certificate"]["certified"]
-    assert "of 3 layers on the mean" in dact("eval", run, "--calibrate", "budget=2", "--replace").stdout
+    assert "of 3 layers on average" in dact("eval", run, "--calibrate", "budget=2", "--replace").stdout
 
     config = json.loads((run / "tokenizer_config.json").read_text())
     (run / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 40}))
