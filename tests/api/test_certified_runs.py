@@ -151,13 +151,13 @@ def test_a_machine_that_fails_costs_no_training(error: Exception, monkeypatch: p
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("dactcli.evaluation.calibrate.keep_calibration", fail)
     told = Told()
-    made = dactcli.fit("tiny.yaml", overrides=EASY, listener=told)
+    with monkeypatch.context() as broken:
+        broken.setattr("dactcli.evaluation.calibrate.keep_calibration", fail)
+        made = dactcli.fit("tiny.yaml", overrides=EASY, listener=told)
     assert made.calibration is None
     assert read(Path(made.run) / "config.json")["rule"] == "exact"
     assert any("the run is finished and saved" in text for text in told.notices)
-    monkeypatch.undo()
     assert dactcli.evaluate(made.run).rules.keys() == {"full", "paper", "exact"}
 
 
