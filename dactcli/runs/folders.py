@@ -18,13 +18,13 @@ LOCK = ".lock"
 
 
 def check_writable(folder: Path) -> None:
-    """Make the output folder and prove that it takes files, before any work is done.
+    """Create the output folder and check that it is writable, before any work.
 
     Args:
         folder: `output.dir`.
 
     Raises:
-        ResourceError: It cannot be made or written.
+        ResourceError: The folder cannot be created or written.
     """
     try:
         check_folder(folder, option="output.dir")
@@ -49,7 +49,7 @@ def runs_named(folder: Path, name: str) -> list[Path]:
 
 
 def unfinished(folder: Path, name: str) -> Path | None:
-    """The newest run of a name that began and did not come to its end.
+    """The newest unfinished run of a name.
 
     Args:
         folder: `output.dir`.
@@ -60,7 +60,7 @@ def unfinished(folder: Path, name: str) -> Path | None:
 
 
 def new_run(folder: Path, name: str) -> Path:
-    """Make the next free run folder.
+    """Create the next free run folder.
 
     Args:
         folder: `output.dir`, which exists.
@@ -70,7 +70,7 @@ def new_run(folder: Path, name: str) -> Path:
         The new, empty folder.
 
     Raises:
-        ResourceError: It cannot be made.
+        ResourceError: The folder cannot be created.
     """
     runs = runs_named(folder, name)
     number = int(runs[-1].name.rpartition("-")[2]) if runs else 0
@@ -83,7 +83,7 @@ def new_run(folder: Path, name: str) -> Path:
             continue
         except OSError as error:
             raise ResourceError(
-                f"the run folder cannot be made: {error.strerror}",
+                f"the run folder cannot be created: {error.strerror}",
                 place=str(path),
                 remedy="choose another one with `overrides` output.dir=FOLDER",
             ) from None
@@ -91,7 +91,7 @@ def new_run(folder: Path, name: str) -> Path:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run came to its end: its summary is written last."""
+    """Whether a run is finished. Its summary is written last."""
     return (run / SUMMARY).is_file()
 
 
@@ -100,7 +100,7 @@ def finish(run: Path, summary: dict[str, Any]) -> None:
 
     Args:
         run: The run folder.
-        summary: The result and how it came about.
+        summary: The result and its circumstances.
     """
     write_json(run / SUMMARY, summary)
     link = run.parent / "latest"
@@ -112,7 +112,7 @@ def finish(run: Path, summary: dict[str, Any]) -> None:
     except OSError as error:  # a folder of that name
         fresh.unlink()
         raise ResourceError(
-            f"is no link and cannot become one: {error.strerror}; the run itself is finished",
+            f"cannot be replaced by a link to the run: {error.strerror}; the run itself is finished",
             place=str(link),
             remedy="move it away",
         ) from None
@@ -120,7 +120,7 @@ def finish(run: Path, summary: dict[str, Any]) -> None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from training in a run folder; the lock goes with the process, however it ends.
+    """Lock a run folder against other training processes. The lock ends with the process, however it ends.
 
     Args:
         run: The run folder.
@@ -146,19 +146,19 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def refuse_links(run: Path) -> None:
-    """Refuse a run folder in which a link leads elsewhere, so that nothing outside it is written.
+    """Refuse a run folder with links to other places, so that nothing outside the folder is written.
 
     Args:
-        run: A run that is to be gone on with.
+        run: The run to resume.
 
     Raises:
-        ArtefactError: There is such a link.
+        ArtefactError: A link leads out of the folder.
     """
     inside = run.resolve()
     for path in run.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             raise ArtefactError(
-                f"is a link to {path.resolve()}, out of the run folder",
+                f"is a link to {path.resolve()}, outside the run folder",
                 place=str(path),
                 remedy="put the file itself there, or begin a new run",
             )
