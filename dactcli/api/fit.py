@@ -128,6 +128,9 @@ def _certified(recipe: Recipe, result: TrainResult, device: str, listener: Liste
     try:
         with hub.reachable(from_hub(recipe), lambda text: None):  # the training told it
             found = calibrate(result.run, request, listener=hears)
+    except KeyboardInterrupt:
+        hears.notice("the run is finished and saved; `resume` certifies its risk")
+        raise
     except _faults() as error:
         sentence = error.sentence if isinstance(error, DactError) else first_line(error)
         hears.notice(f"the run is finished and saved, but certifying its risk failed: {sentence}")

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TINY, dact
+from support import TINY, Told, dact, tiny_on_files
 
 import dactcli
-from dactcli import Listener, RiskRequest
-from dactcli.data.agreement import generate
-from dactcli.errors import RecipeError, ResourceError
+from dactcli import RiskRequest
+from dactcli.errors import RecipeError
 from dactcli.recipe.load import difference, dump_recipe, load_recipe
 from dactcli.recipe.schema import DELTA, RISK, EvaluationSection
 from dactcli.report.training import render_training
@@ -24,16 +23,6 @@ SHORT = ["data.examples=64", "training.max_steps=2"]
 EASY = [*SHORT, "evaluation.risk=0.4"]  # an untrained model passes at some threshold
 
 
-class Told(Listener):
-    """Keeps the notices."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -42,16 +31,6 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(path: Path | str) -> Any:
     return json.loads(Path(path).read_text())
-
-
-def files(calibration: str) -> str:
-    """The tiny recipe on files, with a calibration split of its own."""
-    for name, split in generate(train=64, validation=40, calibration=500, test=10).items():
-        rows = [json.dumps({"sentence": one.sentence, "label": one.label}) + "\n" for one in split]
-        Path(f"{name}.jsonl").write_text("".join(rows))
-    Path("few.jsonl").write_text("".join(Path("calibration.jsonl").read_text().splitlines(keepends=True)[:50]))
-    data = f"{{source: files, train: train.jsonl, validation: validation.jsonl, calibration: {calibration}}}"
-    return TINY.replace("{source: builtin, max_length: 48, examples: 320}", data)
 
 
 def test_a_run_is_certified_when_it_is_trained() -> None:
@@ -106,14 +85,14 @@ def test_nothing_is_certified_that_is_not_asked_for_or_has_no_rule(change: str) 
 
 
 def test_a_recipe_without_a_calibration_split_certifies_nothing() -> None:
-    Path("tiny.yaml").write_text(files("null"))
+    Path("tiny.yaml").write_text(tiny_on_files("null"))
     made = dactcli.fit("tiny.yaml", overrides=["training.max_steps=2"])
     assert made.calibration is None
     assert read(Path(made.run) / "config.json")["rule"] == "exact"
 
 
 def test_too_few_examples_leave_the_sound_rule_and_say_what_to_do() -> None:
-    Path("tiny.yaml").write_text(files("few.jsonl"))
+    Path("tiny.yaml").write_text(tiny_on_files("few.jsonl"))
     notice = (
         "calibration has 50 examples, and a risk of 0.01 takes at least 368: nothing will be certified; enlarge the "
         "split or evaluation.risk"
@@ -130,54 +109,6 @@ def test_too_few_examples_leave_the_sound_rule_and_say_what_to_do() -> None:
         "not certified: no threshold of confidence can be certified for a risk of 0.01 with 50 examples (50 distinct "
         "inputs), so exact stays; use more calibration examples (data.calibration) or a larger evaluation.risk"
     )
-
-
-def test_a_calibration_without_examples_costs_no_training() -> None:
-    Path("tiny.yaml").write_text(files("validation.jsonl"))  # whose examples all served training
-    done = dact("finetune", "tiny.yaml", "--set", "training.max_steps=2", "--json")
-    assert done.exit_code == 0
-    lead = "note: the run is finished and saved, but certifying its risk failed: "
-    assert f"{lead}calibration: no example is left to calibrate on: of 40, 40 also in validation;" in done.stderr
-    run = Path(json.loads(done.stdout)["run"])
-    assert json.loads(done.stdout)["calibration"] is None
-    assert read(run / "config.json")["rule"] == "exact"
-    assert (run / "summary.json").is_file()
-
-
-@pytest.mark.parametrize(
-    "error", [ResourceError("cannot be written"), OSError(28, "No space left on device"), MemoryError()]
-)
-def test_a_machine_that_fails_costs_no_training(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    told = Told()
-    with monkeypatch.context() as broken:
-        broken.setattr("dactcli.evaluation.calibrate.keep_calibration", fail)
-        made = dactcli.fit("tiny.yaml", overrides=EASY, listener=told)
-    assert made.calibration is None
-    assert read(Path(made.run) / "config.json")["rule"] == "exact"
-    assert any("the run is finished and saved" in text for text in told.notices)
-    assert dactcli.evaluate(made.run).rules.keys() == {"full", "paper", "exact"}
-
-
-def test_resuming_certifies_what_was_interrupted() -> None:
-    class Cut(Listener):
-        def working(self, description: str) -> Any:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        dactcli.fit("tiny.yaml", overrides=EASY, listener=Cut())
-    run = Path("runs/tiny-1")
-    assert (run / "summary.json").is_file()
-    assert not (run / CALIBRATION).exists()
-    made = dactcli.fit("tiny.yaml", overrides=EASY, resume=True)
-    assert made.already_finished
-    assert made.calibration is not None
-    assert made.calibration.attempt == 1
-    before = (run / CALIBRATION).read_bytes()
-    assert dactcli.fit("tiny.yaml", overrides=EASY, resume=True).calibration == made.calibration
-    assert (run / CALIBRATION).read_bytes() == before
 
 
 def test_a_finished_run_of_an_earlier_version_keeps_its_rule() -> None:
