@@ -364,6 +364,8 @@ def test_screens_and_bars_obey_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
             shown.notice(HOSTILE)
             shown.stage_started(HOSTILE, 1, 1, 4)
             shown.evaluated(poisoned(EVALUATION))
+            with shown.working(HOSTILE) as work:
+                work(1, 2)
         console.print_notice(HOSTILE)
         console.print_error(DactError(HOSTILE, place=HOSTILE, remedy=HOSTILE))
         with console.counting(HOSTILE) as count:
@@ -456,8 +458,22 @@ def test_a_live_bar_shows_loss_layers_and_metric() -> None:
         live.stepped(20)
         live.logged(LOG)
         live.evaluated(EVALUATION)
+        with live.working("calibration: 1,500 examples") as progress:  # a bar of the same view
+            progress(750, 1500)
+            live.live.refresh()
+        assert [task.description for task in live.progress.tasks] == ["1/1 joint"]
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("1/1 joint", "20/40", "0.250", "2.50", "accuracy", "0.941", "majority class: 0.702", "▂▃█▂"):
+    for part in (
+        "1/1 joint",
+        "20/40",
+        "0.250",
+        "2.50",
+        "accuracy",
+        "0.941",
+        "majority class: 0.702",
+        "▂▃█▂",
+        "750/1500",
+    ):
         assert part in text
 
 
