@@ -4,7 +4,7 @@ The rule is the run's own: calibrate it first, on its calibration split. Through
 texts and ends at labels for every way: tokenising is part of the time. The pipeline holds a plainly fine-tuned
 classifier of the same encoder (random head weights do as well: they cost the same).
 
-    dact eval runs/sst2-1 --calibrate budget=3.0
+    dact eval runs/sst2-1 --calibrate budget=3.0 --replace
     python benchmarks/dataset.py runs/sst2-1 --split test --rounds 5
 """
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from dactcli.listening import Listener
 from dactcli.model.encoders.base import Encoder, EncoderState
 from dactcli.model.heads import ExitOutput
 
@@ -263,3 +265,25 @@ def dact(*arguments: object, text: str | None = None) -> Any:
     from dactcli.cli.app import app
 
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=text, catch_exceptions=False)
+
+
+class Told(Listener):
+    """Keeps the notices."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+
+def tiny_on_files(calibration: str) -> str:
+    """The tiny recipe on files in the current folder, with a calibration split of its own: a file, or null."""
+    from dactcli.data.agreement import generate
+
+    for name, split in generate(train=64, validation=40, calibration=500, test=10).items():
+        rows = [json.dumps({"sentence": one.sentence, "label": one.label}) + "\n" for one in split]
+        Path(f"{name}.jsonl").write_text("".join(rows))
+    Path("few.jsonl").write_text("".join(Path("calibration.jsonl").read_text().splitlines(keepends=True)[:50]))
+    data = f"{{source: files, train: train.jsonl, validation: validation.jsonl, calibration: {calibration}}}"
+    return TINY.replace("{source: builtin, max_length: 48, examples: 320}", data)

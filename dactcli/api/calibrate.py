@@ -12,10 +12,9 @@ from dactcli.results import Calibration
 
 if TYPE_CHECKING:
     from dactcli.evaluation.requests import BudgetRequest, RiskRequest
+    from dactcli.runs.load import Run
 
     Goal = RiskRequest | BudgetRequest
-
-RISK = 0.01  # certified when no goal is given
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class CalibrateRequest:
     """What to calibrate for, and on which examples.
 
     Attributes:
-        goal: A risk to certify or a budget of layers to meet. Default: a risk of 1% at delta 0.05.
+        goal: A risk to certify or a budget of layers to meet. Default: the risk and delta of the run's recipe.
         split: A split of the run's data; only calibration, the default, may serve.
         data: A file of fresh examples instead.
         replace: Whether the result may replace a certificate that promises more.
@@ -77,17 +76,25 @@ def calibrate(
     from dactcli.api.evaluate import outputs_of
     from dactcli.evaluation.calibrate import calibrate as calibrate_run
     from dactcli.evaluation.calibrate import rules_of
-    from dactcli.evaluation.requests import RiskRequest
     from dactcli.evaluation.sample import calibration_sample
 
     if request is not None and not isinstance(request, CalibrateRequest):
         fields, request = {"goal": request, **fields}, None
     wanted, hears = build_request(CalibrateRequest, request, fields, listener)
-    goal = wanted.goal or RiskRequest(RISK)
     opened = open_run(run, device=wanted.device)
+    goal = wanted.goal or _default_goal(opened)
     rules_of(opened, goal)
     data = data_file(wanted)
     sample = calibration_sample(opened, goal, split=wanted.split, data=data, notice=hears.notice)
     name = data.path.stem if data else sample.name
     outputs = outputs_of(opened, sample.encoded, name, wanted.batch_size, hears)
     return calibrate_run(opened, goal, sample, outputs, replace=wanted.replace)
+
+
+def _default_goal(run: Run) -> Goal:
+    """The risk of the run's recipe; the schema's where the recipe is missing or certifies nothing."""
+    from dactcli.evaluation.requests import RiskRequest
+    from dactcli.recipe.schema import RISK, EvaluationSection
+
+    keys = run.recipe.evaluation if run.recipe is not None else EvaluationSection()
+    return RiskRequest(keys.risk or RISK, keys.delta)

@@ -183,6 +183,20 @@ def calibration() -> RenderableType:
     return render_calibration(Calibration(*chosen, **bound, **promise, **sample, classes=classes, layers=6))
 
 
+def certified(**changes: Any) -> RenderableType:
+    """The end of a training with a calibration."""
+    digests = ("weights_sha256", "config_sha256", "tokenizer_sha256", "data_fingerprint")
+    bound = {**dict.fromkeys(digests, "0123456789abcdef"), "dtype": "float32", "max_length": 48, "split": "calibration"}
+    chosen = ("risk", "confidence:0.8072509765625", 0.8072509765625, True, ["confidence"], 1500, 2.2413)
+    promise = {"loss": "disagreement", "epsilon": 0.01, "delta": 0.05, "delta_spent": 0.025, "attempt": 1}
+    found = replace(Calibration(*chosen, **bound, **promise, distinct=1500, layers=6), **changes)
+    return render_training(
+        TrainResult(
+            "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, calibration=found, splits=tuple(SPLITS)
+        )
+    )
+
+
 def sweep() -> RenderableType:
     rules = {"full": {"metric": 0.9, "layers_mean": 6.0}, "exact": {"metric": 0.9, "layers_mean": 3.2}}
     runs = [
@@ -257,6 +271,18 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
         TrainResult(
             "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, halting_fitted=True, splits=tuple(SPLITS)
         )
+    ),
+    "finetune, certified": certified,
+    "finetune, certain": lambda: certified(
+        rule="exact",
+        threshold=None,
+        certified=False,
+        layers_mean=3.05,
+        outdone="confidence:0.8072509765625",
+        outdone_layers_mean=3.264,
+    ),
+    "finetune, not certified": lambda: certified(
+        rule="exact", threshold=None, certified=False, layers_mean=None, examples=300, distinct=298
     ),
     "recipes": recipe_list,
     "runs": run_list,
@@ -355,6 +381,8 @@ def test_screens_and_bars_obey_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
             shown.notice(HOSTILE)
             shown.stage_started(HOSTILE, 1, 1, 4)
             shown.evaluated(poisoned(EVALUATION))
+            with shown.working(HOSTILE) as work:
+                work(1, 2)
         console.print_notice(HOSTILE)
         console.print_error(DactError(HOSTILE, place=HOSTILE, remedy=HOSTILE))
         with console.counting(HOSTILE) as count:
@@ -447,8 +475,22 @@ def test_a_live_bar_shows_loss_layers_and_metric() -> None:
         live.stepped(20)
         live.logged(LOG)
         live.evaluated(EVALUATION)
+        with live.working("calibration: 1,500 examples") as progress:  # a bar of the same view
+            progress(750, 1500)
+            live.live.refresh()
+        assert [task.description for task in live.progress.tasks] == ["1/1 joint"]
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("1/1 joint", "20/40", "0.250", "2.50", "accuracy", "0.941", "majority class: 0.702", "▂▃█▂"):
+    for part in (
+        "1/1 joint",
+        "20/40",
+        "0.250",
+        "2.50",
+        "accuracy",
+        "0.941",
+        "majority class: 0.702",
+        "▂▃█▂",
+        "750/1500",
+    ):
         assert part in text
 
 
