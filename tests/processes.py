@@ -59,7 +59,7 @@ def launch(
     """Two processes that run command lines of `dact` in a folder; see driver.py."""
     plan = folder / "commands.json"
     plan.write_text(json.dumps([[str(word) for word in command] for command in commands]))
-    words = [*TORCHRUN, HERE / "driver.py", plan, *map(str, fault or ())]
+    words = [*TORCHRUN, str(HERE / "driver.py"), str(plan), *map(str, fault or ())]
     return subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
 
 

@@ -83,7 +83,7 @@ def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed:
     return model.eval()
 
 
-def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = False) -> dict[str, torch.Tensor]:
+def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = False) -> dict[str, Any]:
     """Token ids of the given lengths, padded on the right, or on the left."""
     generator = torch.Generator().manual_seed(seed)
     padding = model.encoder.config.pad_token_id
@@ -112,7 +112,7 @@ class Scripted:
     def __init__(self, logits: torch.Tensor, halting_logits: torch.Tensor) -> None:
         self.logits, self.halting_logits = logits, halting_logits
         self.classes = logits.shape[-1]
-        self.units = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
+        self.units: Any = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
         self.adapter = _Numbers(torch.nn.Identity())
         self.asked = 0
 
@@ -134,7 +134,8 @@ class _Numbers(Encoder):
     def embeddings(
         self, words: Any, attention_mask: torch.Tensor | None, token_type_ids: torch.Tensor | None
     ) -> torch.Tensor:
-        return words["input_ids"].double().unsqueeze(-1)
+        ids: torch.Tensor = words["input_ids"]
+        return ids.double().unsqueeze(-1)
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         return state

@@ -100,7 +100,7 @@ def test_a_contributor_needs_five_commands() -> None:
         if head.startswith("scripts/"):
             assert (ROOT / head).is_file()
         elif head == ".venv/bin/dact":
-            known = {one.name for one in (*app.registered_commands, *app.registered_groups)}
+            known = {one.name for one in app.registered_commands} | {one.name for one in app.registered_groups}
             assert words[0] in known
             assert all((ROOT / word).is_file() for word in words[1:] if "/" in word)
         else:

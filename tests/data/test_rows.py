@@ -36,7 +36,7 @@ def read(*names: str, kind: str | None = None) -> list[dict[str, Any]]:
 def text_of(kind: str) -> bytes:
     if kind in ("csv", "tsv"):
         sign = "," if kind == "csv" else "\t"
-        return "".join(sign.join(row) + "\n" for row in [["sentence", "label"], *map(dict.values, ROWS)]).encode()  # type: ignore[arg-type]
+        return "".join(sign.join(row) + "\n" for row in [["sentence", "label"], *map(dict.values, ROWS)]).encode()
     if kind == "json":
         return json.dumps(ROWS, indent=1).encode()
     return "".join(json.dumps(row) + "\n" for row in ROWS).encode()

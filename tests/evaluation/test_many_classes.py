@@ -80,7 +80,9 @@ def test_comparing_many_classes_takes_seconds() -> None:
     labels = outputs.y[:, -1].argmax(-1).numpy()
     one = Entrant("run", "run", outputs, outputs, labels, labels)
     compared = compare([one], metric="f1", split="test", rules=["exact", "confidence"])
-    assert 0 < compared.rules["confidence"].area.low <= compared.rules["confidence"].area.high
+    area = compared.rules["confidence"].area
+    assert area is not None
+    assert 0 < area.low <= area.high
     with pytest.raises(UsageError, match="the f1 of full depth is 0, so no share of it can be drawn; train longer"):
         compare([replace(one, test_labels=(labels + 1) % CLASSES)], metric="f1", split="test")
 

@@ -80,6 +80,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     """The last step before a save ruins a weight."""
 
     class Ruin(Silence):
+        model: Any = None
+
         def stepped(self, step: int) -> None:
             if step == 6:
                 with torch.no_grad():

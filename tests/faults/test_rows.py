@@ -140,7 +140,7 @@ def test_a_row_without_a_text_stops_or_is_skipped(tiny_run: Path) -> None:
         assert (
             dact("predict", "in.jsonl", "--run", tiny_run, "--on-error", "skip", "--output", f"o.{form}").exit_code == 0
         )
-        assert read(f"o.{form}")["label"].isna().tolist() == [False, True, True, True, False]  # type: ignore[operator]
+        assert read(f"o.{form}")["label"].isna().tolist() == [False, True, True, True, False]
 
 
 def test_what_stopped_at_a_row_goes_on_by_skipping_it(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +364,11 @@ def test_a_typed_output_goes_on_after_a_torn_end(tiny_run: Path, monkeypatch: py
 def test_typed_inputs_that_do_not_fit_together_are_refused_before_the_work(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tables = {"a": {"n": [1]}, "b": {"n": [0.5]}, "c": {"m": pyarrow.array([2], pyarrow.int8())}}
+    tables: dict[str, dict[str, Any]] = {
+        "a": {"n": [1]},
+        "b": {"n": [0.5]},
+        "c": {"m": pyarrow.array([2], pyarrow.int8())},
+    }
     for name, columns in tables.items():
         pyarrow.parquet.write_table(pyarrow.table({"sentence": [name], **columns}), f"{name}.parquet")
     call = ("predict", "a.parquet", "c.parquet", "--run", tiny_run, "--output", "out.parquet")

@@ -25,7 +25,7 @@ from dactcli.training.stages import resolve_stages
 from dactcli.training.trainer import DactTrainer
 
 
-def weights(run: str | Path) -> dict[str, torch.Tensor]:
+def weights(run: str | Path) -> Any:
     return load_file(Path(run) / "model.safetensors")
 
 
