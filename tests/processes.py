@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests" / "distributed"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 # 61 rows in batches of 12 leave 1 for two processes; it and accumulation end the epoch with a short step
 RECIPE = """

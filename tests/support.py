@@ -206,6 +206,21 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)
 
 
+SHARED: list[Path] = []
+
+
+def shared(folder: Path) -> Path:
+    """Register a folder that several tests read; conftest.py fails the test that changes it."""
+    SHARED.append(folder)
+    return folder
+
+
+def contents(folder: Path) -> set[tuple[Path, tuple[int, int]]]:
+    """The files of a folder, each with its modification time in nanoseconds and its size in bytes."""
+    found = {path.relative_to(folder): path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {(path, (now.st_mtime_ns, now.st_size)) for path, now in found.items()}
+
+
 def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """a_n [B, N, C] and p_n [B, N], by the steps that rules and engine take."""
     from dactcli.halting.state import HaltingState

@@ -123,7 +123,7 @@ ACCELERATE = [
     "--num_machines",
     "1",
 ]
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+ACCELERATE += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 def summary(folder: Path) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TINY, dact, train
+from support import TINY, dact, shared, train
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from dactcli import Listener, RiskRequest, calibrate, evaluate, open_run, predict
@@ -54,7 +54,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, lis
     for name, split in names.items():
         write(folder / f"{name}.jsonl", splits[split])
     text = TINY.replace("{source: builtin, max_length: 48, examples: 320}", FILES % "cal.jsonl")
-    return Path(train(folder, text).run), splits
+    return shared(Path(train(folder, text).run)), splits
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support import dact, train
+from support import dact, shared, train
 
 from dactcli.data.labels import Scale
 from dactcli.errors import DataError, UsageError
@@ -39,12 +40,17 @@ def random_outputs(examples: int, *, layers: int = 3) -> LayerOutputs:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, words = tmp_path_factory.mktemp("many"), random.Random(0)
     for name, count in (("train", CLASSES), ("dev", 64)):
         rows = [{"text": f"door {words.randrange(99)} key", "label": f"intent {n:04}"} for n in range(count)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Path(train(folder, RECIPE, "training.class_weights=balanced").run)
+    return shared(Path(train(folder, RECIPE, "training.class_weights=balanced").run))
+
+
+@pytest.fixture
+def run(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "run"))
 
 
 def test_the_commands_serve_a_run_of_many_classes(run: Path) -> None:

@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, tiny_run: Path) 
     disk = tmp_path / "runs"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False, timeout=600
     )
     if mounted.returncode:
         pytest.skip("a small disk cannot be mounted here")
@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, tiny_run: Path) 
         train(tmp_path, TINY, STEPS, resume=run)
         assert weights_digest(run) == weights_digest(tiny_run)
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=True, timeout=600)
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:

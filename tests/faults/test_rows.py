@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import dact
+from support import dact, shared
 
 import dactcli
 from dactcli.data.agreement import generate
@@ -75,17 +75,17 @@ def after(calls: int, act: Callable[[], None]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def overflowing(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def overflowing(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose weights are finite, and whose activations are not where a text holds the word `boat`."""
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("overflowing") / "run"
-    shutil.copytree(tiny_run, folder)
+    shutil.copytree(trained_run, folder)
     weights = load_file(folder / "model.safetensors")
     (name,) = [name for name in weights if name.endswith("word_embeddings.weight")]
-    weights[name][dactcli.open_run(tiny_run).tokenizer.convert_tokens_to_ids("boat")] = 1e30
+    weights[name][dactcli.open_run(trained_run).tokenizer.convert_tokens_to_ids("boat")] = 1e30
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    return shared(folder)
 
 
 # --- rows without a text, answers that are none ------------------------------------------------------------

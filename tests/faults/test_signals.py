@@ -93,7 +93,7 @@ def test_outside_the_main_thread_signals_are_left_alone(tmp_path: Path) -> None:
     found: list[Path] = []
     worker = threading.Thread(target=lambda: found.append(Path(train(tmp_path).run)))
     worker.start()
-    worker.join()
+    worker.join(300)
     assert runs.is_finished(found[0])
 
 
@@ -144,7 +144,7 @@ def test_twenty_kills_at_random_moments_change_no_weight(tmp_path: Path, tiny_ru
         torn += any((stage / ".writing").exists() for stage in stages)
         steps = {stage.name: _newest(stage) for stage in stages}
         after = start(folder)
-        after.join()
+        after.join(300)
         assert after.exitcode == 0
         # a kill before the recipe was written leaves nothing to go on with, and another folder is begun
         (run,) = [path for path in (folder / "runs").glob("tiny-*") if runs.is_finished(path)]

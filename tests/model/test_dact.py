@@ -182,7 +182,7 @@ def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) ->
     [
         ({"model_type": "bert"}, False, "this is a model of type 'bert', not a DACT model"),
         ({"encoder_config": None}, False, "encoder_config is missing"),
-        ({"auto_map": {"AutoModel": "evil.Model"}}, False, "auto_map asks for code from elsewhere"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, False, "auto_map asks for remote code"),
         ({"_attn_implementation": "someone/kernel"}, False, "could run foreign code"),
         ({"_attn_implementation": "someone/kernel"}, True, "could run foreign code"),
         ({"num_hidden_layers": -1}, True, "num_hidden_layers is -1"),

@@ -37,9 +37,9 @@ def save(folder: Path, run: Path, **settings: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def saved(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "model"
-    return save(folder, tiny_run, labels=2, rule="exact", id2label={0: "no", 1: "yes"})
+    return save(folder, trained_run, labels=2, rule="exact", id2label={0: "no", 1: "yes"})
 
 
 def watched(model: Any, depths: list[list[int] | None]) -> Any:

@@ -204,7 +204,7 @@ def test_a_learned_vocabulary_is_the_same_in_every_process(tmp_path: Path) -> No
         "print(_learn_words(Geometry(vocab_size=40), ['the Cats sat', 'the dogs ran , ran', 'a cat']))"
     )
     runs_of = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=600).stdout
         for _ in range(2)
     ]
     assert runs_of[0] == runs_of[1]
