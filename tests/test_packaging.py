@@ -93,8 +93,11 @@ def test_the_citation() -> None:
 
 def test_a_contributor_needs_five_commands() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    block, *release = re.findall(r"^ *```bash\n(.*?)```", page, re.DOTALL | re.MULTILINE)
     commands = [line.partition("#")[0].split() for line in block.strip().splitlines()]
+    called = re.findall(r"scripts/\w+", " ".join(release))
+    assert {"scripts/check", "scripts/test"} <= set(called)
+    assert all((ROOT / script).is_file() for script in called)
     assert len(commands) == 5
     for head, *words in commands:
         if head.startswith("scripts/"):
