@@ -93,7 +93,9 @@ def test_a_process_that_is_killed_ends_all(tmp_path: Path) -> None:
     write_data(tmp_path)
     done = launch(tmp_path, ["finetune", "words.yaml", "--device", "cpu"], fault=("lost_in_step", 2))
     assert codes(tmp_path) == [[5]]
-    assert sentences(done.stderr) == ["error: another process of the group is gone; see what the launcher says of it"]
+    assert sentences(done.stderr) == [
+        "error: another process of the group has ended; see the launcher's message about it"
+    ]
 
 
 def test_a_loss_that_is_not_finite_on_one_process_ends_all(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_engines_that_split_the_model_are_refused(tmp_path: Path) -> None:
     write_data(tmp_path)
     done = run(tmp_path, launcher=[*ACCELERATE, "--use_fsdp"])
     assert sentences(done.stderr) == [
-        "error: accelerate launch: accelerate is told to use FSDP, and every process of dact holds the whole model; "
+        "error: accelerate launch: accelerate is configured for FSDP, but every process of dact holds the whole model; "
         "use --multi_gpu"
     ]
 
