@@ -85,7 +85,7 @@ def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed:
     return model.eval()
 
 
-def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = False) -> dict[str, torch.Tensor]:
+def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = False) -> dict[str, Any]:
     """Token ids of the given lengths, padded on the right, or on the left."""
     generator = torch.Generator().manual_seed(seed)
     padding = model.encoder.config.pad_token_id
@@ -114,7 +114,7 @@ class Scripted:
     def __init__(self, logits: torch.Tensor, halting_logits: torch.Tensor) -> None:
         self.logits, self.halting_logits = logits, halting_logits
         self.classes = logits.shape[-1]
-        self.units = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
+        self.units: Any = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
         self.adapter = _Numbers(torch.nn.Identity())
         self.asked = 0
 
@@ -136,7 +136,8 @@ class _Numbers(Encoder):
     def embeddings(
         self, words: Any, attention_mask: torch.Tensor | None, token_type_ids: torch.Tensor | None
     ) -> torch.Tensor:
-        return words["input_ids"].double().unsqueeze(-1)
+        ids: torch.Tensor = words["input_ids"]
+        return ids.double().unsqueeze(-1)
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         return state
@@ -205,6 +206,21 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     recipe = load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides])
     listener = options.pop("listener", Silence())
     return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)
+
+
+SHARED: list[Path] = []
+
+
+def shared(folder: Path) -> Path:
+    """Register a folder that several tests read; conftest.py fails the test that changes it."""
+    SHARED.append(folder)
+    return folder
+
+
+def contents(folder: Path) -> set[tuple[Path, tuple[int, int]]]:
+    """The files of a folder, each with its modification time in nanoseconds and its size in bytes."""
+    found = {path.relative_to(folder): path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {(path, (now.st_mtime_ns, now.st_size)) for path, now in found.items()}
 
 
 def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -52,7 +52,7 @@ def test_nothing_is_printed_in_a_process_of_ones_own(tiny_run: Path, tmp_path: P
         "dactcli.profile(run, batch_sizes=[2], examples=4, repeats=2)\n"
     )
     command = [sys.executable, "-c", script, str(tiny_run)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=600)
     assert done.stdout == done.stderr == ""
 
 
@@ -71,7 +71,9 @@ def test_errors_are_the_same_and_nothing_is_printed(
 def test_the_example_script(tiny_run: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_run.parent, tmp_path / "runs", symlinks=True)
     script = ROOT / "docs" / "examples" / "depths.py"
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=600
+    )
     lines = done.stdout.splitlines()
     assert len(lines) == 4
     assert lines[-1] == "full depth agrees"  # the run's own rule is sound

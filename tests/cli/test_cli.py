@@ -448,12 +448,16 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'numpy', 'yaml'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=False, timeout=600
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_it_runs_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "dactcli", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "dactcli", "--version"], capture_output=True, text=True, check=True, timeout=600
+    )
     assert done.stdout.startswith("dact 0.1.0")
 
 

@@ -113,8 +113,8 @@ def test_the_loss_curve_is_the_same(pair: Pair) -> None:
     alone, both = curve(pair.alone), curve(pair.both)
     assert [(line["stage"], line["step"]) for line in alone] == [(line["stage"], line["step"]) for line in both]
     for name in ("loss", "layers_mean", "halting_weights", "epoch", "learning_rate"):
-        values = [[line[name] for line in lines if name in line] for lines in (alone, both)]
-        assert torch.allclose(*(torch.tensor(one, dtype=torch.float64) for one in values), rtol=1e-5, atol=0), name
+        one, two = ([line[name] for line in lines if name in line] for lines in (alone, both))
+        assert torch.tensor(one).double().allclose(torch.tensor(two).double(), rtol=1e-5, atol=0), name
     assert [line["evaluation"] for line in alone if "evaluation" in line] == [
         line["evaluation"] for line in both if "evaluation" in line
     ]
@@ -179,7 +179,7 @@ def test_process_0_alone_writes_and_prints(pair: Pair) -> None:
 
 
 def test_agreements(tmp_path: Path) -> None:
-    words = [*TORCHRUN[:-1], "3", HERE / "agreements.py"]
+    words = [*TORCHRUN[:-1], "3", str(HERE / "agreements.py")]
     done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 

@@ -68,8 +68,8 @@ def load(folder: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="session")
-def small(tiny_run: Path) -> Run:
-    return load_run(tiny_run)
+def small(trained_run: Path) -> Run:
+    return load_run(trained_run)
 
 
 def look(run: Run, texts: list[str]) -> None:

@@ -167,7 +167,8 @@ def test_the_certainty_head_trains_nothing_but_itself() -> None:
 
 
 def load_run_model(folder: Path) -> DactForSequenceClassification:
-    return DactForSequenceClassification.from_pretrained(folder).eval()
+    model: DactForSequenceClassification = DactForSequenceClassification.from_pretrained(folder).eval()
+    return model
 
 
 def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) -> None:

@@ -176,7 +176,8 @@ def test_a_model_without_recipe_and_summary_has_a_card_too(run: Path) -> None:
 
 def test_a_summary_of_another_shape_is_no_summary(run: Path) -> None:
     digest = json.loads((run / "summary.json").read_text())["weights_sha256"]
-    for document in ({"evaluation": 3, "versions": [1]}, {"evaluation": {"test": {"rules": {"x": None}}}}, []):
+    documents: list[Any] = [{"evaluation": 3, "versions": [1]}, {"evaluation": {"test": {"rules": {"x": None}}}}, []]
+    for document in documents:
         kept = {**document, "weights_sha256": digest} if isinstance(document, dict) else document
         (run / "summary.json").write_text(json.dumps(kept))
         assert dact("publish", run, "--to", "out", "--overwrite").exit_code == 0

@@ -159,28 +159,47 @@ NAMES = ["unacceptable", "acceptable"]
 
 def comparison() -> RenderableType:
     points = [CurvePoint("runs/a-1", 0.5, 1.2, 0.85), CurvePoint("runs/a-1", 0.9, 2.5, 0.93)]
-    at = {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}
+    at: dict[str, float | None] = {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}
     rule = ComparedRule(Interval(0.962, 0.951, 0.973), 1.0, at, 2.2, points)
     deep = ComparedRule(
         None, 2.5, {"0.25": None, "0.5": None, "0.75": 0.94}, 2.5, [CurvePoint("runs/a-1", None, 2.5, 0.94)]
     )
     rules = {"confidence": rule, "answer_entropy": replace(rule, layers_for_99=None, points=points[:1]), "exact": deep}
-    beside = {"majority_metric": 0.702, "last_layer_metric": 0.9398, "notices": ["these figures are measurements"]}
+    beside: dict[str, Any] = {
+        "majority_metric": 0.702,
+        "last_layer_metric": 0.9398,
+        "notices": ["these figures are measurements"],
+    }
     reference = ("full depth", ["runs/a-1"], 0.94)
     return render_comparison(Comparison("test", 1000, "accuracy", 4, ["runs/a-1"], *reference, rules, **beside))
 
 
 def calibration() -> RenderableType:
     digests = ("weights_sha256", "config_sha256", "tokenizer_sha256", "data_fingerprint")
-    bound = {**dict.fromkeys(digests, "0123456789abcdef"), "dtype": "float32", "max_length": 48, "split": "fresh.csv"}
-    chosen = ("risk", "confidence:0.93", 0.93, True, ["confidence", "slack"], 1000, 2.4)
-    promise = {"loss": "harm", "epsilon": 0.01, "delta": 0.05, "delta_spent": 0.0125, "attempt": 2, "observed": 4}
-    sample = {"distinct": 990, "screened": ["train", "validation"], "left_out": {"train": 12}}
+    bound: dict[str, Any] = {
+        **dict.fromkeys(digests, "0123456789abcdef"),
+        "dtype": "float32",
+        "max_length": 48,
+        "split": "fresh.csv",
+    }
+    chosen: dict[str, Any] = {
+        "kind": "risk", "rule": "confidence:0.93", "threshold": 0.93, "certified": True,
+        "rules_tried": ["confidence", "slack"], "examples": 1000, "layers_mean": 2.4,
+    }  # fmt: skip
+    promise: dict[str, Any] = {
+        "loss": "harm",
+        "epsilon": 0.01,
+        "delta": 0.05,
+        "delta_spent": 0.0125,
+        "attempt": 2,
+        "observed": 4,
+    }
+    sample: dict[str, Any] = {"distinct": 990, "screened": ["train", "validation"], "left_out": {"train": 12}}
     classes = {
         "negative": ClassResult(400, 0.9, 0.91, 0.01, 0.01, 2.6),
         "[red]positive": ClassResult(600, 0.97, 0.97, 0.0, 0.0017, 2.27),
     }
-    return render_calibration(Calibration(*chosen, **bound, **promise, **sample, classes=classes, layers=6))
+    return render_calibration(Calibration(**chosen, **bound, **promise, **sample, classes=classes, layers=6))
 
 
 def certified(**changes: Any) -> RenderableType:
