@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import TINY, dact
@@ -86,7 +87,7 @@ def test_a_file_brings_its_own_column_names(tiny_run: Path, tmp_path: Path) -> N
     own.write_text("sentence,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows))
     # the recipe's columns are there as well, with other contents
     other.write_text("review,stars,sentence,label\n" + "".join(f'"{text}",{label},x,\n' for text, label in rows))
-    columns = {"data": other, "text": "review", "label": "stars"}
+    columns: dict[str, Any] = {"data": other, "text": "review", "label": "stars"}
     known = dactcli.evaluate(tiny_run, data=own, rules=["exact"])
     assert dactcli.evaluate(tiny_run, rules=["exact"], **columns).rules == known.rules
     assert dactcli.compare(tiny_run, **columns).rules == dactcli.compare(tiny_run, data=own).rules

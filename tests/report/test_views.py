@@ -205,10 +205,30 @@ def calibration() -> RenderableType:
 def certified(**changes: Any) -> RenderableType:
     """The end of a training with a calibration."""
     digests = ("weights_sha256", "config_sha256", "tokenizer_sha256", "data_fingerprint")
-    bound = {**dict.fromkeys(digests, "0123456789abcdef"), "dtype": "float32", "max_length": 48, "split": "calibration"}
-    chosen = ("risk", "confidence:0.8072509765625", 0.8072509765625, True, ["confidence"], 1500, 2.2413)
-    promise = {"loss": "disagreement", "epsilon": 0.01, "delta": 0.05, "delta_spent": 0.025, "attempt": 1}
-    found = replace(Calibration(*chosen, **bound, **promise, distinct=1500, layers=6), **changes)
+    bound: dict[str, Any] = {
+        **dict.fromkeys(digests, "0123456789abcdef"),
+        "dtype": "float32",
+        "max_length": 48,
+        "split": "calibration",
+    }
+    chosen: tuple[Any, ...] = (
+        "risk",
+        "confidence:0.8072509765625",
+        0.8072509765625,
+        True,
+        ["confidence"],
+        1500,
+        2.2413,
+    )
+    promise: dict[str, Any] = {
+        "loss": "disagreement",
+        "epsilon": 0.01,
+        "delta": 0.05,
+        "delta_spent": 0.025,
+        "attempt": 1,
+    }
+    known: Any = {**bound, **promise, "distinct": 1500, "layers": 6}
+    found = replace(Calibration(*chosen, **known), **changes)
     return render_training(
         TrainResult(
             "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, calibration=found, splits=tuple(SPLITS)
