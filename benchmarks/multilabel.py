@@ -106,8 +106,8 @@ def table(arguments: argparse.Namespace) -> None:
     for row, several in found.items():
         cells = []
         for name in several[0]:
-            values = [one[name] for one in several if name in one]
-            cells.append(f"{name} {statistics.mean(values):.4f} ±{statistics.pstdev(values):.4f}")
+            known = [one[name] for one in several if name in one]
+            cells.append(f"{name} {statistics.mean(known):.4f} ±{statistics.pstdev(known):.4f}")
         print(f"{row:16} n={len(several)}  {'  '.join(cells)}")
 
 

@@ -56,7 +56,7 @@ def make(way: str, run: Any, encoded: Encoded, folder: str) -> Trainer:
     kind = {"plain": Plain, "dact": DactTrainer, "dact, random order": RandomOrder}[way]
     arguments = stage_arguments(run.recipe, stage, Path(folder), torch.device("cpu"))
     arguments.num_train_epochs, arguments.max_steps, arguments.save_strategy = 1, -1, "no"
-    trainer = kind(model, stage, arguments, encoded, run.tokenizer, [])
+    trainer = kind(model, stage, arguments, encoded, run.tokenizer, [], rows=range(len(encoded.lengths)))
     trainer.remove_callback(PrinterCallback)
     return trainer
 

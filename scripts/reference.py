@@ -23,7 +23,7 @@ from dactcli.recipe import schema
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 MADE = "<!-- made by scripts/reference.py from the code; change the code instead -->\n"
-SECTIONS = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "task": schema.TaskSection,
     "data": schema.DataSection,
     "model": schema.ModelSection,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path, rule_for
+from dactcli.api.common import AnyRun, build_request, check_numbers, data_file, open_run, rule_for
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import ProfileResult, duration
@@ -193,7 +193,7 @@ def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepa
     from dactcli.profiling.profile import sample
 
     opened = open_run(run, device=request.device)
-    encoded, _ = run_examples(opened, request.split, optional_path(request.data), listener.notice)
+    encoded, _ = run_examples(opened, request.split, data_file(request), listener.notice)
     available, tokens = len(encoded.lengths), request.sequence_length
     encoded = sample(encoded, request.examples)
     if tokens is not None:

@@ -16,8 +16,6 @@ dact predict 'review*.csv' --text review --output answers.parquet
 
 cat sentences.txt | dact predict - --rule exact"""
 
-READ = "Input"  # heading of the options
-
 
 def predict(
     sources: Annotated[
@@ -39,25 +37,15 @@ def predict(
             rich_help_panel=options.SHOWN,
         ),
     ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(help="Text column. Default: the recipe's.", metavar="COLUMN", rich_help_panel=READ),
-    ] = None,
-    pair_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of the second text, for models of text pairs. Default: the recipe's.",
-            metavar="COLUMN",
-            rich_help_panel=READ,
-        ),
-    ] = None,
+    text: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
     kind: Annotated[
         str | None,
         typer.Option(
             "--format",
             help="Format of INPUT, if its name does not show it: csv, tsv, jsonl, json, parquet or txt.",
             metavar="KIND",
-            rich_help_panel=READ,
+            rich_help_panel=options.READ,
         ),
     ] = None,
     rule: options.RuleName = None,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +186,7 @@ def calibrate(
         found = calibrate_risk(measured, rules, request, delta=request.delta / 2**number, facts=facts)
     distributed.on_main(lambda: keep_calibration(run, found, replace=replace))
     run.model.config.rule = found.rule
-    _add_to_summary(run, found.rule)
+    _add_to_summary(run, found)
     return found
 
 
@@ -307,18 +308,27 @@ def calibrate_budget(measured: Measured, rule: Rule, request: BudgetRequest, *, 
     )
 
 
-def _add_to_summary(run: Run, rule: str) -> None:
-    """Add the rule's validation result to summary.json, which `dact runs` and model cards read."""
+def _add_to_summary(run: Run, found: Calibration) -> None:
+    """Add a calibration, and its rule's validation result, to summary.json, which `dact runs` and model cards read."""
     summary = read_document(run.folder / SUMMARY)
+    if not summary:  # a saved model that no training left here
+        return
+    summary["calibration"] = found.to_json()
     validation = summary.get("evaluation", {}).get("validation")
-    if run.recipe is None or validation is None:
-        return
-    try:
-        encoded, _ = run_examples(run, "validation", None, lambda text: None)
-    except DactError:  # the data are gone
-        return
-    outputs = cached_outputs(run, encoded, "validation", batch_size=batch_size(run))
-    judged = judge(outputs, [run.model.rule(rule)], encoded.labels, EvalSplit(metric_name(run)))
-    standing = {name: result for name, result in validation["rules"].items() if name in standing_rules(run)}
-    validation["rules"] = {**standing, **judged.to_json()["rules"]}
+    if run.recipe is not None and validation is not None:
+        with suppress(DactError):  # the data are gone
+            _judge_on_validation(run, found.rule, validation)
     distributed.on_main(lambda: write_json(run.folder / SUMMARY, summary))
+
+
+def _judge_on_validation(run: Run, rule: str, validation: dict[str, Any]) -> None:
+    """Put what a rule does on validation into a summary, in place of an earlier calibrated rule."""
+    encoded, difficulty = run_examples(run, "validation", None, lambda text: None)
+    outputs = cached_outputs(run, encoded, "validation", batch_size=batch_size(run))
+    split = EvalSplit(metric_name(run), difficulty=difficulty)
+    judged = judge(outputs, [run.model.rule(rule)], encoded.labels, split).to_json()
+    standing = {run.model.rule(name).text for name in standing_rules(run)}
+    for key in ("rules", "depth_by_difficulty"):
+        if key in judged:
+            before = {name: result for name, result in validation.get(key, {}).items() if name in standing}
+            validation[key] = before | judged[key]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
 from dactcli.errors import DactError, DataError, UsageError
-from dactcli.evaluation.examples import run_examples
+from dactcli.evaluation.examples import DataFile, run_examples
 from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.recipe.schema import SPLITS
 from dactcli.storage import SUMMARY, read_document
@@ -55,7 +55,7 @@ class CalibrationSample:
 
 
 def calibration_sample(
-    run: Run, request: RiskRequest | BudgetRequest, *, split: str | None, data: Path | None, notice: Notice
+    run: Run, request: RiskRequest | BudgetRequest, *, split: str | None, data: DataFile | None, notice: Notice
 ) -> CalibrationSample:
     """The examples of a split or file that a run is calibrated on.
 
@@ -192,7 +192,9 @@ def calibrated_share(run: Run, calibration: Calibration, encoded: Encoded) -> in
         return None
     own = calibration.split in SPLITS
     try:
-        sample, _ = run_examples(run, calibration.split, None if own else Path(calibration.split), lambda text: None)
+        sample, _ = run_examples(
+            run, calibration.split, None if own else DataFile(Path(calibration.split)), lambda text: None
+        )
     except DactError:
         return None
     others = input_keys(sample)

@@ -57,7 +57,7 @@ class ThresholdSweep:
         numbers: NDArray[Any] = self.classes[index]
         return numbers if self.sets is None else self.sets[numbers]
 
-    def losses(self, loss: str, labels: NDArray[Any] | None) -> NDArray[np.bool_]:
+    def losses(self, loss: str, labels: Sequence[Any] | NDArray[Any] | None) -> NDArray[np.bool_]:
         """Which examples count as a loss at each threshold [T, E].
 
         Args:
@@ -73,7 +73,8 @@ class ThresholdSweep:
             return differs
         if labels is None:
             raise UsageError("loss=harm needs labels", place="`calibrate`", remedy="use loss=disagreement")
-        right = self.full == labels if self.sets is None else (self.sets[self.full] == labels).all(-1)
+        known = np.asarray(labels)
+        right = self.full == known if self.sets is None else (self.sets[self.full] == known).all(-1)
         harmed: NDArray[np.bool_] = differs & right
         return harmed
 

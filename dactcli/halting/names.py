@@ -25,6 +25,9 @@ class RuleFacts:
             threshold of full depth; None if nothing.
         promise_at: The only threshold at which the promise holds; None if it holds at every threshold.
         early: Whether the rule can stop before the last layer.
+        score: Name of the number that the rule compares with its cut; empty if it looks at no number.
+        score_text: What that number is, in one line.
+        falls: Whether the rule stops when that number falls to the cut, and not when it rises to it.
     """
 
     name: str
@@ -34,6 +37,9 @@ class RuleFacts:
     promise: Promise | None = None
     promise_at: float | None = None
     early: bool = True
+    score: str = ""
+    score_text: str = ""
+    falls: bool = False
 
     @property
     def needs_threshold(self) -> bool:
@@ -45,25 +51,79 @@ class RuleFacts:
         return self.promise if self.promise_at in (None, threshold) else None
 
 
+SAFETY = "lead of the top class after the worst that the later layers can do"
+ENTROPY = "0 if one class is certain, 1 if all are equally likely"
 RULE_FACTS: dict[str, RuleFacts] = {
     facts.name: facts
     for facts in (
         RuleFacts("full", "never; every layer runs", promise="class", early=False),
-        RuleFacts("paper", "the class is certain, by the papers' bound", promise="class"),
-        RuleFacts("exact", "the class is certain, by the tightest bound", promise="class"),
+        RuleFacts(
+            "paper",
+            "the class is certain, by the papers' bound",
+            promise="class",
+            score="safety",
+            score_text=f"{SAFETY}; from 0 on, they cannot change the class",
+        ),
+        RuleFacts(
+            "exact",
+            "the class is certain, by the tightest bound",
+            promise="class",
+            score="safety",
+            score_text=f"1 plus the {SAFETY}; from 1 on, they cannot change the class",
+        ),
         RuleFacts(
             "slack",
             "exact with a looser bound; slack:0 is exact",
             "slack, 0 or more",
             promise="class",
             promise_at=0.0,
+            score="safety",
+            score_text=f"1 plus the {SAFETY}; only from 1 on is the class certain",
         ),
-        RuleFacts("confidence", "the answer so far is this sure", "probability"),
-        RuleFacts("answer_entropy", "the answer so far has at most this entropy", "normalised entropy"),
-        RuleFacts("entropy", "the layer's own answer has at most this entropy", "normalised entropy"),
-        RuleFacts("max_prob", "the layer's own answer is this sure", "probability"),
-        RuleFacts("patience", "the layers' own class stayed the same this many times", "layers in a row"),
-        RuleFacts("learned", "a trained head is this sure that the layer is right", "probability"),
+        RuleFacts(
+            "confidence",
+            "the answer so far is this sure",
+            "probability",
+            score="confidence",
+            score_text="largest probability of the answer so far",
+        ),
+        RuleFacts(
+            "answer_entropy",
+            "the answer so far has at most this entropy",
+            "normalised entropy",
+            score="entropy",
+            score_text=f"how undecided the answer so far is: {ENTROPY}",
+            falls=True,
+        ),
+        RuleFacts(
+            "entropy",
+            "the layer's own answer has at most this entropy",
+            "normalised entropy",
+            score="entropy",
+            score_text=f"how undecided this layer's answer is: {ENTROPY}",
+            falls=True,
+        ),
+        RuleFacts(
+            "max_prob",
+            "the layer's own answer is this sure",
+            "probability",
+            score="confidence",
+            score_text="largest probability of this layer's answer",
+        ),
+        RuleFacts(
+            "patience",
+            "the layers' own class stayed the same this many times",
+            "layers in a row",
+            score="agreement",
+            score_text="how many times in a row a layer answered the class of the layer before it",
+        ),
+        RuleFacts(
+            "learned",
+            "a trained head is this sure that the layer is right",
+            "probability",
+            score="trust",
+            score_text="probability that this layer is right, by a trained head",
+        ),
         RuleFacts("layer", "always after this layer", "layer"),
         RuleFacts(
             "tolerance",
@@ -71,6 +131,9 @@ RULE_FACTS: dict[str, RuleFacts] = {
             "largest change, in units of the label",
             default_threshold=True,
             promise="value",
+            score="possible change",
+            score_text="largest change that the later layers can still make, in units of the label",
+            falls=True,
         ),
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from dactcli.results.evaluate import ClassResult
@@ -143,3 +143,10 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         """The document of calibration.json."""
         return {**asdict(self), "promise": self.promise}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Calibration:
+        """Read a document of `to_json`; keys that this version does not know are left out."""
+        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
+        classes = {name: ClassResult(**found) for name, found in document.get("classes", {}).items()}
+        return cls(**{**known, "classes": classes})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dactcli.results.calibrate import Calibration
 from dactcli.results.evaluate import EvalResult
 
 
@@ -42,6 +43,7 @@ class TrainResult:
         evaluation: The final evaluation, by split.
         resumed: Whether it went on from a checkpoint.
         halting_fitted: Whether halting thresholds were fitted on validation after the last epoch.
+        calibration: The certificate of `evaluation.risk`; None where none was asked for or nothing could be tested.
         already_finished: Whether the run was finished before, so that nothing was left to resume; not in the JSON.
         splits: The splits that the recipe has; not in the JSON.
     """
@@ -52,6 +54,7 @@ class TrainResult:
     evaluation: dict[str, EvalResult]
     resumed: bool = False
     halting_fitted: bool = False
+    calibration: Calibration | None = None
     already_finished: bool = False
     splits: tuple[str, ...] = ()
 
@@ -63,6 +66,7 @@ class TrainResult:
             "seconds": self.seconds,
             "resumed": self.resumed,
             "halting_fitted": self.halting_fitted,
+            "calibration": self.calibration.to_json() if self.calibration is not None else None,
             "evaluation": {split: result.to_json() for split, result in self.evaluation.items()},
         }
 
@@ -75,7 +79,9 @@ class TrainResult:
             if name in document
         }
         evaluation = {split: EvalResult.from_json(found) for split, found in document["evaluation"].items()}
-        return cls(evaluation=evaluation, already_finished=True, **known)
+        found = document.get("calibration")
+        calibration = Calibration.from_json(found) if found is not None else None
+        return cls(evaluation=evaluation, calibration=calibration, already_finished=True, **known)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class ExitTrace:
         halting: h_n.
         remaining: p_n.
         halting_weights: w_n of the answer.
-        answers: a_n.
+        answers: The answer if the example had stopped after each layer.
         scores: The rule's score after each layer; None where it has none (`full`).
         cut: The score from which on the rule halts.
         notices: What the user should know: empty text, truncation.
@@ -37,6 +37,7 @@ class ExitTrace:
         expected_name: Its name, or a list of names; None for regression.
         full_answer: What full depth says, probabilities or a value; None unless it was run.
         thresholds: For label sets, the probability from which on each label is there; None for other answers.
+        answered_by: What `answers` are: the `mixture` a_n of a DACT model, or the `layer`'s own y_n.
     """
 
     text: str
@@ -60,6 +61,7 @@ class ExitTrace:
     expected: int | float | list[int] | None = None
     expected_name: str | list[str] | None = None
     full_answer: list[float] | None = None
+    answered_by: str = "mixture"
     thresholds: list[float] | None = None
 
     @property

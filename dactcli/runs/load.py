@@ -6,6 +6,7 @@ Only safetensors are read, remote code never runs, and a configuration is screen
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from dactcli.recipe.schema import Recipe
 
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
 LATEST = Path("runs/latest")
 
 
@@ -66,15 +68,38 @@ def find_run(path: Path | None) -> Path:
             )
         return LATEST.resolve()
     if not path.exists():
-        near = [str(p) for p in path.parent.glob("*") if p.is_dir()] if path.parent.is_dir() else []
-        raise ArtefactError(
-            "no such run",
-            place=str(path),
-            remedy=did_you_mean(str(path), near) if near else "give a run folder",
-        )
+        raise _missing(path)
     if not path.is_dir():
-        raise ArtefactError("is a file", place=str(path), remedy="give the run's folder")
+        raise ArtefactError(
+            "is a file, and no run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
+        )
+    if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
+        remedy = _instead(path, "give a run's folder, or that of a saved model")
+        raise ArtefactError("is no run: it holds no config.json", place=str(path), remedy=remedy)
     return path
+
+
+def _missing(path: Path) -> ArtefactError:
+    """The error of a path at which nothing is."""
+    if match := ADDRESS.fullmatch(str(path)):  # a path takes one slash away
+        fault, remedy = "is an address, and runs are read from folders", "download it, and give its folder"
+        return ArtefactError(fault, place=f"{match[1]}://{match[2]}", remedy=remedy)
+    known = [*_runs_in(path.parent), *_runs_in(LATEST.parent)]
+    named = [run for run in known if Path(run).name == path.name]
+    remedy = f"did you mean {named[0]}?" if named else did_you_mean(str(path), list(dict.fromkeys(known)))
+    return ArtefactError("no such run", place=str(path), remedy=remedy if known else "give a run folder")
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """The folders in a folder that hold a model or a training."""
+    found = {path.parent for name in ("config.json", "recipe.yaml") for path in folder.glob(f"*/{name}")}
+    return sorted(str(path) for path in found if not path.is_symlink())
+
+
+def _instead(folder: Path, otherwise: str) -> str:
+    """The run that a folder is or holds, for an error."""
+    runs = [str(folder)] if (folder / "config.json").is_file() else _runs_in(folder)
+    return f"give a run: {', '.join(runs[:5])}" if runs else otherwise
 
 
 def load_run(path: Path | None) -> Run:

@@ -19,7 +19,7 @@ TRAINS = {
 
 
 def describe_stages(recipe: Recipe) -> list[str]:
-    """One line per stage: what it trains, how long, with which loss.
+    """One line per stage: what it trains, how long, with which loss; then what is fitted and certified after them.
 
     Args:
         recipe: A complete recipe.
@@ -33,7 +33,22 @@ def describe_stages(recipe: Recipe) -> list[str]:
             f"at last: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
             f"({loss.ponder}, {loss.answer_loss}){weighed}"
         )
+    if certifies(recipe):
+        lines.append(
+            f"then: certifies a risk of {recipe.evaluation.risk:g} (delta {recipe.evaluation.delta:g}) on the "
+            "calibration split and makes the certified rule the default"
+        )
     return lines
+
+
+def certifies(recipe: Recipe) -> bool:
+    """Whether the run is certified when training ends: it has examples to certify on, and rules to choose from.
+
+    Args:
+        recipe: A complete recipe.
+    """
+    wanted = recipe.evaluation.risk is not None and recipe.data.calibration is not None
+    return wanted and kind_of(recipe) != "regression" and final_objective(recipe) != "last"
 
 
 def check_plan(recipe: Recipe) -> None:

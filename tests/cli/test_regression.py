@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from layouts import write_hub_folder
-from support import dact
+from support import dact, shared
 
 from dactcli.recipe.bundled import pick
 
@@ -16,7 +17,7 @@ GEOMETRY = "{hidden_size: 16, num_hidden_layers: 3, num_attention_heads: 2, inte
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("regression")
     data = write_hub_folder(folder / "stsb", "nyu-mll/glue", "stsb")
     values = [f"data.name={data}", "data.config=stsb", f"model.encoder={GEOMETRY}", "training.max_steps=2"]
@@ -26,7 +27,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = json.loads(trained.stdout)
     assert found["steps"] == 2
     assert list(found["evaluation"]["validation"]["rules"]) == ["full", "tolerance"]
-    return Path(found["run"])
+    return shared(Path(found["run"]))
+
+
+@pytest.fixture
+def run(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "run"))
 
 
 def test_it_is_evaluated_by_tolerance(run: Path) -> None:

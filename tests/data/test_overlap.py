@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dactcli.data.overlap import overlaps
 
 
 def test_repeated_examples_are_counted() -> None:
-    splits = {
+    splits: dict[str, dict[str, list[Any]]] = {
         "train": {"text": ["a", "b", "a", "a", "c"], "label": [0, 1, 0, 1, 1]},
         "validation": {"text": ["d", "b", "c"], "label": [0, 0, 1]},
         "test": {"text": ["d", "e"]},
@@ -18,6 +20,6 @@ def test_repeated_examples_are_counted() -> None:
 
 
 def test_pairs_are_compared_whole() -> None:
-    train = {"text": ["a", "a"], "text_pair": ["b", "c"], "label": [0, 1]}
+    train: dict[str, list[Any]] = {"text": ["a", "a"], "text_pair": ["b", "c"], "label": [0, 1]}
     assert overlaps({"train": train, "validation": {"text": ["a"], "text_pair": ["d"], "label": [0]}}) == []
     assert overlaps({"validation": {"text": ["a"], "label": [0]}}) == []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dactcli.data.labels import Scale
 from dactcli.data.sources import read_file
 from dactcli.errors import DactError
-from dactcli.inspection.trace import trace
+from dactcli.inspection.trace import Texts, trace
 from dactcli.recipe.load import load_recipe
 from dactcli.runs.load import Run, load_run
 
@@ -68,12 +68,12 @@ def load(folder: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="session")
-def small(tiny_run: Path) -> Run:
-    return load_run(tiny_run)
+def small(trained_run: Path) -> Run:
+    return load_run(trained_run)
 
 
 def look(run: Run, texts: list[str]) -> None:
-    traces = trace(run.model, run.tokenizer, texts, rule=run.model.rule("exact"))
+    traces = trace(run.model, run.tokenizer, Texts(texts), rule=run.model.rule("exact"))
     assert [one.text for one in traces] == texts
 
 

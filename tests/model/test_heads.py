@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from dactcli.model.heads import SLOPE, ExitHeads, HeadSizes, attention_pool, log_odds, mean_pool
+from dactcli.halting.answers import log_odds
+from dactcli.model.heads import SLOPE, ExitHeads, HeadSizes, attention_pool, mean_pool
 from dactcli.recipe.settings import HaltingInputs, Pooling
 
 
@@ -65,7 +66,7 @@ def test_the_answer_that_a_unit_sees_is_detached() -> None:
     heads = make(halting_inputs="answer")
     torch.nn.init.normal_(heads.halting_weight)
     output = heads.outputs(1, torch.randn(5, 16))
-    output.halting_logits.sum().backward()
+    torch.autograd.backward(output.halting_logits.sum())
     assert heads.classifier_weight.grad is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def sets(rows: int = 6) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("answer_loss", ["nll", "error"])
-def test_the_loss_is_the_mean_over_the_labels(answer_loss: str) -> None:
+def test_the_loss_is_the_mean_over_the_labels(answer_loss: Literal["nll", "error"]) -> None:
     torch.manual_seed(0)
     logits, s = torch.randn(5, 4, 3, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
     labels, answers = sets(5).double(), LabelSets()

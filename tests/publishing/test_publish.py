@@ -19,6 +19,7 @@ from support import TINY, dact, train
 from syrupy.assertion import SnapshotAssertion
 from transformers import AutoConfig
 
+import dactcli
 from dactcli.publishing.card import UNLICENSED, code, write_card
 from dactcli.publishing.facts import CardFacts
 from dactcli.publishing.folder import shareable
@@ -64,6 +65,10 @@ def test_a_published_model_is_a_model_like_any_other(run: Path) -> None:
     looked = [json.loads(dact("inspect", *texts, "--run", place, "--json").stdout) for place in (run, folder)]
     assert looked[0] == looked[1]
     assert json.loads(dact("eval", folder, "--json").stdout)["rules"]["exact"]["agreement_with_full"] == 1
+    Path("runs/half-1").mkdir(parents=True)
+    shutil.copy(run / "recipe.yaml", "runs/half-1")
+    shutil.copytree(folder, "runs/public")
+    assert [Path(one.run).name for one in dactcli.list_runs("runs")] == ["half-1"]
     again = dact("publish", folder, "--to", "again")
     assert again.exit_code == 0
     assert (Path("again") / "README.md").read_text() == (folder / "README.md").read_text()
@@ -171,7 +176,8 @@ def test_a_model_without_recipe_and_summary_has_a_card_too(run: Path) -> None:
 
 def test_a_summary_of_another_shape_is_no_summary(run: Path) -> None:
     digest = json.loads((run / "summary.json").read_text())["weights_sha256"]
-    for document in ({"evaluation": 3, "versions": [1]}, {"evaluation": {"test": {"rules": {"x": None}}}}, []):
+    documents: list[Any] = [{"evaluation": 3, "versions": [1]}, {"evaluation": {"test": {"rules": {"x": None}}}}, []]
+    for document in documents:
         kept = {**document, "weights_sha256": digest} if isinstance(document, dict) else document
         (run / "summary.json").write_text(json.dumps(kept))
         assert dact("publish", run, "--to", "out", "--overwrite").exit_code == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,12 +206,12 @@ def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> 
     second, top = np.sort(a)[-2:]
 
     def entropy(q: np.ndarray) -> float:
-        return -sum(x * math.log(x) for x in q if x > 0) / math.log(len(q))
+        return float(-sum(x * math.log(x) for x in q if x > 0) / math.log(len(q)))
 
     streak = 0
     for m in range(1, n):
         streak = streak + 1 if y[m].argmax() == y[m - 1].argmax() else 0
-    return {
+    halts: dict[str, Callable[[], Any]] = {
         "full": lambda: False,
         "paper": lambda: top * (1 - p) ** d >= second + p * d + layers * 2**-20,
         "exact": lambda: (1 - p) ** d * (1 + top - second) >= 1 + layers * 2**-20,
@@ -220,7 +222,8 @@ def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> 
         "max_prob": lambda: y[n - 1].max() >= value,
         "patience": lambda: streak >= value,
         "layer": lambda: n >= value,
-    }[name]()
+    }
+    return bool(halts[name]())
 
 
 CASES = [("full", 0), ("paper", 0), ("exact", 0), ("slack", 0.1), ("slack", 0.7), ("confidence", 0.6)]
