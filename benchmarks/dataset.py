@@ -115,7 +115,7 @@ def throughput(
         found = ratio(times["pipeline"], spent)
         rate = len(texts) / (sorted(spent)[len(spent) // 2] / 1000)
         print(f"  {name:40} {rate:7.0f} examples/s, {found.value:.2f} x pipeline ({found.low:.2f}-{found.high:.2f})")
-    print(f"  goal: 1.3 x N / mean layers = {1.3 * model.units.layers / layers:.2f} x pipeline", flush=True)
+    print(f"  goal: 1.3 x N / mean layers = {1.3 * model.exit_heads.layers / layers:.2f} x pipeline", flush=True)
 
 
 if __name__ == "__main__":

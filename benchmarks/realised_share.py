@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     options = parser().parse_args()
     model = random_model(options.geometry)
-    examples, layers = options.examples or options.batch_size, model.units.layers
+    examples, layers = options.examples or options.batch_size, model.exit_heads.layers
     encoded = random_examples(model, examples, options.tokens)
     batches = list(by_length(model.config.encoder_config, encoded, options.batch_size))
     stock = stock_classifier(model)
@@ -96,7 +96,7 @@ def pooled(
     examples = sum(len(positions) for positions, _ in batches)
     ways: dict[str, Any] = {"stock": lambda _: [stock(**batch) for _, batch in batches]}
     for name in ("uniform", "70 % at 3"):
-        rule = ForcedDepths(depth_profile(profiles[name], model.units.layers, examples))
+        rule = ForcedDepths(depth_profile(profiles[name], model.exit_heads.layers, examples))
         regroup = options.batch_size * options.tokens // 2
         ways[name] = lambda _, rule=rule, regroup=regroup: run_batches(model, rule, batches, examples, regroup=regroup)
     with torch.inference_mode():

@@ -233,7 +233,7 @@ def _rule(run: Run, rule: str | None, max_layers: int | None, listener: Listener
     from dactcli.halting.limits import AtMost
 
     chosen = rule_for(run, rule, listener)
-    if max_layers is None or max_layers >= run.model.units.layers:
+    if max_layers is None or max_layers >= run.model.exit_heads.layers:
         return chosen
     # rule_for gave notice of a void calibration already
     if promise := promise_of(run, str(chosen), lambda text: None):

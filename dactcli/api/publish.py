@@ -151,7 +151,7 @@ def _publish(job: _Publication) -> PublishResult:
 def _card(job: _Publication) -> str:
     """The card in the run folder, or of the earlier publication if somebody edited it; else a new one."""
     from dactcli.publishing.card import write_card
-    from dactcli.publishing.facts import gather
+    from dactcli.publishing.facts import Figures, PublishedModel, gather
     from dactcli.publishing.folder import CARD, edited_card, sealed
     from dactcli.storage import SUMMARY, read_document
 
@@ -171,17 +171,8 @@ def _card(job: _Publication) -> str:
             job.listener.notice(text)
         summary = {}
     judged, comparison = _judged_anew(job)
-    facts = gather(
-        run,
-        name=job.name,
-        on_hub=job.request.hub is not None,
-        rule=job.rule,
-        summary=summary,
-        judged=judged,
-        comparison=comparison,
-        calibration=job.calibration,
-    )
-    return sealed(write_card(facts))
+    published = PublishedModel(job.name, job.request.hub is not None, job.rule, job.calibration)
+    return sealed(write_card(gather(run, published, Figures(summary, judged, comparison))))
 
 
 def _is_of(summary: dict[str, Any], run: Run) -> bool:

@@ -90,7 +90,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
     """
     if run.model.regression:
         raise UsageError("is for classes, and this is a regression", place="`calibrate`", remedy="use rule tolerance:T")
-    layers = run.model.units.layers
+    layers = run.model.exit_heads.layers
     names = dict.fromkeys(request.rules or (calibrated_rule(mixes=run.model.mixes),))
     chosen = [free_rule(run.model, name) for name in names]
     for rule in chosen:
@@ -158,7 +158,7 @@ def calibrate(
         "data_fingerprint": sample.fingerprint,
         "screened": list(sample.screened),
         "left_out": sample.left_out,
-        "layers": run.model.units.layers,
+        "layers": run.model.exit_heads.layers,
     }
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)

@@ -29,11 +29,13 @@ def check_writable(folder: Path) -> None:
     try:
         check_folder(folder, option="output.dir")
     except ResourceError as error:
-        raise ResourceError(
-            f"the output folder {error.fault}",
-            place=str(folder),
-            remedy="choose another one with `overrides` output.dir=FOLDER",
-        ) from None
+        raise _unusable("the output folder", folder, error.fault) from None
+
+
+def _unusable(what: str, folder: Path, fault: str) -> ResourceError:
+    return ResourceError(
+        f"{what} {fault}", place=str(folder), remedy="choose another one with `overrides` output.dir=FOLDER"
+    )
 
 
 def runs_named(folder: Path, name: str) -> list[Path]:
@@ -82,11 +84,7 @@ def new_run(folder: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise ResourceError(
-                f"the run folder cannot be made: {error.strerror}",
-                place=str(path),
-                remedy="choose another one with `overrides` output.dir=FOLDER",
-            ) from None
+            raise _unusable("the run folder", path, f"cannot be written: {error.strerror}") from None
         return path
 
 

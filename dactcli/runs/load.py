@@ -7,6 +7,7 @@ Only safetensors are read, remote code never runs, and a configuration is screen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from dactcli.errors import ArtefactError, ResourceError, did_you_mean, first_line
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.model.tokenizers import check_fit, check_length, load_tokenizer, save_tokenizer
+from dactcli.runs.identity import FileDigests, file_digests
 from dactcli.runs.screen import placed, screen
 from dactcli.runs.weights import load_weights, without_bars
 from dactcli.storage import FORMAT, sha256
@@ -42,6 +44,11 @@ class Run:
     model: DactForSequenceClassification
     tokenizer: Tokenizer
     recipe: Recipe | None
+
+    @cached_property
+    def file_digests(self) -> FileDigests:
+        """The digests of the files; computed once, because that reads all weights."""
+        return file_digests(self.folder)
 
 
 def find_run(path: Path | None) -> Path:
