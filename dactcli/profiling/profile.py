@@ -114,6 +114,7 @@ class _Runs:
         turns: Calls of a way that cover all examples once.
         batches: The positions of the examples of each batch.
         out: Exit layer and answer of every example under adaptive inference.
+        operations: Operations of the model's parts.
         parts: Measures adaptive inference by part; None to leave that out.
     """
 
@@ -121,6 +122,7 @@ class _Runs:
     turns: int
     batches: Sequence[Positions]
     out: EngineOutput
+    operations: Operations
     parts: Callable[[], Breakdown] | None = None
 
 
@@ -143,12 +145,14 @@ def profile_latency(
     config, model = subject.model.config.encoder_config, subject.model
     batches = list(by_length(config, measured.encoded, batch_size, model.device))
     rules = [subject.rule_for(positions) for positions, _ in batches]
+    operations = Operations.of(subject)  # outside inference mode: its tensors serve training, too
     with torch.inference_mode():
         runs = _Runs(
             ways=subject.ways(batches),
             turns=len(batches),
             batches=[positions for positions, _ in batches],
             out=_answers(subject, batches, measured.encoded),
+            operations=operations,
             parts=partial(break_down, model, rules, [batch for _, batch in batches]),
         )
         return _case(subject, measured, effort, runs, progress)
@@ -163,7 +167,7 @@ def profile_throughput(
     """
     model, budget = subject.model, tokens_per_batch(subject.model.device)
     config, examples = model.config.encoder_config, measured.examples
-    rule = subject.rule_for(range(examples))
+    rule, operations = subject.rule_for(range(examples)), Operations.of(subject)
 
     def batches() -> Any:
         return by_length(config, measured.encoded, examples, model.device, tokens=budget)
@@ -185,6 +189,7 @@ def profile_throughput(
             turns=1,
             batches=[positions for positions, _ in batches()],
             out=adaptive(0),
+            operations=operations,
         )
         return _case(subject, measured, effort, runs, progress)
 
@@ -208,14 +213,13 @@ def _answers(subject: Subject, batches: Sequence[tuple[Positions, Batch]], encod
 def _case(subject: Subject, measured: Measured, effort: Effort, runs: _Runs, progress: Progress | None) -> ProfileCase:
     """Time the ways and derive the figures of the case."""
     model, device = subject.model, subject.model.device
-    operations = Operations.of(subject)
     samples = take_turns(runs.ways, runs.turns, device=device, effort=effort, progress=progress)
     totals = {name: round_totals(rounds) for name, rounds in samples.items()}
     lengths, depths = torch.tensor(measured.encoded.lengths), runs.out.exit_layer.cpu()
-    share = share_of_full(operations.layers, lengths, depths)
+    share = share_of_full(runs.operations.layers, lengths, depths)
     modules = {"stock": subject.stock, "full": model, "adaptive": model}
     peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in runs.ways.items()}
-    flops = operations.per_example(lengths, depths, runs.batches)
+    flops = runs.operations.per_example(lengths, depths, runs.batches)
 
     def way(name: str, **known: Any) -> Any:
         return measurement(
