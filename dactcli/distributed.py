@@ -1,12 +1,11 @@
-"""Several processes of `torchrun` or `accelerate launch` that share one piece of work.
+"""Share work among the processes that `torchrun` or `accelerate launch` started.
 
-Every process runs the same program and takes its part: `share` selects the part, `join` puts the parts together again,
-and `on_main` leaves to rank 0 what only one process may do (writing, or decisions that depend on a folder). Sharing
-lasts as long as `process_group` does. Outside it, and with one process, these calls are no-ops and torch is not
-imported for them.
+Every process runs the same program on its own part: `share` selects the part, `join` merges the parts, and `on_main`
+runs on rank 0 alone what only one process may do (writing, or decisions that depend on a folder). Processes share work
+inside `process_group` only. Outside it, and with one process, these calls are no-ops and do not import torch.
 
-Numbers and objects are exchanged over a gloo group of their own, whatever backend the training uses (gloo on CPUs, NCCL
-on CUDA). torchrun's key-value store keeps the first failure, because it outlives broken connections.
+Numbers and objects are exchanged over a separate gloo group, whatever backend the training uses (gloo on CPUs, NCCL
+on CUDA). torchrun's key-value store records the first failure, because it outlives broken connections.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STARTED_BY = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what the launchers set
+STARTED_BY = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # set by launchers
 NUMBERS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"}
-PATIENCE = timedelta(days=7)  # process 0 may wait long for standard input; if one dies, the launcher ends the others
-GRACE = 2.0  # seconds for process 0 to fail as well, and to say why
-# keys of the store: the first exit code; whether a process wants to say why, and whether it has
+PATIENCE = timedelta(days=7)  # rank 0 may wait long for standard input; the launcher ends all if one dies
+GRACE = 2.0  # seconds that rank 0 has to fail as well and report why
+# keys of the store: the first exit code; a process claims the report; the report is printed
 FAILED, CLAIMED, SAID = "dact/failed", "dact/claimed", "dact/said"
 BROKEN = re.compile(r"gloo|nccl|TCPStore|connection (closed|reset)|broken pipe", re.IGNORECASE)
 
 
 class _Group:
-    """What a process holds of its group.
+    """State of this process's group.
 
     Attributes:
-        sharing: Whether work is being shared now.
-        store: torchrun's key-value store; None before the first sharing.
-        gloo: The process group for agreements.
+        sharing: Whether `process_group` is active.
+        store: torchrun's key-value store; None before the first `process_group`.
+        gloo: The process group for numbers and objects.
     """
 
     sharing = False
@@ -51,10 +50,10 @@ class _Group:
 
 
 def check_launch() -> None:
-    """Refuse what is left of a launcher's variables, by which a process cannot know its place among others.
+    """Refuse incomplete launcher variables in the environment.
 
     Raises:
-        UsageError: Some are missing, or are no numbers that go together.
+        UsageError: Some variables are missing, are not numbers, or contradict each other.
     """
     fault = _launch_fault()
     if fault is not None:
@@ -66,12 +65,12 @@ def check_launch() -> None:
 
 
 def _launch_fault() -> str | None:
-    """What is wrong with the launcher's variables; None where they are complete, or say of no other process."""
+    """The fault in the launcher's variables; None if they are complete or describe a single process."""
     found = {name: os.environ[name] for name in STARTED_BY if name in os.environ}
     numbers = {name: value for name, value in found.items() if name in NUMBERS}
     for name, value in numbers.items():
         if not re.fullmatch(r"[0-9]{1,9}", value) or (name == "WORLD_SIZE" and int(value) < 1):
-            return f"{name} is {value!r}, and no number"
+            return f"{name} is {value!r}, not a number"
     if int(numbers.get("RANK", 0)) >= int(numbers.get("WORLD_SIZE", 1 << 31)):
         return f"RANK is {numbers['RANK']} and WORLD_SIZE {numbers['WORLD_SIZE']}"
     alone = numbers.get("WORLD_SIZE") == "1" and "LOCAL_RANK" not in numbers
@@ -93,21 +92,21 @@ def launched() -> bool:
 
 
 def launched_rank() -> int:
-    """The number of this process as it was started, sharing or not; 0 for one that was started alone."""
+    """Rank that the launcher gave this process, inside and outside `process_group`; 0 without a launcher."""
     return int(os.environ["RANK"]) if launched() else 0
 
 
 def local_rank() -> int:
-    """Its number among the processes of this machine."""
+    """Rank among the processes of this machine."""
     return int(os.environ["LOCAL_RANK"]) if launched() else 0
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Share what is done inside among the processes that were started; all of them must come here.
+    """Share the work inside this context among all processes; every process must enter it.
 
     Raises:
-        UsageError: The launcher asks for an engine that splits the model, or its variables are half set.
+        UsageError: The launcher asks for an engine that splits the model, or its variables are incomplete.
     """
     check_launch()
     if _Group.sharing or not launched():
@@ -122,10 +121,10 @@ def process_group() -> Iterator[None]:
 
 
 def _meet() -> None:
-    """Wait for all processes, once."""
+    """Connect all processes, once."""
     if _Group.gloo is not None:
         return
-    # DDP warns of every model that trains all its weights, because other stages need not
+    # DDP warns when all weights are trained, although find_unused_parameters is needed by other stages
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from torch import distributed
@@ -136,7 +135,7 @@ def _meet() -> None:
     for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
         if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true":
             raise UsageError(
-                f"accelerate is told to use {name}, and every process of dact holds the whole model",
+                f"accelerate is configured for {name}, but every process of dact holds the whole model",
                 place="accelerate launch",
                 remedy="use --multi_gpu",
             )
@@ -148,7 +147,7 @@ def _meet() -> None:
 
 
 def _part() -> None:
-    """Close the connections; of a group that failed they are broken, and closing them could wait for ever."""
+    """Close the connections, unless the group failed: closing broken connections can hang."""
     from torch import distributed
 
     if distributed.is_initialized() and failure() is None:
@@ -156,27 +155,27 @@ def _part() -> None:
 
 
 def rank() -> int:
-    """The number of this process among those that share; 0 where nothing is shared."""
+    """Rank of this process; 0 outside `process_group`."""
     return launched_rank() if _Group.sharing else 0
 
 
 def world_size() -> int:
-    """How many processes share; 1 where nothing is shared."""
+    """Number of processes that share work; 1 outside `process_group`."""
     return int(os.environ["WORLD_SIZE"]) if _Group.sharing else 1
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and talks."""
+    """Whether this process is rank 0, which alone writes and prints."""
     return rank() == 0
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
-    """This process's part: every so-manyth item, so that parts of a sorted sequence are alike; may be empty."""
+    """Every `world_size()`-th item, so that parts of a sorted sequence are balanced. A part may be empty."""
     return items[rank() :: world_size()] if world_size() > 1 else items
 
 
 def join(part: Sequence[T]) -> list[T]:
-    """What all processes made of their parts, each item for item, in the order of the whole."""
+    """Merge the results of all processes' parts, one result per item, in the order of the whole."""
     parts = gather(list(part))
     whole: list[Any] = [None] * sum(map(len, parts))
     for number, one in enumerate(parts):
@@ -185,7 +184,7 @@ def join(part: Sequence[T]) -> list[T]:
 
 
 def gather(value: T) -> list[T]:
-    """Every process's value, by its number."""
+    """The values of all processes, by rank."""
     if world_size() == 1:
         return [value]
     from torch import distributed
@@ -196,7 +195,7 @@ def gather(value: T) -> list[T]:
 
 
 def broadcast(value: T) -> T:
-    """Process 0's value, on every process."""
+    """Rank 0's value, on every process."""
     if world_size() == 1:
         return value
     from torch import distributed
@@ -207,7 +206,7 @@ def broadcast(value: T) -> T:
 
 
 def all_reduce_max(number: int) -> int:
-    """The largest of all processes' numbers."""
+    """Maximum of a number over processes."""
     if world_size() == 1:
         return number
     import torch
@@ -219,7 +218,7 @@ def all_reduce_max(number: int) -> int:
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """The sum of all processes' tensors, which are on the CPU, in place."""
+    """Sum a CPU tensor over processes, in place."""
     if world_size() > 1:
         from torch import distributed
 
@@ -228,7 +227,7 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
 
 def barrier() -> None:
-    """Go on when all processes are here."""
+    """Wait until all processes have reached this call."""
     if world_size() > 1:
         from torch import distributed
 
@@ -236,14 +235,14 @@ def barrier() -> None:
 
 
 def on_main(work: Callable[[], T]) -> T:
-    """Let process 0 do something; its result, or its error, is everyone's.
+    """Run a function on rank 0; every process gets its result, or raises its error.
 
     Args:
-        work: What is to be done. Its result is sent to the other processes.
+        work: The function. Its result is sent to the other processes.
 
     Raises:
         DactError: What `work` raised.
-        OSError: Likewise.
+        OSError: What `work` raised.
     """
     if world_size() == 1:
         return work()
@@ -261,10 +260,10 @@ def on_main(work: Callable[[], T]) -> T:
 
 
 def raise_everywhere(error: DactError | None) -> None:
-    """Raise on all processes what went wrong on one of them.
+    """Raise one process's error on all processes.
 
     Args:
-        error: What went wrong here, if anything.
+        error: This process's error, if any.
     """
     found = next((one for one in gather(error) if one is not None), None)
     if found is not None:
@@ -273,18 +272,18 @@ def raise_everywhere(error: DactError | None) -> None:
 
 @contextmanager
 def failing(code: int) -> Iterator[bool]:
-    """Tell the group that this process ends with an error, so that the others end with the same code.
+    """Record that this process fails, so that the others exit with the same code.
 
     Args:
-        code: Its exit code.
+        code: The exit code.
 
     Yields:
-        Whether it is this process that must say why: process 0 where it fails as well, else the first that fails. The
-        others do not leave before it is said, because the launcher ends all when one leaves.
+        Whether this process must report the error: rank 0 if it fails as well, otherwise the first process that
+        fails. The others wait for the report, because the launcher ends all processes when one exits.
     """
     if not launched():
         yield True
-    elif _Group.store is None:  # nothing was shared yet: all have read the same command line, and fail alike
+    elif _Group.store is None:  # before the first `process_group`, all processes fail alike on the same command line
         if launched_rank():
             time.sleep(GRACE)
         yield not launched_rank()
@@ -300,7 +299,7 @@ def _speaks(code: int) -> bool:
         if launched_rank() and _soon(CLAIMED):
             return False
         return bool(_Group.store.add(CLAIMED, 1) == 1)
-    except RuntimeError:  # the store is gone with the process that kept it
+    except RuntimeError:  # the process that served the store is gone
         return True
 
 
@@ -310,7 +309,7 @@ def _set(key: str) -> None:
 
 
 def _soon(key: str) -> bool:
-    """Whether a key of the store is set, or soon will be."""
+    """Whether a key of the store is set within `GRACE` seconds."""
     until = time.monotonic() + GRACE
     with suppress(RuntimeError):
         while time.monotonic() < until:
@@ -321,7 +320,7 @@ def _soon(key: str) -> bool:
 
 
 def failure() -> int | None:
-    """The exit code of the first process that failed; None while none has."""
+    """Exit code of the first process that failed; None if none has."""
     if _Group.store is None:
         return None
     try:
@@ -331,7 +330,7 @@ def failure() -> int | None:
 
 
 def lost(error: Exception) -> ResourceError | None:
-    """What a library's error says of the group: that a process is gone; None where it says something else."""
+    """The error to raise if a library's error means that another process is gone; None otherwise."""
     if not launched() or not isinstance(error, RuntimeError) or not BROKEN.search(str(error)):
         return None
-    return ResourceError("another process of the group is gone", remedy="see what the launcher says of it")
+    return ResourceError("another process of the group has ended", remedy="see the launcher's message about it")

@@ -1,16 +1,16 @@
-"""What can go wrong, as the user sees it.
+"""Errors that users see.
 
-Every failure that a user can cause or cure is one of these; the command line prints its one sentence and leaves
-with its exit code. Anything else is a defect of ours and keeps its traceback.
+Every failure that a user can cause or fix is one of these. The command line prints its sentence and exits with its
+code. Any other exception is a bug in dact and keeps its traceback.
 
     DactError                     base class
-    ├── UsageError           2    a command, option or argument that does not fit
-    │   ├── RecipeError      2    a recipe: unknown key, wrong type, bad value, bad YAML
-    │   └── DataError        2    a data file, a column, a label, a split
-    ├── ArtefactError        3    a run folder or saved model that is missing, damaged or not ours
-    ├── DivergedError        4    training reached a loss or gradient that is not finite
-    ├── ResourceError        5    no such device, disk full, folder not writable, out of memory
-    └── StoppedError  130, 143    a signal ended a command; a training can be resumed
+    ├── UsageError           2    a command, option or argument is invalid
+    │   ├── RecipeError      2    a recipe has an unknown key, a wrong type, a bad value or bad YAML
+    │   └── DataError        2    a data file, column, label or split is invalid
+    ├── ArtefactError        3    a run folder or saved model is missing, damaged or of another kind
+    ├── DivergedError        4    a loss, gradient or weight of a training is not finite
+    ├── ResourceError        5    the device is missing, the disk is full, a folder is read-only, or memory ran out
+    └── StoppedError  130, 143    a signal ended the command; training can be resumed
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-MOST_NAMES = 30  # of a task with thousands of classes a sentence cannot name all
+MOST_NAMES = 30  # a task may have thousands of classes
 
 
 class DactError(Exception):
@@ -38,13 +38,13 @@ class DactError(Exception):
 
     @property
     def sentence(self) -> str:
-        """The one sentence that the user reads: `place: fault; remedy`."""
+        """The sentence that the user reads: `place: fault; remedy`."""
         head = f"{self.place}: {self.fault}" if self.place else self.fault
         return f"{head}; {self.remedy}" if self.remedy else head
 
 
 class UsageError(DactError):
-    """A command line that does not fit together."""
+    """An invalid command, option or argument."""
 
     exit_code = 2
 
@@ -54,7 +54,7 @@ class RecipeError(UsageError):
 
 
 class DataError(UsageError):
-    """A data file, column, label or split that cannot serve."""
+    """An invalid data file, column, label or split."""
 
 
 class ArtefactError(DactError):
@@ -64,19 +64,19 @@ class ArtefactError(DactError):
 
 
 class DivergedError(DactError):
-    """Training reached a loss or gradient that is not finite."""
+    """A loss, gradient or weight is not finite."""
 
     exit_code = 4
 
 
 class ResourceError(DactError):
-    """The machine lacks what was asked for: a device, disk space, a writable folder, memory."""
+    """The machine lacks a device, disk space, a writable folder or memory."""
 
     exit_code = 5
 
 
 class StoppedError(DactError):
-    """A signal ended a command; a training, after what it had learned was saved.
+    """A signal ended the command. Training saves its state first.
 
     Args:
         number: The signal's number.
@@ -90,19 +90,19 @@ class StoppedError(DactError):
         self.exit_code = 128 + number
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As processes send it to one another; the rest stands in the attributes."""
+        """Pickle support, for sending errors between processes."""
         return type(self), (self.exit_code - 128, self.fault), self.__dict__
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The remedy for a misspelt name: the nearest known one, or the list of all.
+    """Remedy for a misspelt name: the closest known name, or all of them.
 
     Args:
         word: What the user wrote.
-        known: The names that would have been understood.
+        known: The valid names.
 
     Returns:
-        `did you mean X?` when one is close, else `known: A, B, C`, as `listed` has it.
+        `did you mean X?` if one name is close, otherwise `known: A, B, C` as `listed` writes it.
     """
     from difflib import get_close_matches
 
@@ -112,13 +112,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a sentence: all of them, but of more than `MOST_NAMES` the first ones and how many more."""
+    """Join names for a sentence; beyond `MOST_NAMES`, name the first ones and count the rest."""
     whole = list(names)
     more = len(whole) - MOST_NAMES
     return ", ".join(whole) if more <= 0 else f"{', '.join(whole[:MOST_NAMES])} and {more:,} more"
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says first, without its full stop; the error's kind where it says nothing."""
+    """First line of a library's error without its full stop; the type's name if the error is empty."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub can be reached, asked once, before its library tries and waits for most of a minute."""
+"""Check once whether the Hugging Face hub is reachable, because its library retries for most of a minute."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from logging import ERROR
 from pathlib import Path
 
-SECONDS = 5.0  # to wait for an answer
+SECONDS = 5.0  # timeout of the check
 
 
 @contextmanager
 def reachable(names: Iterable[str | None], notice: Callable[[str], None]) -> Iterator[None]:
-    """Use the hub inside if it answers; if not, only what was fetched from it before, without waiting.
+    """Use the hub inside this context if it answers; otherwise use its local cache only, without waiting.
 
     Args:
-        names: Of encoders and data sets; those that are folders or None come from nowhere else.
-        notice: Told when the hub cannot be reached.
+        names: Names of encoders and data sets. Folders and None need no hub.
+        notice: Called if the hub cannot be reached.
     """
     if not any(name is not None and not Path(name).expanduser().exists() for name in names):
         yield
@@ -26,11 +26,11 @@ def reachable(names: Iterable[str | None], notice: Callable[[str], None]) -> Ite
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity(ERROR)  # each of its retries would be two lines
+    logging.set_verbosity(ERROR)  # it prints two lines per retry
     offline = constants.HF_HUB_OFFLINE
     try:
         if not offline and not _answers(constants.ENDPOINT):
-            notice(f"{constants.ENDPOINT} cannot be reached; only what was fetched from it before is used")
+            notice(f"{constants.ENDPOINT} cannot be reached; only its local cache is used")
             _switch(offline=True)
         yield
     finally:
@@ -39,18 +39,18 @@ def reachable(names: Iterable[str | None], notice: Callable[[str], None]) -> Ite
 
 
 def _answers(address: str) -> bool:
-    """Whether a server answers at all, whatever it says."""
+    """Whether a server answers with any status."""
     from huggingface_hub import get_session
 
     try:
         get_session().head(address, timeout=SECONDS)
-    except Exception:  # the HTTP library's own kinds, which are others with other versions of it
+    except Exception:  # the HTTP library's exception types differ between versions
         return False
     return True
 
 
 def _switch(*, offline: bool) -> None:
-    """Tell the hub's library, and datasets where it is loaded, whether there is a network."""
+    """Switch huggingface_hub, and datasets if it is loaded, between online and offline."""
     from huggingface_hub import constants
 
     constants.HF_HUB_OFFLINE = offline

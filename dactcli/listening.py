@@ -1,4 +1,4 @@
-"""How work reports its progress: one listener for notices, bars and trainings."""
+"""The listener protocol: notices, progress bars and training progress."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from contextlib import AbstractContextManager, nullcontext
 from dactcli.results import EvalResult, StepLog
 
 Progress = Callable[[int, int], None]  # (done, total)
-StreamProgress = Callable[[int, int, int | None], None]  # (examples done, bytes read, bytes in all if known)
+StreamProgress = Callable[[int, int, int | None], None]  # (examples done, bytes read, total bytes if known)
 
 
 class Listener:
-    """Hears how a command goes. Every method does nothing; override those that you want to hear."""
+    """Receives the progress of a command. Every method is a no-op; override the ones you need."""
 
     def notice(self, text: str) -> None:
-        """Something that the user should know."""
+        """A message for the user."""
 
     def working(self, description: str) -> AbstractContextManager[Progress]:
-        """Work begins whose parts can be counted.
+        """Work with a known number of parts begins.
 
         Args:
-            description: What is going on.
+            description: Description of the work.
 
         Returns:
-            A context for the time of the work; it yields a function of (done, total).
+            A context manager around the work. It yields a function of (done, total).
         """
         return nullcontext(lambda done, total: None)
 
@@ -32,11 +32,11 @@ class Listener:
         """A stream of examples begins.
 
         Args:
-            description: What is going on.
+            description: Description of the work.
             there: Examples that an earlier call completed.
 
         Returns:
-            A context for the time of the work; it yields a function of (examples done, bytes read, bytes in all).
+            A context manager around the work. It yields a function of (examples done, bytes read, total bytes).
         """
         return nullcontext(lambda done, read, size: None)
 

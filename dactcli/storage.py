@@ -1,8 +1,8 @@
-"""Files that are whole or not there, folders with a manifest, and the format version that our files carry.
+"""Atomic file writes, folders sealed by a manifest, and the format version of JSON files.
 
-A power cut between a write and its sync can leave a file of the right name and the wrong contents; so whatever must
-survive one is written beside its place, synced, and renamed. A folder of files (a checkpoint) is sealed by a manifest
-of sizes and SHA-256, from which it is known later whether all of it is still as it was written.
+A power cut between a write and its sync can leave a file with the right name and the wrong contents. Files that must
+survive a power cut are therefore written to a temporary name, synced, and renamed. A manifest of sizes and SHA-256
+digests seals a folder (a checkpoint), so that missing and damaged files are found later.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from dactcli.errors import ArtefactError, ResourceError, UsageError
 
 FORMAT = 2  # 2: in answers `label` is the data's own value, and the class index is `label_id`
 MANIFEST = "manifest.json"
-SUMMARY = "summary.json"  # of a finished run
+SUMMARY = "summary.json"  # exists only in finished runs
 
 
 def write_whole(path: Path, text: str, *, remedy: str = "free the disk, or make the folder writable") -> None:
-    """Write a text file that is either whole or not there.
+    """Write a text file atomically.
 
     Args:
-        path: Where to; a link there is replaced, not followed.
-        text: Its contents.
-        remedy: What to do when it cannot be written.
+        path: The file. A symbolic link is replaced, not followed.
+        text: The contents.
+        remedy: Remedy for the error message if the file cannot be written.
 
     Raises:
         ResourceError: The disk is full, or the folder cannot be written.
@@ -53,15 +53,15 @@ def write_whole(path: Path, text: str, *, remedy: str = "free the disk, or make 
 
 
 def write_named(path: Path, text: str, *, remedy: str) -> None:
-    """Write a text file that the user named: whole or not at all, except into a pipe or a device.
+    """Write a text file that the user named. The write is atomic unless the path is a pipe or a device.
 
     Args:
-        path: Where to.
-        text: Its contents.
-        remedy: What to do when it cannot be written.
+        path: The file. A symbolic link is followed.
+        text: The contents.
+        remedy: Remedy for the error message if the file cannot be written.
 
     Raises:
-        ResourceError: It cannot be written.
+        ResourceError: The file cannot be written.
     """
     if not _is_stream(path):
         write_whole(path.resolve(), text, remedy=remedy)
@@ -73,16 +73,16 @@ def write_named(path: Path, text: str, *, remedy: str) -> None:
 
 
 def check_file(path: Path, *, option: str, overwrite: bool) -> None:
-    """Prove before any work that a file can be written, and make the folder that it stands in.
+    """Check, before any work, that a file can be written; create its folder.
 
     Args:
         path: The file that the user named.
         option: The option that names it.
-        overwrite: Whether a file that is there may be replaced.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        UsageError: It is a folder, or a file is there that may not be replaced.
-        ResourceError: It cannot be written.
+        UsageError: The path is a folder, or an existing file that may not be replaced.
+        ResourceError: The file cannot be written.
     """
     place = f"{option} {path}"
     try:
@@ -94,22 +94,22 @@ def check_file(path: Path, *, option: str, overwrite: bool) -> None:
             raise UsageError("is there already", place=place, remedy="name another file, or add `overwrite`")
         target = path.resolve()
         _take_a_file(target.parent)
-        if not path.exists():  # the name itself may be too long, or hold what the disk does not take
+        if not path.exists():  # the name may be too long or contain characters that the file system rejects
             target.touch(exist_ok=False)
             target.unlink()
-    except (OSError, ValueError, RuntimeError) as error:  # a name with a zero byte, a link to itself
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL byte in the name, a link to itself
         raise _unwritable(place, error, "name another file") from None
 
 
 def check_folder(folder: Path, *, option: str) -> None:
-    """Prove before any work that a folder takes files; it is made where it is missing.
+    """Check, before any work, that a folder is writable; create it if it is missing.
 
     Args:
         folder: The folder that the user named.
         option: The option that names it.
 
     Raises:
-        ResourceError: It cannot be made or written.
+        ResourceError: The folder cannot be created or written.
     """
     try:
         _take_a_file(folder)
@@ -124,7 +124,7 @@ def _take_a_file(folder: Path) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is a pipe, a device or an open file of a process, which is written in place."""
+    """Whether a path is a pipe, a device or a process's open file. These are written in place."""
     special = path.parts[1:2] in (("dev",), ("proc",))
     return path.exists() and not path.is_dir() and (special or not path.is_file())
 
@@ -135,31 +135,31 @@ def _unwritable(place: str, error: Exception, remedy: str) -> ResourceError:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a JSON file that is either whole or not there; a mapping says its format version.
+    """Write a JSON file atomically; a mapping gets a `format` key.
 
     Args:
-        path: Where to.
+        path: The file.
         document: Plain values.
     """
     write_whole(path, to_json(versioned(document), indent=2) + "\n")
 
 
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True, sort_keys: bool = False) -> str:
-    """JSON that every parser takes: the one function by which all of ours is written.
+    """Serialise a value to strict JSON. All JSON that dact writes comes from this function.
 
-    NaN and infinity become null. Dates, times and durations become ISO 8601, decimals the string of their digits,
-    bytes base64, and what else JSON has no form for its string.
+    NaN and infinity become null. Dates, times and durations become ISO 8601 strings, decimals strings of their digits,
+    and bytes base64. Any other type that JSON lacks becomes its `str`.
 
     Args:
-        value: What is to be written.
-        indent: Spaces by level; None for one line.
-        ascii_only: Whether other characters are written as escapes. Without, half of a surrogate pair is still one.
-        sort_keys: Whether keys are written in order.
+        value: The value.
+        indent: Spaces per level; None for one line.
+        ascii_only: Whether to escape characters outside ASCII. Lone surrogates are escaped in any case.
+        sort_keys: Whether to sort keys.
     """
     encode = _encoder(indent, ascii_only, sort_keys).encode
     try:
         text = encode(value)
-    except ValueError:  # NaN or infinity somewhere
+    except ValueError:  # the value holds NaN or infinity
         text = encode(_finite(value))
     return text if ascii_only or _encodes(text) else to_json(value, indent=indent, sort_keys=sort_keys)
 
@@ -180,7 +180,7 @@ def _encodes(text: str) -> bool:
 
 
 def _finite(value: Any) -> Any:
-    """A value in which NaN and infinity are None, all of it plain."""
+    """The value with plain types only, and None in place of NaN and infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -191,14 +191,14 @@ def _finite(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What stands in JSON for a value that it has no form for."""
+    """The JSON form of a value whose type JSON lacks."""
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode()
     if isinstance(value, timedelta) and not hasattr(value, "isoformat"):
         return _duration(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    if hasattr(value, "item"):  # a scalar of NumPy
+    if hasattr(value, "item"):  # a NumPy scalar
         return value.item()
     return list(value) if isinstance(value, set | frozenset) else str(value)
 
@@ -211,19 +211,19 @@ def _duration(value: timedelta) -> str:
 
 
 def versioned(document: Any) -> Any:
-    """A document with its format version; a list has no room for one and stays as it is."""
+    """Add the format version to a mapping; a list is returned unchanged."""
     return {"format": FORMAT, **document} if isinstance(document, dict) else document
 
 
 def check_format(found: Any, place: str) -> None:
-    """Refuse what another version of dact wrote in a way that this one does not know.
+    """Refuse a file whose format version this version of dact cannot read.
 
     Args:
-        found: The format version; None for files from before there were versions, which read as version 1.
+        found: The format version in the file; None means version 1.
         place: The file.
 
     Raises:
-        ArtefactError: It is no version that can be read.
+        ArtefactError: The version is unknown.
     """
     if found is None or (isinstance(found, int) and not isinstance(found, bool) and 1 <= found <= FORMAT):
         return
@@ -236,8 +236,8 @@ def check_format(found: Any, place: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was renamed in a folder last."""
-    if os.name != "posix":  # elsewhere folders cannot be opened
+    """Sync a folder, so that renames in it survive a power cut."""
+    if os.name != "posix":  # only POSIX can open a folder
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -256,11 +256,11 @@ def sha256(path: Path) -> str:
 
 
 def commit(fresh: Path, final: Path) -> None:
-    """Seal a folder with a manifest, sync it, and give it its name; one that had the name is gone after.
+    """Write a manifest into a folder, sync the folder, and move it into place; an existing one is replaced.
 
     Args:
-        fresh: The folder as written, on the same disk.
-        final: Its name.
+        fresh: The folder as written, on the same file system.
+        final: The path to move it to.
     """
     files = {
         path.relative_to(fresh).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -271,11 +271,11 @@ def commit(fresh: Path, final: Path) -> None:
 
 
 def put(fresh: Path, final: Path) -> None:
-    """Sync a folder and give it its name; one that had the name is gone after.
+    """Sync a folder and move it into place; an existing one is replaced.
 
     Args:
-        fresh: The folder as written, on the same disk.
-        final: Its name.
+        fresh: The folder as written, on the same file system.
+        final: The path to move it to.
     """
     for path in files_below(fresh):
         with path.open("rb") as file:
@@ -287,12 +287,12 @@ def put(fresh: Path, final: Path) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files of a folder and of those in it, in order."""
+    """All files below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A JSON object that is only told from, not relied on: empty where the file is missing or damaged."""
+    """Read a JSON object for display only; empty if the file is missing or damaged."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -301,13 +301,13 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def faults(folder: Path) -> dict[str, str]:
-    """What is wrong with a sealed folder.
+    """Compare a sealed folder with its manifest.
 
     Args:
-        folder: As `commit` left it, once.
+        folder: A folder that `commit` sealed.
 
     Returns:
-        By file: `is missing` or `is damaged`; empty when all is as it was written.
+        `is missing` or `is damaged` for each such file; empty if all files are unchanged.
     """
     try:
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]

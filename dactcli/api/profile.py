@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path, rule_for
+from dactcli.api.common import AnyRun, build_request, check_numbers, locate, open_run, optional_path, rule_for
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import ProfileResult, duration
@@ -112,6 +112,7 @@ def profile(
     if "examples_most" in fields:  # the name of earlier versions
         fields["examples"] = fields.pop("examples_most")
     wanted, hears = build_request(ProfileRequest, request, fields, listener)
+    run = locate(run) if run is not None else None
     from dactcli.model.device import find_device
     from dactcli.profiling.environment import against, environment, read_baseline
     from dactcli.profiling.latency import Effort
@@ -150,7 +151,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 def _geometry(run: AnyRun, request: ProfileRequest, listener: Listener) -> str | None:
     """The geometry to take random weights of, or None where there is a run."""
-    from dactcli.runs.load import find_run
+    from dactcli.runs.folders import find_run
 
     if request.random is not None:
         if run is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, open_run, optional_path
+from dactcli.api.common import AnyRun, build_request, locate, open_run, optional_path
 from dactcli.errors import DactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import PublishResult
@@ -95,15 +95,15 @@ def publish(
         ArtefactError: The run is missing or damaged.
         ResourceError: The folder cannot be written, or the hub cannot be reached.
     """
+    wanted, hears = build_request(PublishRequest, request, fields, listener)
+    run = locate(run)
     from dactcli.evaluation.examples import default_rule
     from dactcli.publishing.folder import check_target
     from dactcli.publishing.hub import check_hub
     from dactcli.runs.calibration import load_calibration
-    from dactcli.runs.load import Run, find_run
 
-    wanted, hears = build_request(PublishRequest, request, fields, listener)
     if wanted.to is not None:
-        folder = run.folder if isinstance(run, Run) else find_run(optional_path(run))
+        folder = run if isinstance(run, Path) else run.folder
         check_target(Path(wanted.to), folder, overwrite=wanted.overwrite)
     if wanted.hub is not None:
         check_hub(wanted.hub)

@@ -1,1 +1,1 @@
-"""Run folders: find, create, load and save them, screen what strangers put there, and keep outputs and calibrations."""
+"""Run folders: find, create, load and save them, screen untrusted files, and cache layer outputs and calibrations."""

@@ -11,20 +11,21 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dactcli.errors import ArtefactError, ResourceError
+from dactcli.errors import ArtefactError, ResourceError, did_you_mean
 from dactcli.storage import SUMMARY, check_folder, write_json
 
 LOCK = ".lock"
+LATEST = Path("runs/latest")  # relative to the current folder
 
 
 def check_writable(folder: Path) -> None:
-    """Make the output folder and prove that it takes files, before any work is done.
+    """Create the output folder and check that it is writable, before any work.
 
     Args:
         folder: `output.dir`.
 
     Raises:
-        ResourceError: It cannot be made or written.
+        ResourceError: The folder cannot be created or written.
     """
     try:
         check_folder(folder, option="output.dir")
@@ -36,6 +37,39 @@ def _unusable(what: str, folder: Path, fault: str) -> ResourceError:
     return ResourceError(
         f"{what} {fault}", place=str(folder), remedy="choose another one with `overrides` output.dir=FOLDER"
     )
+
+
+def find_run(path: Path | None) -> Path:
+    """The folder of a run.
+
+    Args:
+        path: A run folder or saved model; None for the newest finished run, `runs/latest`.
+
+    Raises:
+        ArtefactError: No such run exists; the message names the command that makes one.
+    """
+    if path is None:
+        if not LATEST.exists():
+            others = sorted(str(summary.parent) for summary in LATEST.parent.glob("*/summary.json"))
+            if others:
+                remedy = f"name a run: {', '.join(others[:5])}"
+                raise ArtefactError("is not there", place=str(LATEST), remedy=remedy)
+            raise ArtefactError(
+                "there is no finished run in this folder",
+                place=str(LATEST),
+                remedy="name one, or make one with: dact finetune recipes/quickstart.yaml",
+            )
+        return LATEST.resolve()
+    if not path.exists():
+        near = [str(p) for p in path.parent.glob("*") if p.is_dir()] if path.parent.is_dir() else []
+        raise ArtefactError(
+            "no such run",
+            place=str(path),
+            remedy=did_you_mean(str(path), near) if near else "give a run folder",
+        )
+    if not path.is_dir():
+        raise ArtefactError("is a file", place=str(path), remedy="give the run's folder")
+    return path
 
 
 def runs_named(folder: Path, name: str) -> list[Path]:
@@ -51,7 +85,7 @@ def runs_named(folder: Path, name: str) -> list[Path]:
 
 
 def unfinished(folder: Path, name: str) -> Path | None:
-    """The newest run of a name that began and did not come to its end.
+    """The newest unfinished run of a name.
 
     Args:
         folder: `output.dir`.
@@ -62,7 +96,7 @@ def unfinished(folder: Path, name: str) -> Path | None:
 
 
 def new_run(folder: Path, name: str) -> Path:
-    """Make the next free run folder.
+    """Create the next free run folder.
 
     Args:
         folder: `output.dir`, which exists.
@@ -72,7 +106,7 @@ def new_run(folder: Path, name: str) -> Path:
         The new, empty folder.
 
     Raises:
-        ResourceError: It cannot be made.
+        ResourceError: The folder cannot be created.
     """
     runs = runs_named(folder, name)
     number = int(runs[-1].name.rpartition("-")[2]) if runs else 0
@@ -89,7 +123,7 @@ def new_run(folder: Path, name: str) -> Path:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run came to its end: its summary is written last."""
+    """Whether a run is finished. Its summary is written last."""
     return (run / SUMMARY).is_file()
 
 
@@ -98,7 +132,7 @@ def finish(run: Path, summary: dict[str, Any]) -> None:
 
     Args:
         run: The run folder.
-        summary: The result and how it came about.
+        summary: The result and its circumstances.
     """
     write_json(run / SUMMARY, summary)
     link = run.parent / "latest"
@@ -110,7 +144,7 @@ def finish(run: Path, summary: dict[str, Any]) -> None:
     except OSError as error:  # a folder of that name
         fresh.unlink()
         raise ResourceError(
-            f"is no link and cannot become one: {error.strerror}; the run itself is finished",
+            f"cannot be replaced by a link to the run: {error.strerror}; the run itself is finished",
             place=str(link),
             remedy="move it away",
         ) from None
@@ -118,7 +152,7 @@ def finish(run: Path, summary: dict[str, Any]) -> None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from training in a run folder; the lock goes with the process, however it ends.
+    """Lock a run folder against other training processes. The lock ends with the process, however it ends.
 
     Args:
         run: The run folder.
@@ -144,19 +178,19 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def refuse_links(run: Path) -> None:
-    """Refuse a run folder in which a link leads elsewhere, so that nothing outside it is written.
+    """Refuse a run folder with links to other places, so that nothing outside the folder is written.
 
     Args:
-        run: A run that is to be gone on with.
+        run: The run to resume.
 
     Raises:
-        ArtefactError: There is such a link.
+        ArtefactError: A link leads out of the folder.
     """
     inside = run.resolve()
     for path in run.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             raise ArtefactError(
-                f"is a link to {path.resolve()}, out of the run folder",
+                f"is a link to {path.resolve()}, outside the run folder",
                 place=str(path),
                 remedy="put the file itself there, or begin a new run",
             )

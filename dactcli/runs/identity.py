@@ -1,8 +1,8 @@
 """The identity of a saved model: digests of everything that can change an answer.
 
 A certificate and kept layer outputs belong to one model. They are compared by these digests, so that an edit of
-config.json or of a tokenizer file is noticed as surely as other weights. What changes no answer is left out: the
-halting rule, versions, and the places that parts were loaded from.
+config.json or of a tokenizer file is noticed as surely as other weights. The
+digests leave out what changes no answer: the halting rule, versions, and source paths.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dactcli.storage import sha256
 if TYPE_CHECKING:
     from dactcli.runs.load import Run
 
-# where transformers notes what something was loaded from
+# keys in which transformers records source paths
 ORIGINS = (
     "_name_or_path",
     "name_or_path",
@@ -28,9 +28,9 @@ ORIGINS = (
     "is_local",
     "local_files_only",
 )
-# keys of config.json that change no answer; the type that the encoder runs in stands in the identity itself
+# keys of config.json that change no answer; the dtype is a field of the identity
 _UNREAD = (*ORIGINS, "rule", "transformers_version", "dact_format", "dtype", "torch_dtype")
-_CALLS = ("truncation", "padding")  # the state that tokenizer.json keeps of the last call
+_CALLS = ("truncation", "padding")  # state of the last call that tokenizer.json keeps
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

@@ -1,4 +1,4 @@
-"""What runs a folder holds, from their summaries; no model is loaded."""
+"""List the runs in a folder from their summaries, without loading a model."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SORTS: dict[str, Callable[[RunFacts], Any]] = {
 
 
 def list_runs(folder: Path) -> list[RunFacts]:
-    """The runs of a folder, and of the sweeps in it.
+    """The runs in a folder and in its sweeps.
 
     Args:
-        folder: `output.dir`; one that does not exist has no runs.
+        folder: `output.dir`. A folder that does not exist has no runs.
     """
     recipes = [*folder.glob("*/recipe.yaml"), *folder.glob("*/*/recipe.yaml")]
     latest = (folder / "latest").resolve()
@@ -36,29 +36,29 @@ def list_runs(folder: Path) -> list[RunFacts]:
 
 
 def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """The rule that a run halts by, and what it makes of validation, as far as that is known."""
+    """A run's halting rule and its validation figures, if known."""
     config, calibration = read_document(run / "config.json"), read_document(run / CALIBRATION)
     rule = config.get("rule")
-    if calibration and _changed(run, calibration):  # the figures are those of another model
+    if calibration and _changed(run, calibration):  # the figures belong to another model
         regression = config.get("answer_range") is not None
         return sound_rule(mixes=_objective(config) == "dact", regression=regression), {}
     if rule in rules:
         return rule, rules[rule]
-    if isinstance(rule, str) and rules:  # calibrated without validation outputs at hand
+    if isinstance(rule, str) and rules:  # calibrated without kept validation outputs
         return rule, {"layers_mean": calibration.get("layers_mean")}
     last = list(rules)[-1] if rules else None
     return last, rules[last] if last is not None else {}
 
 
 def _objective(config: dict[str, Any]) -> str:
-    """What a model was trained for; older configurations have it beside `halting`, not in it."""
+    """The model's objective; older configurations have it outside `halting`."""
     halting = config.get("halting")
     found = halting if isinstance(halting, dict) else config
     return str(found.get("objective", "dact"))
 
 
 def _changed(run: Path, calibration: dict[str, Any]) -> bool:
-    """Whether a calibration is void, as far as the files tell; weights older than it are not read."""
+    """Whether a calibration is void, judged by the files. Weights older than the calibration are not read."""
     weights = run / "model.safetensors"
     try:
         if (config_digest(run), tokenizer_digest(run)) != (
@@ -73,7 +73,7 @@ def _changed(run: Path, calibration: dict[str, Any]) -> bool:
 
 
 def _facts(run: Path, *, latest: bool) -> RunFacts:
-    """One run; what cannot be read is left out, because a list is no place to fail."""
+    """The facts of one run; unreadable ones are left out, so that the list never fails."""
     files = [path for path in run.rglob("*") if path.is_file() and not path.is_symlink()]
     summary = read_document(run / SUMMARY)
     validation = summary.get("evaluation", {}).get("validation", {})

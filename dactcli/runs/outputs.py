@@ -1,4 +1,4 @@
-"""The outputs of all layers on a split: computed once, kept with the run, and enough to evaluate any rule.
+"""Outputs of all layers on a split: computed once, kept in the run folder, sufficient to evaluate any rule.
 
 A kept file is named by its split and by a key: a digest of the model's identity (weights, configuration, tokenizer,
 type), the tokenised examples, and the kind of device. When any of these changes, the encoder runs again. The file holds
@@ -37,7 +37,7 @@ PART = 2**23  # entries of y that a rule processes at a time: 32 MiB
 
 @dataclass(frozen=True)
 class LayerOutputs:
-    """The outputs of all layers, with what it takes to interpret them.
+    """Outputs of all layers, and what is needed to interpret them.
 
     Attributes:
         y: y_n [E, N, C], float32, on the CPU.
@@ -108,7 +108,7 @@ def collect(
         tokenizer: Its tokenizer.
         encoded: The examples.
         batch_size: Examples per batch and process.
-        progress: Called with this process's examples done and in all.
+        progress: Called with the number of this process's examples done, and the total.
 
     Returns:
         The outputs, in the order of the examples.
@@ -150,14 +150,14 @@ def cached_outputs(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> LayerOutputs:
-    """The outputs of all layers, read from the run's folder, or computed and kept there.
+    """Outputs of all layers, read from the run folder, or computed and kept there.
 
     Args:
         run: The run.
         encoded: The examples.
         name: Name of the split or file; the kept file's name begins with it.
         batch_size: Examples per batch, for outputs that have to be computed.
-        progress: Called with the examples done and in all.
+        progress: Called with the number of examples done, and the total.
     """
     path = run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
     kept = _kept(run, encoded, path)
@@ -177,7 +177,7 @@ def _facts(model: DactForSequenceClassification) -> dict[str, Any]:
 
 
 def _kept(run: Run, encoded: Encoded, path: Path) -> LayerOutputs | None:
-    """The outputs that a file holds of this model on these examples; None if it is missing or does not fit."""
+    """Outputs of this model on these examples from a kept file; None if the file is missing or does not match."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

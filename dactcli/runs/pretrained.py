@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def load_encoder(name: str, layers: int | None) -> PreTrainedModel:
-    """A pretrained encoder, from a folder or the hub, without parts that no unit reads.
+    """A pretrained encoder, from a folder or the hub, without the parts that no exit head reads.
 
     Args:
         name: Folder or hub name.
-        layers: Keep only the first so many layers; None for all.
+        layers: Number of layers to keep, counted from the first; None for all.
 
     Raises:
-        ArtefactError: It is not there, of an unsupported family, too shallow, or damaged.
+        ArtefactError: The encoder is missing, damaged, too shallow, or of an unsupported family.
     """
     from transformers import AutoModel
 
@@ -47,7 +47,7 @@ def load_classifier(name: str) -> PreTrainedModel:
         name: Folder or hub name.
 
     Raises:
-        ArtefactError: It is not there, no sequence classifier, of an unsupported family, or damaged.
+        ArtefactError: The classifier is missing, damaged, of another kind, or of an unsupported family.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -69,7 +69,7 @@ def pretrained_config(name: str) -> tuple[Any, type[Encoder]]:
         name: Folder or hub name.
 
     Raises:
-        ArtefactError: It is not there, of an unsupported family, or damaged.
+        ArtefactError: The model is missing, damaged, or of an unsupported family.
     """
     from transformers import AutoConfig
 
@@ -78,7 +78,7 @@ def pretrained_config(name: str) -> tuple[Any, type[Encoder]]:
         screen(folder, bare=True)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:  # a configuration's own checks raise kinds of their own
+    except Exception as error:  # configurations raise their own exception types
         raise ArtefactError(
             f"the encoder cannot be loaded: {first_line(error)}",
             place=name,

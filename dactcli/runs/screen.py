@@ -1,7 +1,7 @@
-"""Screen the config.json of a stranger before transformers reads it.
+"""Screen an untrusted config.json before transformers reads it.
 
-Unknown architectures, custom attention implementations, code from elsewhere, and sizes that no weights fit are refused
-here, before any of it runs.
+Unknown architectures, custom attention implementations, remote code, and sizes that do not fit the weights are refused
+here, before any code runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dactcli.model.encoders import Encoder, family
 from dactcli.recipe.settings import HaltingInputs, HaltingSettings, Pooling, first_fault
 from dactcli.storage import check_format
 
-# what a configuration may ask for at most; a layer count of a billion would be built before any weight is missed
+# upper limits; transformers would build a billion layers before it missed a weight
 SIZES = {
     "num_hidden_layers": 1_000,
     "hidden_size": 100_000,
@@ -37,7 +37,7 @@ ATTENTION = (None, "eager", "sdpa")
 
 
 def screen(folder: Path, *, bare: bool = False) -> None:
-    """Refuse a config.json that names anything but what we run; `bare` is for an encoder without units."""
+    """Refuse a config.json that names anything unsupported; `bare` is for an encoder without exit heads."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -71,7 +71,7 @@ def screen(folder: Path, *, bare: bool = False) -> None:
 
 
 def _screen_dact(config: dict[str, Any], path: Path) -> None:
-    """Refuse values of our own keys that no model of ours was saved with."""
+    """Refuse values of dact's own keys that dact never writes."""
     with placed(str(path)):
         config = from_flat(config)
     allowed = {"pooling": get_args(Pooling), "halting_inputs": get_args(HaltingInputs)}
@@ -98,7 +98,7 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
 
 
 def _screen_halting(config: dict[str, Any], path: Path) -> HaltingSettings:
-    """The halting settings of a configuration, refused where a key is unknown or a value cannot be."""
+    """Parse the halting settings of a configuration; refuse unknown keys and impossible values."""
     given = config.get("halting", {})
     if not isinstance(given, dict):
         raise ArtefactError("halting is not a mapping", place=str(path), remedy="save the model again")
@@ -117,7 +117,7 @@ def _screen_halting(config: dict[str, Any], path: Path) -> HaltingSettings:
             fault = f"is {given[name]!r}; it {fault}"
         fault, _, remedy = f"{name} {fault}".strip().partition("; ")
         raise ArtefactError(fault, place=str(path), remedy=remedy or "save the model again") from None
-    classes = len(config.get("id2label") or (0, 1))  # transformers' own default
+    classes = len(config.get("id2label") or (0, 1))  # the default in transformers
     if found.class_weights is not None and len(found.class_weights) != classes:
         raise _unfit_class_weights(path)
     return found
@@ -135,7 +135,7 @@ def _screen_encoder(config: dict[str, Any], path: Path) -> None:
         kind = family(str(config.get("model_type")))
     sizes = {key: (1, most) for key, most in SIZES.items()} | kind.sizes
     for key, (least, most) in sizes.items():
-        # transformers reads a size by either of its names
+        # transformers accepts both names of a size
         for name in {key, kind.names.get(key, key)} & set(config):
             size = config[name]
             if not isinstance(size, int) or isinstance(size, bool) or not least <= size <= most:
@@ -150,10 +150,10 @@ def _screen_encoder(config: dict[str, Any], path: Path) -> None:
 
 
 def _screen_memory(kind: type[Encoder], sizes: dict[str, Any], path: Path) -> None:
-    """Refuse sizes that the weights beside them cannot have, before memory is taken for them."""
+    """Refuse sizes that exceed the weight files, before allocating memory for them."""
     held = sum(file.stat().st_size for file in path.parent.glob("*.safetensors"))
     asked = kind.fewest_weights(sizes)
-    if held and asked > held:  # a weight takes a byte at the very least
+    if held and asked > held:  # a weight takes at least one byte
         raise ArtefactError(
             f"config.json asks for at least {asked:,} weights, and the safetensors files hold {held:,} bytes",
             place=str(path.parent),
@@ -171,7 +171,7 @@ def _screen_values(config: dict[str, Any], path: Path) -> None:
             )
     if "auto_map" in config:
         raise ArtefactError(
-            "auto_map asks for code from elsewhere, which is never run",
+            "auto_map asks for remote code, which dact never runs",
             place=str(path),
             remedy="remove auto_map",
         )
@@ -179,7 +179,7 @@ def _screen_values(config: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def placed(place: str) -> Iterator[None]:
-    """Name the place in errors that do not know it."""
+    """Add the place to errors that lack one."""
     try:
         yield
     except (ArtefactError, RecipeError, UsageError) as error:

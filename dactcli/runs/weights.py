@@ -1,4 +1,4 @@
-"""Load weights with transformers, failing on every one that is missing, misshapen or not finite."""
+"""Load weights with transformers; refuse any that are missing, of the wrong shape, or not finite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dactcli.errors import ArtefactError, first_line
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Keep transformers' bars of weights loaded and written off the screen, and give them back afterwards."""
+    """Hide transformers' progress bars inside this context."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -26,9 +26,9 @@ def without_bars() -> Iterator[None]:
 
 
 def load_weights(name: str | Path, kind: Any, *, partial: bool = False, **options: Any) -> Any:
-    """`kind.from_pretrained`, failing on every weight that is missing, misshapen or not finite.
+    """`kind.from_pretrained`; refuse weights that are missing, of the wrong shape, or not finite.
 
-    `partial` allows weights in the file that the model does not take (a pooler, a language-model head, cut layers).
+    `partial` allows weights in the file that the model lacks (a pooler, a language-model head, cut layers).
     """
     try:
         with without_bars():
@@ -41,7 +41,7 @@ def load_weights(name: str | Path, kind: Any, *, partial: bool = False, **option
                 ignore_mismatched_sizes=True,  # reported below, by name
                 **options,
             )
-    except Exception as error:  # safetensors, json and torch raise their own kinds for damaged files
+    except Exception as error:  # damaged files raise exceptions of safetensors, json and torch
         raise ArtefactError(
             f"the weights cannot be loaded: {first_line(error)}",
             place=str(name),
