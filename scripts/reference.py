@@ -18,6 +18,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+# internals: documents the options, the recipe keys and the rules
 from dactcli.cli.app import app
 from dactcli.recipe import schema
 

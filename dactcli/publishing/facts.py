@@ -118,7 +118,8 @@ def gather(run: Run, published: PublishedModel, figures: Figures) -> CardFacts:
     from importlib.metadata import version
 
     config, summary = run.model.config, figures.summary
-    evaluations = _evaluations(summary) | {result.split: result for result in figures.judged}
+    kept: dict[str, EvalResult] = _kept(dict[str, EvalResult], summary.get("evaluation", {}))
+    evaluations = kept | {result.split: result for result in figures.judged}
     return CardFacts(
         name=published.name,
         on_hub=published.on_hub,
@@ -135,7 +136,7 @@ def gather(run: Run, published: PublishedModel, figures: Figures) -> CardFacts:
         evaluations=evaluations,
         comparison=figures.comparison,
         calibration=published.calibration,
-        versions=_versions(summary),
+        versions=_kept(dict[str, str], summary.get("versions", {})),
         **_recipe_facts(run),
     )
 
@@ -173,16 +174,9 @@ def is_hub_name(text: str) -> bool:
     return True
 
 
-def _evaluations(summary: dict[str, Any]) -> dict[str, EvalResult]:
-    """The evaluations that a summary keeps; none where it was written by something else."""
+def _kept(kind: Any, value: Any) -> Any:
+    """A part of a summary, an empty mapping where something else wrote it."""
     try:
-        return TypeAdapter(dict[str, EvalResult]).validate_python(summary.get("evaluation", {}))
-    except ValidationError:
-        return {}
-
-
-def _versions(summary: dict[str, Any]) -> dict[str, str]:
-    try:
-        return TypeAdapter(dict[str, str]).validate_python(summary.get("versions", {}))
+        return TypeAdapter(kind).validate_python(value)
     except ValidationError:
         return {}
