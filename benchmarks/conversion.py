@@ -19,13 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dactcli import list_runs
+from dactcli import compare, list_runs
 from dactcli.api.compare import entrant
 
 # internals: reads the data for a training by transformers alone, and a curve at a share that no command prints
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
-from dactcli.evaluation.comparison import compare
 from dactcli.evaluation.curves import curve, value_at
 from dactcli.evaluation.metrics import classification_metrics
 from dactcli.recipe.load import load_recipe
@@ -95,7 +94,7 @@ def report(run: Path) -> str:
         f"| rule | {metric} at {SHARE:.0%} of the layers | kept of the classifier's | layers for 99 % |",
         "| --- | --- | --- | --- |",
     ]
-    for name, rule in compare([one], metric=metric, split="test").rules.items():
+    for name, rule in compare(run, split="test").rules.items():
         xs = [point.layers_mean / one.layers for point in rule.points]
         ys = [point.metric for point in rule.points]
         there = value_at(curve(np.array(xs), np.array(ys)), SHARE)

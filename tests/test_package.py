@@ -20,7 +20,6 @@ INTERNALS: dict[str, list[str]] = {
     "conversion.py": [
         "dactcli.data.batches",
         "dactcli.data.sources",
-        "dactcli.evaluation.comparison",
         "dactcli.evaluation.curves",
         "dactcli.evaluation.metrics",
         "dactcli.recipe.load",
@@ -57,7 +56,7 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.profiling.latency",
         "dactcli.profiling.ways",
     ],
-    "reference.py": ["dactcli.cli.app", "dactcli.recipe"],
+    "reference.py": ["dactcli.cli.app", "dactcli.halting.names", "dactcli.recipe"],
     "startup.py": ["dactcli.profiling.latency", "dactcli.profiling.ways"],
     "training.py": [
         "dactcli.data.batches",
