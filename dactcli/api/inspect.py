@@ -80,11 +80,11 @@ def inspect(
     if given is None:
         fields = {"texts": texts, **fields}
     wanted, hears = build_request(InspectRequest, given, fields, listener)
+    opened = open_run(run, device=wanted.device)
     from dactcli.inspection.select import select
     from dactcli.inspection.trace import Texts, trace
     from dactcli.runs.calibration import load_calibration
 
-    opened = open_run(run, device=wanted.device)
     first, second, labels = _texts(opened, wanted)
     model, rule = opened.model, rule_for(opened, wanted.rule, hears)
     calibration, _ = load_calibration(opened)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -19,8 +19,10 @@ from dactcli.data.inputs import ADDRESS, Input
 from dactcli.errors import DataError, ResourceError, StoppedError, UsageError, did_you_mean
 from dactcli.prediction.forms import FORMATS, Notice, free_names, told
 from dactcli.prediction.parts import ArrowPart, JsonPart, Part
-from dactcli.prediction.windows import Window
 from dactcli.storage import FORMAT, read_document, sync_folder, write_json
+
+if TYPE_CHECKING:
+    from dactcli.prediction.windows import Window
 
 
 class Output:

@@ -72,7 +72,7 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
             for name, found in built.encoded.items()
         },
         encoder=f"{encoder.model_type} of width {encoder.hidden_size}",
-        layers=model.units.layers,
+        layers=model.exit_heads.layers,
         parameters=parameters,
         stages=describe_stages(recipe),
         steps=sum(steps),

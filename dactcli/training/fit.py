@@ -38,7 +38,7 @@ from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage, final_objective, final_settings, halting_loss, resolve_stages
 from dactcli.training.thresholds import fit_thresholds, steps_in_all
 from dactcli.training.trackers import reporting
-from dactcli.training.trainer import DactTrainer, check_weights, stage_arguments
+from dactcli.training.trainer import DactTrainer, TrainingSet, check_weights, stage_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -259,10 +259,8 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
             job.model,
             stage,
             stage_arguments(job.recipe, stage, folder, job.device),
-            job.train,
-            job.tokenizer,
+            TrainingSet(job.train, job.rows, job.tokenizer),
             [callback, *logs],
-            rows=job.rows,
             weights_only=job.weights_only,
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None

@@ -316,12 +316,12 @@ STOPPED = {
 }
 
 
-@pytest.mark.parametrize(("stop", "code", "name"), [(interrupt, 130, "SIGINT"), (terminate, 143, "SIGTERM")])
+@pytest.mark.parametrize("way", [(interrupt, 130, "SIGINT"), (terminate, 143, "SIGTERM")])
 @pytest.mark.parametrize("command", STOPPED)
 def test_a_stop_that_was_asked_for_is_no_error(
-    tiny_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch, command: str, stop: Any, code: int, name: str
+    tiny_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch, command: str, way: tuple[Any, int, str]
 ) -> None:
-    arguments, place = STOPPED[command]
+    (arguments, place), (stop, code, name) = STOPPED[command], way
     import importlib
 
     importlib.import_module(place.rpartition(".")[0])

@@ -17,7 +17,8 @@ from dactcli.halting.rules import Full
 from dactcli.model import DactConfig, DactForSequenceClassification
 from dactcli.model.dact import from_encoder
 from dactcli.model.heads import SLOPE
-from dactcli.runs.load import find_run, load_run
+from dactcli.runs.folders import find_run
+from dactcli.runs.load import load_run
 from dactcli.runs.pretrained import load_encoder
 
 
