@@ -1,4 +1,4 @@
-"""What a recipe would do, in words."""
+"""Describe and check a recipe's training plan."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def certifies(recipe: Recipe) -> bool:
 
 
 def check_plan(recipe: Recipe) -> None:
-    """Refuse what would come to nothing, before anything is trained.
+    """Reject invalid plans before any training.
 
     Args:
-        recipe: A complete recipe; where its labels are not known yet, they are not looked at.
+        recipe: A complete recipe; checks that need labels are skipped while the labels are unknown.
 
     Raises:
         UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
