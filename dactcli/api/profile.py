@@ -70,7 +70,7 @@ class ProfileRequest:
     def __post_init__(self) -> None:
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             sizes = ",".join(map(str, self.batch_sizes))
-            raise UsageError(f"{sizes!r} is no list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
+            raise UsageError(f"{sizes!r} is not a list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
         check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0)
         if self.random is not None and self.data is not None:
             raise UsageError("random weights read no texts", place="`data`", remedy="leave it out, or name a run")
@@ -155,7 +155,7 @@ def _geometry(run: AnyRun, request: ProfileRequest, listener: Listener) -> str |
 
     if request.random is not None:
         if run is not None:
-            raise UsageError("a run and `random` exclude each other", place="dact profile", remedy="give one of them")
+            raise UsageError("a run and `random` cannot be combined", place="dact profile", remedy="give one of them")
         return request.random
     if run is None and request.data is None:
         try:

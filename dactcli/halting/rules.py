@@ -356,8 +356,8 @@ def _threshold(kind: type[Rule], value: str, place: str) -> float:
         threshold = math.nan
     if not math.isfinite(threshold) or threshold < 0 or (kind.whole and (threshold != int(threshold) or threshold < 1)):
         raise UsageError(
-            f"{value!r} is no threshold for {kind.name} ({kind.threshold_name})",
+            f"{value!r} is not a threshold for {kind.name} ({kind.threshold_name})",
             place=place,
-            remedy="give a whole number from 1 on" if kind.whole else "give a number from 0 on",
+            remedy="give a whole number of at least 1" if kind.whole else "give a number of at least 0",
         )
     return threshold

@@ -200,7 +200,7 @@ class _About:
     def _notices(self, position: int) -> list[str]:
         notices = []
         if not self.given.texts[position].strip():
-            notices.append("the text is empty: the answer is what the model says of nothing")
+            notices.append("the text is empty")
         if position in self.truncated:
             notices.append(f"longer than {self.longest} tokens: only the first {self.longest} were read")
         if self.model.config.objective == "last":

@@ -67,7 +67,7 @@ def copy(recipe: BundledRecipe, target: Path, *, overwrite: bool) -> Path:
     """
     path = target / recipe.path.name if target.is_dir() else target
     if path.exists() and not overwrite:
-        raise UsageError("is there already", place=str(path), remedy="add `overwrite`, or name another file")
+        raise UsageError("already exists", place=str(path), remedy="add `overwrite`, or name another file")
     text = recipe.path.read_text(encoding="utf-8")
     shown = os.path.relpath(path) if path.is_absolute() else str(path)
     text = text.replace(f"dact finetune recipes/{recipe.name}.yaml", f"dact finetune {shown}")

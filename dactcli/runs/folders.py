@@ -65,11 +65,11 @@ def find_run(path: Path | None) -> Path:
         raise _missing(path)
     if not path.is_dir():
         raise ArtefactError(
-            "is a file, and no run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
+            "is a file, not a run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
         )
     if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
         remedy = _instead(path, "give a run's folder, or that of a saved model")
-        raise ArtefactError("is no run: it holds no config.json", place=str(path), remedy=remedy)
+        raise ArtefactError("is not a run: it has no config.json", place=str(path), remedy=remedy)
     return path
 
 
@@ -191,7 +191,7 @@ def locked(run: Path) -> Iterator[None]:
         raise ResourceError(
             "another process is training in this folder",
             place=str(run),
-            remedy="wait for it, or leave out `resume` to begin a new run",
+            remedy="wait for it, or leave out `resume` to start a new run",
         ) from None
     try:
         yield

@@ -57,9 +57,9 @@ def newest_valid(folder: Path, *, weights_only: bool, notice: Callable[[str], No
         name, what = next(iter(wrong.items()))
         if states == wrong and all(what == "is missing" for what in wrong.values()):
             raise ArtefactError(
-                f"{what}, without which the training would not go on as it began",
+                f"{what}, and training cannot continue exactly without it",
                 place=str(path / name),
-                remedy="restore it, or add `weights_only` to go on with a fresh optimizer",
+                remedy="restore it, or add `weights_only` to continue with a fresh optimizer",
             )
         notice(f"{path / name} {what}; the checkpoint is skipped")
     return None
@@ -78,7 +78,7 @@ def is_done(folder: Path, notice: Callable[[str], None]) -> bool:
     wrong = faults(done)
     if wrong:
         name, what = next(iter(wrong.items()))
-        notice(f"{done / name} {what}; the stage is trained on from its last checkpoint")
+        notice(f"{done / name} {what}; training of the stage resumes from its last checkpoint")
     return not wrong
 
 

@@ -29,7 +29,7 @@ def describe_stages(recipe: Recipe) -> list[str]:
     if recipe.fits_halting:
         loss = halting_loss(stages)
         lines.append(
-            f"at last: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
+            f"finally: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
             f"({loss.ponder}, {loss.answer_loss}){weighed}"
         )
     if certifies(recipe):
@@ -90,7 +90,7 @@ def _check_class_weights(recipe: Recipe) -> None:
     if weights is None:
         return
     if is_regression(recipe.task):
-        raise RecipeError("weighs classes, and this task is a regression", place=place, remedy="remove it")
+        raise RecipeError("is set, but this task is a regression", place=place, remedy="remove it")
     if isinstance(weights, list) and labels is not None and len(weights) != len(labels):
         raise RecipeError(
             f"the weights are {len(weights)} and the classes {len(labels)}",

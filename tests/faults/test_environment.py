@@ -129,7 +129,7 @@ def places(home: Path) -> dict[str, tuple[Path, int, str]]:
     (home / "folder").mkdir()
     return {
         "a folder": (home / "folder", 2, "is a folder; name a file"),
-        "there already": (home / "file", 2, "is there already; name another file, or add --overwrite"),
+        "there already": (home / "file", 2, "already exists; name another file, or add --overwrite"),
         "below a file": (home / "file" / "out.json", 5, "cannot be written"),
         "a name too long": (home / ("n" * 300), 5, "cannot be written: File name too long"),
         "no such device": (Path("/proc/nothing/out.json"), 5, "cannot be written"),
