@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# internals: tests the certificate's own tests on samples that no command draws
 from dactcli.evaluation.certificate import Evidence, distinct_losses, last_certified
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
 
@@ -139,17 +140,14 @@ def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, NDAr
     """A run, its layer outputs on several splits together, their distinct inputs, and the labels."""
     import torch
 
-    from dactcli import open_run
-    from dactcli.evaluation.examples import run_examples
+    from dactcli import layer_outputs, open_run, run_examples
     from dactcli.evaluation.sample import input_keys, screened_sample
-    from dactcli.runs.outputs import cached_outputs
 
     run = open_run(run_folder, device="cpu")
     parts, keys, labels = [], [], []
     for split in splits:
-        encoded, _ = run_examples(run, split, None, print)
-        sample = screened_sample(run, encoded, split, print)
-        parts.append(cached_outputs(run, sample.encoded, split, batch_size=64))
+        sample = screened_sample(run, run_examples(run, split), split, print)
+        parts.append(layer_outputs(run, sample.encoded, split))
         keys += input_keys(sample.encoded)
         labels += sample.encoded.labels or []
     whole: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].tensors()}

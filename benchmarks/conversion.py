@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dactcli import compare, list_runs
 from dactcli.api.compare import entrant
+
+# internals: reads the data for a training by transformers alone, and a curve at a share that no command prints
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
-from dactcli.evaluation.comparison import compare
 from dactcli.evaluation.curves import curve, value_at
 from dactcli.evaluation.metrics import classification_metrics
 from dactcli.recipe.load import load_recipe
-from dactcli.runs.folders import is_finished, runs_named
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "sst2.yaml"
 SHARE = 0.7
@@ -63,14 +64,18 @@ def fine_tune(folder: Path, overrides: list[str]) -> None:
 
 def convert(out: Path, overrides: list[str]) -> Path:
     """`dact finetune` on the classifier; its run."""
-    done = [run for run in runs_named(out, "converted") if is_finished(run)] if out.is_dir() else []
-    if not done:
+    if not (done := finished(out)):
         sets = [*overrides, f"model.encoder={out / 'classifier'}", "model.keep_classifier=true"]
         sets += [f"output.dir={out}", "output.name=converted"]
         command = [sys.executable, "-m", "dactcli", "finetune", str(RECIPE)]
         subprocess.run([*command, *(part for text in sets for part in ("--set", text))], check=True)
-        done = [run for run in runs_named(out, "converted") if is_finished(run)]
-    return done[-1]
+        done = finished(out)
+    return done[0]
+
+
+def finished(out: Path) -> list[Path]:
+    """The finished conversions, the newest first."""
+    return [Path(one.run) for one in list_runs(out) if one.finished]
 
 
 def report(run: Path) -> str:
@@ -91,7 +96,7 @@ def report(run: Path) -> str:
         f"| rule | {metric} at {SHARE:.0%} of the layers | kept of the classifier's | layers for 99 % |",
         "| --- | --- | --- | --- |",
     ]
-    for name, rule in compare([one], metric=metric, split="test").rules.items():
+    for name, rule in compare(run, split="test").rules.items():
         xs = [point.layers_mean / one.layers for point in rule.points]
         ys = [point.metric for point in rule.points]
         there = value_at(curve(np.array(xs), np.array(ys)), SHARE)

@@ -17,15 +17,16 @@ from typing import Any
 
 import torch
 
-from dactcli.api.common import quieten_libraries
+from dactcli import Listener, open_run, run_examples
+from dactcli.api.common import quieten_libraries, rule_for
+
+# internals: measures the engine with and without pooling, on the batches and with the clock of `dact profile`
 from dactcli.data.batches import by_length, encode, tokens_per_batch
 from dactcli.data.sources import load_splits
-from dactcli.evaluation.examples import default_rule, run_examples
 from dactcli.model.engine import run_batches
-from dactcli.profiling.latency import ratio, round_totals, take_turns
-from dactcli.profiling.profile import Effort, profile_latency, profile_throughput
+from dactcli.profiling.latency import Effort, ratio, round_totals, take_turns
+from dactcli.profiling.profile import Measured, profile_latency, profile_throughput
 from dactcli.profiling.ways import Subject, stock_classifier
-from dactcli.runs.load import load_run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,28 +42,22 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     options = parser().parse_args()
     quieten_libraries()
-    run = load_run(options.run)
-    model, tokenizer = run.model.eval(), run.tokenizer
-    rule = model.rule(default_rule(run, print))
+    run = open_run(options.run, device="cpu")
+    model, tokenizer = run.model, run.tokenizer
+    rule = rule_for(run, None, Listener())
     stock = stock_classifier(model)
     subject = Subject(model, stock, rule)
-    encoded, _ = run_examples(run, options.split, None, print)
-    (case,) = profile_latency(
-        subject,
-        encoded,
-        batch_sizes=[options.batch_size],
-        sequence_length=None,
-        effort=Effort(1, options.rounds),
-    )
+    measured, effort = Measured(run_examples(run, options.split)), Effort(1, options.rounds)
+    case = profile_latency(subject, measured, effort, batch_size=options.batch_size)
     layers = case.adaptive.layers_mean or 0.0
-    print(f"{options.run.name}, {options.split}, {len(encoded.lengths):,} examples, rule {rule}: {layers:.2f} layers")
+    print(f"{options.run.name}, {options.split}, {measured.examples:,} examples, rule {rule}: {layers:.2f} layers")
     for name, found in {
         "full depth / stock": case.full_ratio_to_stock,
         "adaptive / stock": case.time_ratio_to_stock,
         "realised share": case.realised_share,
     }.items():
         print(f"  {name:40} {found.value:.3f} ({found.low:.3f}-{found.high:.3f})", flush=True)
-    whole = profile_throughput(subject, encoded, sequence_length=None, effort=Effort(1, options.rounds)).realised_share
+    whole = profile_throughput(subject, measured, effort).realised_share
     print(
         f"  realised share, whole data set, pooled   {whole.value:.3f} ({whole.low:.3f}-{whole.high:.3f})", flush=True
     )
@@ -109,13 +104,13 @@ def throughput(subject: Subject, tokenizer: Any, texts: list[str], layers: float
     }
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
-        samples = take_turns(ways, 1, device=model.device, warmup=1, repeats=options.rounds)
+        samples = take_turns(ways, 1, device=model.device, effort=Effort(1, options.rounds))
     times = {name: round_totals(rounds) for name, rounds in samples.items()}
     for name, spent in times.items():
         found = ratio(times["pipeline"], spent)
         rate = len(texts) / (sorted(spent)[len(spent) // 2] / 1000)
         print(f"  {name:40} {rate:7.0f} examples/s, {found.value:.2f} x pipeline ({found.low:.2f}-{found.high:.2f})")
-    print(f"  goal: 1.3 x N / mean layers = {1.3 * model.units.layers / layers:.2f} x pipeline", flush=True)
+    print(f"  goal: 1.3 x N / mean layers = {1.3 * model.exit_heads.layers / layers:.2f} x pipeline", flush=True)
 
 
 if __name__ == "__main__":

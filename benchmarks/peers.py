@@ -27,15 +27,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from dactcli import list_runs
 from dactcli.api.compare import entrant
+
+# internals: compares outputs that are kept without their runs, and resamples the sound rules over seeds
 from dactcli.data.sources import load_splits
 from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Entrant, compare
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
 from dactcli.evaluation.threshold_sweep import full_decisions
-from dactcli.halting.rules import Exact, Paper
+from dactcli.halting import make_rule
 from dactcli.recipe.load import load_recipe
-from dactcli.results import ComparedRule, Comparison
-from dactcli.runs.folders import is_finished, runs_named, unfinished
+from dactcli.results import ComparedRule, Comparison, RunFacts
 from dactcli.runs.outputs import LayerOutputs
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -86,10 +88,15 @@ def train(out: Path, seeds: list[int], overrides: list[str], layers: int, only: 
 
 def _finished(folder: Path, name: str, recipe: str, overrides: list[str]) -> Path:
     sets = [*overrides, f"output.dir={folder}", f"output.name={name}"]
-    going_on = ["--resume"] if folder.is_dir() and unfinished(folder, name) else []
+    going_on = ["--resume"] if any(not one.finished for one in _named(folder, name)) else []
     command = [sys.executable, "-m", "dactcli", "finetune", str(RECIPES / f"{recipe}.yaml"), *going_on]
     subprocess.run([*command, *(part for text in sets for part in ("--set", text))], check=True)
-    return next(run for run in reversed(runs_named(folder, name)) if is_finished(run))
+    return next(Path(one.run) for one in _named(folder, name) if one.finished)
+
+
+def _named(folder: Path, name: str) -> list[RunFacts]:
+    """The runs of a name, the newest first."""
+    return [one for one in list_runs(folder) if Path(one.run).name.rpartition("-")[0] == name]
 
 
 def keep(run: Path, variant: str, path: Path) -> None:
@@ -176,7 +183,7 @@ def promises(runs: list[Entrant], metric: str) -> str:
         beside = "" if name == "plain" else f"{gap[0]:+.4f} ({low:+.4f} to {high:+.4f})"
         each = np.array([scores([one], metric)[0] for one in own])
         depths = ""
-        for rule in (Exact(), Paper()):
+        for rule in (make_rule("exact"), make_rule("paper")):
             found = [float(one.test.decide(rule).exit_layer.double().mean()) for one in own if one.test.mixes]
             depths += f" {spread(found, 2)} |" if found else " |"
         lines.append(

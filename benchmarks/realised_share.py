@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
+# internals: measures the engine at forced depths, on random weights, with the clock of `dact profile`
 from dactcli.data.batches import by_length
+from dactcli.halting import make_rule
 from dactcli.halting.limits import ForcedDepths
-from dactcli.halting.rules import Full
 from dactcli.model.engine import run_batches
 from dactcli.profiling.flops import layer_flops, share_of_full
 from dactcli.profiling.geometry import depth_profile, random_examples, random_model
-from dactcli.profiling.latency import ratio, round_totals, take_turns
+from dactcli.profiling.latency import Effort, ratio, round_totals, take_turns
 from dactcli.profiling.ways import Subject, run_batch, stock_classifier
 from dactcli.results import Interval
 
@@ -47,12 +48,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     options = parser().parse_args()
     model = random_model(options.geometry)
-    examples, layers = options.examples or options.batch_size, model.units.layers
+    examples, layers = options.examples or options.batch_size, model.exit_heads.layers
     encoded = random_examples(model, examples, options.tokens)
     batches = list(by_length(model.config.encoder_config, encoded, options.batch_size))
     stock = stock_classifier(model)
     profiles = {"uniform": "uniform", "70 % at 3": skewed(layers, examples), "nobody halts": str(layers)}
-    ways = Subject(model, stock, Full()).ways(batches)
+    ways = Subject(model, stock, make_rule("full")).ways(batches)
     del ways["adaptive"]
     shares = {}
     operations = layer_flops(model)
@@ -67,7 +68,7 @@ def main() -> None:
         ways[name] = partial(run, depths=depths)
     with torch.inference_mode():
         samples = take_turns(
-            ways, len(batches), device=torch.device("cpu"), warmup=options.warmup, repeats=options.rounds
+            ways, len(batches), device=torch.device("cpu"), effort=Effort(options.warmup, options.rounds)
         )
     times = {name: round_totals(rounds) for name, rounds in samples.items()}
     where = f"{options.geometry}, batch {options.batch_size}, {options.tokens} tokens, {options.rounds} rounds"
@@ -96,11 +97,11 @@ def pooled(
     examples = sum(len(positions) for positions, _ in batches)
     ways: dict[str, Any] = {"stock": lambda _: [stock(**batch) for _, batch in batches]}
     for name in ("uniform", "70 % at 3"):
-        rule = ForcedDepths(depth_profile(profiles[name], model.units.layers, examples))
+        rule = ForcedDepths(depth_profile(profiles[name], model.exit_heads.layers, examples))
         regroup = options.batch_size * options.tokens // 2
         ways[name] = lambda _, rule=rule, regroup=regroup: run_batches(model, rule, batches, examples, regroup=regroup)
     with torch.inference_mode():
-        samples = take_turns(ways, 1, device=torch.device("cpu"), warmup=1, repeats=options.rounds)
+        samples = take_turns(ways, 1, device=torch.device("cpu"), effort=Effort(1, options.rounds))
     times = {name: round_totals(rounds) for name, rounds in samples.items()}
     return {
         f"realised share, {name}, pooled": ratio(times["stock"], times[name], shares[name])

@@ -16,9 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from dactcli import open_run
+
+# internals: the stock classifier and the interval of paired times are those of `dact profile`
 from dactcli.profiling.latency import ratio
 from dactcli.profiling.ways import stock_classifier
-from dactcli.runs.load import load_run
 
 BARE = "import typer\napp = typer.Typer()\n@app.command()\ndef main(name: str) -> None:\n    print(name)\napp()\n"
 MINIMAL = """
@@ -62,7 +64,7 @@ def main() -> None:
     wanted = parser().parse_args()
     dact = [sys.executable, "-m", "dactcli"]
     with tempfile.TemporaryDirectory() as folder:
-        run = load_run(wanted.run)
+        run = open_run(wanted.run, device="cpu")
         stock_classifier(run.model).save_pretrained(folder)
         run.tokenizer.save_pretrained(folder)
         against("dact --help", [*dact, "--help"], [sys.executable, "-c", BARE, "--help"], wanted.rounds)

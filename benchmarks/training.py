@@ -21,14 +21,15 @@ import torch
 from torch.utils.data import RandomSampler
 from transformers import PrinterCallback, Trainer
 
+from dactcli import open_run, run_examples
 from dactcli.api.common import quieten_libraries
+
+# internals: measures the training step inside the Trainer, with the clock of `dact profile`
 from dactcli.data.batches import Encoded
-from dactcli.evaluation.examples import run_examples
-from dactcli.profiling.latency import ratio, round_totals, take_turns
+from dactcli.profiling.latency import Effort, ratio, round_totals, take_turns
 from dactcli.profiling.ways import stock_classifier
-from dactcli.runs.load import load_run
 from dactcli.training.stages import resolve_stages
-from dactcli.training.trainer import DactTrainer, stage_arguments
+from dactcli.training.trainer import DactTrainer, TrainingSet, stage_arguments
 
 WAYS = ("plain", "dact", "dact, random order")
 
@@ -56,7 +57,7 @@ def make(way: str, run: Any, encoded: Encoded, folder: str) -> Trainer:
     kind = {"plain": Plain, "dact": DactTrainer, "dact, random order": RandomOrder}[way]
     arguments = stage_arguments(run.recipe, stage, Path(folder), torch.device("cpu"))
     arguments.num_train_epochs, arguments.max_steps, arguments.save_strategy = 1, -1, "no"
-    trainer = kind(model, stage, arguments, encoded, run.tokenizer, [], rows=range(len(encoded.lengths)))
+    trainer = kind(model, stage, arguments, TrainingSet(encoded, range(len(encoded.lengths)), run.tokenizer), [])
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -75,8 +76,8 @@ def main() -> None:
     options = parser().parse_args()
     quieten_libraries()
     warnings.simplefilter("ignore")
-    run = load_run(options.run)
-    encoded, _ = run_examples(run, "train", None, print)
+    run = open_run(options.run, device="cpu")
+    encoded = run_examples(run, "train")
     few = {name: rows[: options.examples] for name, rows in encoded.inputs.items()}
     encoded = Encoded(few, (encoded.labels or [])[: options.examples], [])
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +86,7 @@ def main() -> None:
             print(peak_resident_mib())
             return
         ways = {way: lambda _, way=way: make(way, run, encoded, folder).train() for way in WAYS}
-        samples = take_turns(ways, 1, device=torch.device("cpu"), warmup=1, repeats=options.rounds)
+        samples = take_turns(ways, 1, device=torch.device("cpu"), effort=Effort(1, options.rounds))
     times = {name: round_totals(rounds) for name, rounds in samples.items()}
     peaks = {way: peak(way, options) for way in WAYS}
     print(f"{options.run.name}, {options.examples} examples, {options.rounds} rounds")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dactcli.api.evaluate import EvaluateRequest, evaluate
     from dactcli.api.fit import FitRequest, fit, plan
     from dactcli.api.inspect import InspectRequest, inspect
+    from dactcli.api.outputs import layer_outputs, run_examples
     from dactcli.api.predict import PredictFilesRequest, PredictRequest, predict, predict_files
     from dactcli.api.profile import ProfileRequest, profile
     from dactcli.api.publish import PublishRequest, publish
@@ -60,6 +61,7 @@ _HOMES = {
     "evaluate": "dactcli.api.evaluate",
     "fit": "dactcli.api.fit",
     "inspect": "dactcli.api.inspect",
+    "layer_outputs": "dactcli.api.outputs",
     "list_runs": "dactcli.api.runs",
     "open_run": "dactcli.api.common",
     "plan": "dactcli.api.fit",
@@ -68,6 +70,7 @@ _HOMES = {
     "profile": "dactcli.api.profile",
     "publish": "dactcli.api.publish",
     "recipes": "dactcli.api.recipes",
+    "run_examples": "dactcli.api.outputs",
     "show_recipe": "dactcli.api.recipes",
     "sweep": "dactcli.api.sweep",
     "validate": "dactcli.api.validate",
@@ -97,6 +100,7 @@ __all__ = [
     "evaluate",
     "fit",
     "inspect",
+    "layer_outputs",
     "list_runs",
     "open_run",
     "plan",
@@ -105,6 +109,7 @@ __all__ = [
     "profile",
     "publish",
     "recipes",
+    "run_examples",
     "show_recipe",
     "sweep",
     "validate",

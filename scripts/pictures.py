@@ -19,6 +19,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from dactcli import evaluate, inspect, open_run, profile
+
+# internals: draws the views of the commands
 from dactcli.report.console import svg_of
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import render_traces

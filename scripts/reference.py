@@ -1,6 +1,6 @@
-"""Write the reference pages from the code: commands with their options, recipe keys with defaults and units.
+"""Write the reference from the code: commands with their options, recipe keys with defaults, README's table of rules.
 
-.venv/bin/python scripts/reference.py            # writes docs/reference/commands.md and recipe.md
+.venv/bin/python scripts/reference.py            # writes docs/reference/commands.md, recipe.md and README's table
 .venv/bin/python scripts/reference.py --check    # exit code 1 where a page is not as the code says
 """
 
@@ -18,10 +18,16 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+# internals: documents the options, the recipe keys and the rules
 from dactcli.cli.app import app
+from dactcli.halting.names import RULE_FACTS, RuleFacts
 from dactcli.recipe import schema
 
-PAGES = Path(__file__).parents[1] / "docs" / "reference"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = ROOT / "docs" / "reference"
+RULES = re.compile(r"(<!-- rules -->\n).*?(<!-- /rules -->\n)", re.DOTALL)  # where README has the table of rules
+PROMISES = {"class": "same class as full depth", "value": "within the threshold of full depth", None: "by calibration"}
 MADE = "<!-- made by scripts/reference.py from the code; change the code instead -->\n"
 SECTIONS: dict[str, type[BaseModel]] = {
     "task": schema.TaskSection,
@@ -114,20 +120,46 @@ def _plain(value: Any) -> str:
     return f"`{json.dumps(value)}`"
 
 
+def rules() -> str:
+    """The halting rules: when each stops, what its value means, what it guarantees."""
+    head = "| rule | stops when | value | guarantee |\n| --- | --- | --- | --- |\n"
+    return head + "".join(_rule(facts) for facts in RULE_FACTS.values())
+
+
+def _rule(facts: RuleFacts) -> str:
+    value = "" if facts.threshold is None else "[:VALUE]" if facts.default_threshold else ":VALUE"
+    guarantee = PROMISES[facts.promise]
+    if facts.promise_at is not None:
+        guarantee = f"{PROMISES[None]}; at {facts.promise_at:g}, {guarantee}"
+    return f"| `{facts.name}{value}` | {facts.text} | {facts.threshold or ''} | {guarantee} |\n"
+
+
+def readme(text: str) -> str:
+    """README with the table of rules as it is in the code.
+
+    Raises:
+        SystemExit: It has no place for the table.
+    """
+    made, places = RULES.subn(lambda found: f"{found[1]}{rules()}{found[2]}", text)
+    if places != 1:
+        raise SystemExit("README.md: the table of rules stands between <!-- rules --> and <!-- /rules -->, once")
+    return made
+
+
 def main() -> None:
     """Write the pages, or compare them."""
-    pages = {"commands.md": commands(), "recipe.md": recipe_keys()}
-    stale = [
-        name
-        for name, text in pages.items()
-        if not (PAGES / name).is_file() or (PAGES / name).read_text("utf-8") != text
-    ]
+    pages = {
+        PAGES / "commands.md": commands(),
+        PAGES / "recipe.md": recipe_keys(),
+        README: readme(README.read_text(encoding="utf-8")),
+    }
+    stale = [path.name for path, text in pages.items() if not path.is_file() or path.read_text("utf-8") != text]
     if "--check" in sys.argv:
         if stale:
-            raise SystemExit(f"docs/reference: {', '.join(stale)} is not as the code says; run scripts/reference.py")
+            raise SystemExit(f"reference: {', '.join(stale)} is not as the code says; run scripts/reference.py")
         return
-    for name, text in pages.items():
-        (PAGES / name).write_text(text, encoding="utf-8")
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

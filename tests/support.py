@@ -115,7 +115,7 @@ class Scripted:
     def __init__(self, logits: torch.Tensor, halting_logits: torch.Tensor) -> None:
         self.logits, self.halting_logits = logits, halting_logits
         self.classes = logits.shape[-1]
-        self.units: Any = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
+        self.exit_heads: Any = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
         self.adapter = _Numbers(torch.nn.Identity())
         self.asked = 0
 

@@ -73,15 +73,15 @@ def calibrate(
         ArtefactError: The run or its record of attempts is damaged.
         ResourceError: The run folder cannot be written, or the device is missing.
     """
+    if request is not None and not isinstance(request, CalibrateRequest):
+        fields, request = {"goal": request, **fields}, None
+    wanted, hears = build_request(CalibrateRequest, request, fields, listener)
+    opened = open_run(run, device=wanted.device)
     from dactcli.api.evaluate import outputs_of
     from dactcli.evaluation.calibrate import calibrate as calibrate_run
     from dactcli.evaluation.calibrate import rules_of
     from dactcli.evaluation.sample import calibration_sample
 
-    if request is not None and not isinstance(request, CalibrateRequest):
-        fields, request = {"goal": request, **fields}, None
-    wanted, hears = build_request(CalibrateRequest, request, fields, listener)
-    opened = open_run(run, device=wanted.device)
     goal = wanted.goal or _default_goal(opened)
     rules_of(opened, goal)
     data = data_file(wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -89,6 +90,19 @@ def check_numbers(request: object, **lowest: float) -> None:
             raise UsageError(f"is {value}", place=f"`{name}`", remedy=f"give at least {low:g}")
 
 
+def locate(run: AnyRun) -> Run | Path:
+    """The run, or the folder that its name stands for.
+
+    Imports no torch, so that a misspelt folder is refused at once.
+
+    Raises:
+        ArtefactError: There is no such run.
+    """
+    from dactcli.runs.folders import find_run
+
+    return find_run(optional_path(run)) if run is None or isinstance(run, str | Path) else run
+
+
 def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:
     """Load a run or saved model, checked, in evaluation mode.
 
@@ -101,13 +115,14 @@ def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:
         UsageError: There is no device of that name.
         ResourceError: This machine does not have the device.
     """
+    run = locate(run)
     from dactcli.model.device import find_device
     from dactcli.runs.load import Run, load_run
 
     if isinstance(run, Run):
         return run
     where = find_device(device)
-    opened = load_run(Path(run) if run is not None else None)
+    opened = load_run(run)
     opened.model.to(where)
     return opened
 
@@ -167,12 +182,18 @@ def rule_for(run: Run, rule: str | None, listener: Listener) -> Rule:
 
 
 def quieten_libraries() -> None:
-    """Keep the libraries' own bars and reports off the screen."""
+    """Keep the libraries' own bars and reports off the screen.
+
+    Works through the environment, because importing transformers takes longer than most refusals; a transformers that
+    is imported already is told directly.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # by environment, because importing datasets takes longer than most commands that do not need it
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
-    import transformers
-
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    transformers: Any = sys.modules.get("transformers")
+    if transformers is None:
+        return
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

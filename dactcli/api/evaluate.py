@@ -107,7 +107,7 @@ def check_split(split: str | None, data: Path | str | None) -> None:
     if split is not None and split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown", place="`split`", remedy=did_you_mean(split, SPLITS))
     if split is not None and data is not None:
-        raise UsageError("is in place of `split`", place="`data`", remedy="leave one of them out")
+        raise UsageError("cannot be combined with `split`", place="`data`", remedy="leave one of them out")
 
 
 def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None, listener: Listener) -> LayerOutputs:

@@ -36,7 +36,7 @@ class FitRequest:
     def __post_init__(self) -> None:
         check_lists(self, "overrides")
         if self.weights_only and not self.resume:
-            raise UsageError("goes with `resume`", place="`weights_only`", remedy="add `resume`, or leave it out")
+            raise UsageError("requires `resume`", place="`weights_only`", remedy="add `resume`, or leave it out")
 
 
 def fit(

@@ -80,11 +80,11 @@ def inspect(
     if given is None:
         fields = {"texts": texts, **fields}
     wanted, hears = build_request(InspectRequest, given, fields, listener)
+    opened = open_run(run, device=wanted.device)
     from dactcli.inspection.select import select
     from dactcli.inspection.trace import Texts, trace
     from dactcli.runs.calibration import load_calibration
 
-    opened = open_run(run, device=wanted.device)
     first, second, labels = _texts(opened, wanted)
     model, rule = opened.model, rule_for(opened, wanted.rule, hears)
     calibration, _ = load_calibration(opened)
@@ -111,9 +111,9 @@ def _texts(run: Run, request: InspectRequest) -> tuple[list[str], list[str] | No
         return dataset["text"][:], pairs, labels
     of_pairs = run.recipe is not None and run.recipe.data.text_pair is not None
     if of_pairs and request.pairs is None:
-        raise UsageError("this model judges pairs of texts", place=str(run.folder), remedy="give `pairs` as well")
+        raise UsageError("this model takes pairs of texts", place=str(run.folder), remedy="give `pairs` as well")
     if request.pairs is not None and run.recipe is not None and not of_pairs:
-        raise UsageError("this model judges single texts", place="`pairs`", remedy="leave out `pairs`")
+        raise UsageError("this model takes single texts", place="`pairs`", remedy="leave out `pairs`")
     if request.pairs is not None and len(request.pairs) != len(request.texts):
         raise UsageError(
             f"has {len(request.pairs)} texts for {len(request.texts)}", place="`pairs`", remedy="give one for each text"

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from dactcli.api.common import AnyRun, build_request, check_lists, check_numbers, open_run, refuse_text, rule_for
+from dactcli.api.common import (
+    AnyRun,
+    build_request,
+    check_lists,
+    check_numbers,
+    locate,
+    open_run,
+    refuse_text,
+    rule_for,
+)
 from dactcli.errors import StoppedError, UsageError, did_you_mean
 from dactcli.listening import Listener
 from dactcli.results import PredictedFile, Prediction
@@ -124,10 +133,11 @@ def predict(
         ArtefactError: The run is missing or damaged, or an answer is not finite and `on_error` is `stop`.
         ResourceError: The device is missing, or memory ran out.
     """
-    from dactcli.prediction.predict import check, predict_texts
-
     refuse_text(texts, "texts")
     wanted, hears = build_request(PredictRequest, request, fields, listener)
+    run = locate(run)
+    from dactcli.prediction.predict import check, predict_texts
+
     opened = open_run(run, device=wanted.device)
     rule = _rule(opened, wanted.rule, wanted.max_layers, hears)
     answers = predict_texts(opened.model, opened.tokenizer, texts, wanted.pairs, rule=rule)
@@ -161,7 +171,6 @@ def predict_files(
         StoppedError: SIGINT or SIGTERM came; what was answered is kept.
     """
     from dactcli import distributed
-    from dactcli.prediction.signals import stoppable
 
     refuse_text(inputs, "inputs")
     wanted, hears = build_request(PredictFilesRequest, request, fields, listener)
@@ -169,9 +178,12 @@ def predict_files(
     output = _output(wanted, rows, hears)
     if distributed.on_main(lambda: output is not None and output.complete(resume=wanted.resume)):
         return PredictedFile(str(wanted.path), None, None, already_complete=True)
+    run = locate(run)
     if rows is None:
         _help_out(run, wanted, hears)
         return PredictedFile(None, None, None)
+    from dactcli.prediction.signals import stoppable
+
     with stoppable(output.stopped if output is not None else _stopped):
         if output is not None:
             output.check(resume=wanted.resume, overwrite=wanted.overwrite)
@@ -233,7 +245,7 @@ def _rule(run: Run, rule: str | None, max_layers: int | None, listener: Listener
     from dactcli.halting.limits import AtMost
 
     chosen = rule_for(run, rule, listener)
-    if max_layers is None or max_layers >= run.model.units.layers:
+    if max_layers is None or max_layers >= run.model.exit_heads.layers:
         return chosen
     # rule_for gave notice of a void calibration already
     if promise := promise_of(run, str(chosen), lambda text: None):
@@ -257,7 +269,7 @@ def _columns(run: Run, rows: Rows, request: PredictFilesRequest) -> Columns:
             )
         if second is not None:
             raise UsageError(
-                "this model judges pairs of texts, and plain lines hold one each",
+                "this model takes pairs of texts, and plain lines hold one each",
                 place=plain.name,
                 remedy="give csv, tsv, jsonl, json or parquet",
             )

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, data_file, open_run, rule_for
+from dactcli.api.common import AnyRun, build_request, check_numbers, data_file, locate, open_run, rule_for
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import ProfileResult, duration
 
 if TYPE_CHECKING:
-    from dactcli.data.batches import Encoded
-    from dactcli.profiling.profile import Effort
+    from dactcli.profiling.latency import Effort
+    from dactcli.profiling.profile import Measured
     from dactcli.profiling.ways import Subject
 
 FALLBACK = "bert-base"  # the geometry that is measured where there is no run
@@ -70,7 +70,7 @@ class ProfileRequest:
     def __post_init__(self) -> None:
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             sizes = ",".join(map(str, self.batch_sizes))
-            raise UsageError(f"{sizes!r} is no list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
+            raise UsageError(f"{sizes!r} is not a list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
         check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0)
         if self.random is not None and self.data is not None:
             raise UsageError("random weights read no texts", place="`data`", remedy="leave it out, or name a run")
@@ -82,17 +82,13 @@ class _Prepared:
 
     Attributes:
         subject: The model, the stock classifier and the rule.
-        encoded: The examples.
+        measured: The examples.
         available: How many examples the split or file holds.
-        sequence_length: Tokens per example where they are fixed.
-        score: Name and function of the task's metric; None for random weights.
     """
 
     subject: Subject
-    encoded: Encoded
+    measured: Measured
     available: int
-    sequence_length: int | None
-    score: tuple[str, Any] | None = None
 
 
 def profile(
@@ -116,9 +112,10 @@ def profile(
     if "examples_most" in fields:  # the name of earlier versions
         fields["examples"] = fields.pop("examples_most")
     wanted, hears = build_request(ProfileRequest, request, fields, listener)
+    run = locate(run) if run is not None else None
     from dactcli.model.device import find_device
     from dactcli.profiling.environment import against, environment, read_baseline
-    from dactcli.profiling.profile import Effort
+    from dactcli.profiling.latency import Effort
 
     find_device(wanted.device)
     earlier = read_baseline(Path(wanted.baseline)) if wanted.baseline is not None else None
@@ -131,7 +128,7 @@ def profile(
         place = environment(ready.subject.model, compiled=wanted.compiled)
         _tell_duration(ready, wanted, effort, hears)
         result = (_training if wanted.train else _inference)(ready, wanted, effort, place, hears)
-        result = replace(result, examples=len(ready.encoded.lengths), available=ready.available)
+        result = replace(result, examples=ready.measured.examples, available=ready.available)
         result = _with_notices(result, ready, wanted)
     return against(result, earlier) if earlier is not None else result
 
@@ -154,11 +151,11 @@ def _threads(number: int | None) -> Iterator[None]:
 
 def _geometry(run: AnyRun, request: ProfileRequest, listener: Listener) -> str | None:
     """The geometry to take random weights of, or None where there is a run."""
-    from dactcli.runs.load import find_run
+    from dactcli.runs.folders import find_run
 
     if request.random is not None:
         if run is not None:
-            raise UsageError("a run and `random` exclude each other", place="dact profile", remedy="give one of them")
+            raise UsageError("a run and `random` cannot be combined", place="dact profile", remedy="give one of them")
         return request.random
     if run is None and request.data is None:
         try:
@@ -176,13 +173,14 @@ def _random(geometry: str, request: ProfileRequest) -> _Prepared:
     """Random weights, on random examples, at forced depths."""
     from dactcli.halting.rules import Full
     from dactcli.profiling.geometry import depth_profile, random_examples, random_model
+    from dactcli.profiling.profile import Measured
 
     if request.rule is not None:
         raise UsageError("random weights halt at forced depths", place="`rule`", remedy="leave it out, use `depths`")
     model, tokens = random_model(geometry), request.sequence_length or TOKENS
-    forced = depth_profile(request.depths or "uniform", model.units.layers, request.examples)
+    forced = depth_profile(request.depths or "uniform", model.exit_heads.layers, request.examples)
     encoded = random_examples(model, request.examples, tokens)
-    return _Prepared(_subject(model, request, Full(), forced), encoded, request.examples, tokens)
+    return _Prepared(_subject(model, request, Full(), forced), Measured(encoded, tokens), request.examples)
 
 
 def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepared:
@@ -190,7 +188,7 @@ def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepa
     from dactcli.evaluation.examples import metric_name, run_examples
     from dactcli.evaluation.kinds import answer_metrics
     from dactcli.profiling.geometry import depth_profile, stretched
-    from dactcli.profiling.profile import sample
+    from dactcli.profiling.profile import Measured, sample
 
     opened = open_run(run, device=request.device)
     encoded, _ = run_examples(opened, request.split, data_file(request), listener.notice)
@@ -200,7 +198,7 @@ def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepa
         encoded = stretched(encoded, min(tokens, opened.tokenizer.model_max_length))
     model, name = opened.model, metric_name(opened)
     depths = request.depths
-    forced = None if depths is None else depth_profile(depths, model.units.layers, len(encoded.lengths))
+    forced = None if depths is None else depth_profile(depths, model.exit_heads.layers, len(encoded.lengths))
 
     def score(answer: Any, labels: Any) -> float | None:
         return answer_metrics(answer, labels, model.answers)[name]
@@ -209,7 +207,7 @@ def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepa
     if opened is run and (request.dtype is not None or request.compiled):
         model = deepcopy(model)  # the caller's model keeps its type and its layers
     subject = _subject(model, request, rule, forced, fresh=opened is not run)
-    return _Prepared(subject, encoded, available, tokens, (name, score))
+    return _Prepared(subject, Measured(encoded, tokens, (name, score)), available)
 
 
 def _subject(model: Any, request: ProfileRequest, rule: Any, depths: Any, *, fresh: bool = True) -> Subject:
@@ -229,9 +227,9 @@ def _tell_duration(ready: _Prepared, request: ProfileRequest, effort: Effort, li
 
     with suppress(ArtefactError):  # the measurement itself names the examples whose answers are not finite
         seconds = estimate_seconds(
-            ready.subject, ready.encoded, batch_sizes=request.batch_sizes, effort=effort, train=request.train
+            ready.subject, ready.measured.encoded, batch_sizes=request.batch_sizes, effort=effort, train=request.train
         )
-        rounds = f"{effort.warmup + effort.repeats} rounds of {len(ready.encoded.lengths):,} examples"
+        rounds = f"{effort.warmup + effort.repeats} rounds of {ready.measured.examples:,} examples"
         listener.notice(f"about {duration(seconds)}: {rounds} for each case")
 
 
@@ -244,16 +242,7 @@ def _training(
     steps = []
     for size in request.batch_sizes:
         with listener.working(f"training step, batch {size}") as progress:
-            steps.append(
-                profile_training(
-                    ready.subject,
-                    ready.encoded,
-                    batch_size=size,
-                    sequence_length=ready.sequence_length,
-                    effort=effort,
-                    progress=progress,
-                )
-            )
+            steps.append(profile_training(ready.subject, ready.measured, effort, batch_size=size, progress=progress))
     return ProfileResult(place, [], training=steps)
 
 
@@ -263,13 +252,13 @@ def _inference(
     """Time latency for each batch size, and throughput over all examples."""
     from dactcli.profiling.profile import profile_latency, profile_throughput
 
-    shared: dict[str, Any] = {"sequence_length": ready.sequence_length, "effort": effort, "score": ready.score}
+    subject, measured = ready.subject, ready.measured
     cases = []
     for size in request.batch_sizes:
         with listener.working(f"latency, batch {size}") as progress:
-            cases += profile_latency(ready.subject, ready.encoded, batch_sizes=[size], progress=progress, **shared)
-    with listener.working(f"throughput, {len(ready.encoded.lengths):,} examples") as progress:
-        whole = profile_throughput(ready.subject, ready.encoded, progress=progress, **shared)
+            cases.append(profile_latency(subject, measured, effort, batch_size=size, progress=progress))
+    with listener.working(f"throughput, {measured.examples:,} examples") as progress:
+        whole = profile_throughput(subject, measured, effort, progress=progress)
     return ProfileResult(place, cases, [whole])
 
 
@@ -280,7 +269,7 @@ def _with_notices(result: ProfileResult, ready: _Prepared, request: ProfileReque
     notices = wide_notices(result)
     if request.trace is None:
         return replace(result, notices=notices)
-    written = write_trace(ready.subject, ready.encoded, request.batch_sizes[-1], Path(request.trace))
+    written = write_trace(ready.subject, ready.measured.encoded, request.batch_sizes[-1], Path(request.trace))
     notices.append(
         f"trace written to {written}; open it with: tensorboard --logdir {request.trace} (tab PyTorch Profiler), "
         "or drop the file on ui.perfetto.dev"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, open_run, optional_path
+from dactcli.api.common import AnyRun, build_request, locate, open_run, optional_path
 from dactcli.errors import DactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import PublishResult
@@ -95,15 +95,15 @@ def publish(
         ArtefactError: The run is missing or damaged.
         ResourceError: The folder cannot be written, or the hub cannot be reached.
     """
+    wanted, hears = build_request(PublishRequest, request, fields, listener)
+    run = locate(run)
     from dactcli.evaluation.examples import default_rule
     from dactcli.publishing.folder import check_target
     from dactcli.publishing.hub import check_hub
     from dactcli.runs.calibration import load_calibration
-    from dactcli.runs.load import Run, find_run
 
-    wanted, hears = build_request(PublishRequest, request, fields, listener)
     if wanted.to is not None:
-        folder = run.folder if isinstance(run, Run) else find_run(optional_path(run))
+        folder = run if isinstance(run, Path) else run.folder
         check_target(Path(wanted.to), folder, overwrite=wanted.overwrite)
     if wanted.hub is not None:
         check_hub(wanted.hub)
@@ -151,7 +151,7 @@ def _publish(job: _Publication) -> PublishResult:
 def _card(job: _Publication) -> str:
     """The card in the run folder, or of the earlier publication if somebody edited it; else a new one."""
     from dactcli.publishing.card import write_card
-    from dactcli.publishing.facts import gather
+    from dactcli.publishing.facts import Figures, PublishedModel, gather
     from dactcli.publishing.folder import CARD, edited_card, sealed
     from dactcli.storage import SUMMARY, read_document
 
@@ -171,17 +171,8 @@ def _card(job: _Publication) -> str:
             job.listener.notice(text)
         summary = {}
     judged, comparison = _judged_anew(job)
-    facts = gather(
-        run,
-        name=job.name,
-        on_hub=job.request.hub is not None,
-        rule=job.rule,
-        summary=summary,
-        judged=judged,
-        comparison=comparison,
-        calibration=job.calibration,
-    )
-    return sealed(write_card(facts))
+    published = PublishedModel(job.name, job.request.hub is not None, job.rule, job.calibration)
+    return sealed(write_card(gather(run, published, Figures(summary, judged, comparison))))
 
 
 def _is_of(summary: dict[str, Any], run: Run) -> bool:

@@ -91,5 +91,5 @@ def resolved(recipe: Recipe | Path | str, overrides: Sequence[str] = ()) -> Reci
     if isinstance(recipe, str | Path):
         return load_recipe(Path(recipe), overrides)
     if overrides:
-        raise UsageError("go with a recipe's file", place="`overrides`", remedy="change the recipe itself")
+        raise UsageError("require a recipe file", place="`overrides`", remedy="change the recipe itself")
     return complete(recipe)

@@ -72,7 +72,7 @@ def inspect(
     from dactcli.errors import UsageError
 
     if pair is not None and (texts is None or len(texts) != 1):
-        raise UsageError("goes with exactly one TEXT", place="--pair", remedy="use --file for several pairs")
+        raise UsageError("requires exactly one TEXT", place="--pair", remedy="use --file for several pairs")
     options.check_outputs(overwrite=overwrite, output=output, html=html, svg=svg)
     if texts == ["-"]:
         texts = _standard_input()

@@ -32,11 +32,11 @@ def check_options(
 
     if compare and (calibrate or rules):
         other = "--calibrate" if calibrate else "--rule"
-        raise UsageError(f"does not go with {other}", place="--compare", remedy="leave one of them out")
+        raise UsageError(f"cannot be combined with {other}", place="--compare", remedy="leave one of them out")
     if calibrate is not None and plots is not None:
-        raise UsageError("does not go with --calibrate", place="--plots", remedy="leave one of them out")
+        raise UsageError("cannot be combined with --calibrate", place="--plots", remedy="leave one of them out")
     if replace and calibrate is None and not compare:
-        raise UsageError("goes with --calibrate", place="--replace", remedy="add --calibrate, or leave it out")
+        raise UsageError("requires --calibrate", place="--replace", remedy="add --calibrate, or leave it out")
 
 
 def evaluate_runs(paths: list[Path | None], fields: dict[str, Any], shown: Shown) -> None:

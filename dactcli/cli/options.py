@@ -94,7 +94,7 @@ def check_outputs(
         **files: Files by the name of their option.
 
     Raises:
-        UsageError: A file is there already, is a folder, or is named twice.
+        UsageError: A file already exists, is a folder, or is named twice.
         ResourceError: Something cannot be written, or what draws pictures is not installed.
     """
     from dactcli import distributed

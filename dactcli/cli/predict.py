@@ -84,7 +84,7 @@ def predict(
     if not distributed.is_main():
         return
     if done.already_complete:
-        print_notice(f"{answers} is complete, and there is nothing to go on with")
+        print_notice(f"{answers} is complete, so there is nothing to resume")
     elif answers is not None:
         noun = "prediction" if done.predictions == 1 else "predictions"
         print_notice(f"{done.predictions:,} {noun} in {answers} (rule {done.rule})")

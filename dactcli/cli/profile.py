@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,10 @@ EXAMPLE = (
     "Examples: dact profile runs/sst2-1 --batch-size 1,32 · "
     "dact profile --random bert-base --depths uniform --sequence-length 128"
 )
-WHAT, HOW = "What to measure", "How to measure"  # headings of the options
+# an option under each heading of the help text
+what = partial(typer.Option, rich_help_panel="What to measure")
+how = partial(typer.Option, rich_help_panel="How to measure")
+shown = partial(typer.Option, rich_help_panel=options.SHOWN)
 
 
 def profile(
@@ -31,85 +35,46 @@ def profile(
     ] = None,
     random: Annotated[
         str | None,
-        typer.Option(
-            help="Profile random weights of this geometry (bert-base, ..., or a config.json).",
-            metavar="GEOMETRY",
-            rich_help_panel=WHAT,
-        ),
+        what(help="Profile random weights of this geometry (bert-base, ..., or a config.json).", metavar="GEOMETRY"),
     ] = None,
     depths: Annotated[
         str | None,
-        typer.Option(
+        what(
             help="Force exits at these layers in equal shares: uniform, a list, or a file.",
             metavar="uniform|N,N...|FILE",
-            rich_help_panel=WHAT,
         ),
     ] = None,
-    batch_size: Annotated[
-        str, typer.Option(help="Batch sizes to measure.", metavar="N[,N...]", rich_help_panel=WHAT)
-    ] = ",".join(map(str, ProfileRequest.batch_sizes)),
+    batch_size: Annotated[str, what(help="Batch sizes to measure.", metavar="N[,N...]")] = ",".join(
+        map(str, ProfileRequest.batch_sizes)
+    ),
     sequence_length: Annotated[
-        int | None,
-        typer.Option(min=2, help="Pad or cut every example to N tokens.", metavar="N", rich_help_panel=WHAT),
+        int | None, what(min=2, help="Pad or cut every example to N tokens.", metavar="N")
     ] = None,
-    split: Annotated[
-        str, typer.Option(help="Split of the run's data to measure on.", metavar="NAME", rich_help_panel=WHAT)
-    ] = ProfileRequest.split,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="File of texts to measure on instead of a split.", metavar="FILE", rich_help_panel=WHAT),
-    ] = None,
+    split: Annotated[str, what(help="Split of the run's data to measure on.", metavar="NAME")] = ProfileRequest.split,
+    data: Annotated[Path | None, what(help="File of texts to measure on instead of a split.", metavar="FILE")] = None,
     rule: options.RuleName = None,
     examples: Annotated[
-        int, typer.Option(min=1, help="Number of examples to measure on.", metavar="N", rich_help_panel=WHAT)
+        int, what(min=1, help="Number of examples to measure on.", metavar="N")
     ] = ProfileRequest.examples,
-    train: Annotated[
-        bool, typer.Option("--train", help="Time the training step instead of inference.", rich_help_panel=WHAT)
-    ] = False,
+    train: Annotated[bool, what("--train", help="Time the training step instead of inference.")] = False,
     dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="Data type: fp32, bf16 or fp16. Default: the model's own.", metavar="NAME", rich_help_panel=HOW
-        ),
+        str | None, how(help="Data type: fp32, bf16 or fp16. Default: the model's own.", metavar="NAME")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Number of CPU threads.", metavar="N", rich_help_panel=HOW)
-    ] = None,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the encoder's layers first.", rich_help_panel=HOW)
-    ] = False,
-    warmup: Annotated[
-        int, typer.Option(min=0, help="Warm-up rounds.", metavar="N", rich_help_panel=HOW)
-    ] = ProfileRequest.warmup,
-    repeats: Annotated[
-        int, typer.Option(min=2, help="Measured rounds.", metavar="N", rich_help_panel=HOW)
-    ] = ProfileRequest.repeats,
+    threads: Annotated[int | None, how(min=1, max=1024, help="Number of CPU threads.", metavar="N")] = None,
+    compiled: Annotated[bool, how("--compile", help="Compile the encoder's layers first.")] = False,
+    warmup: Annotated[int, how(min=0, help="Warm-up rounds.", metavar="N")] = ProfileRequest.warmup,
+    repeats: Annotated[int, how(min=2, help="Measured rounds.", metavar="N")] = ProfileRequest.repeats,
     seconds: Annotated[
-        float | None,
-        typer.Option(min=0, help="Add rounds until each case has run for S seconds.", metavar="S", rich_help_panel=HOW),
+        float | None, how(min=0, help="Add rounds until each case has run for S seconds.", metavar="S")
     ] = None,
     baseline: Annotated[
-        Path | None,
-        typer.Option(
-            help="Compare with an earlier profile, written by --output.", metavar="FILE", rich_help_panel=options.SHOWN
-        ),
+        Path | None, shown(help="Compare with an earlier profile, written by --output.", metavar="FILE")
     ] = None,
     trace: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write a torch.profiler trace into this folder.", metavar="FOLDER", rich_help_panel=options.SHOWN
-        ),
+        Path | None, shown(help="Write a torch.profiler trace into this folder.", metavar="FOLDER")
     ] = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write plots of the times into this folder.", metavar="FOLDER", rich_help_panel=options.SHOWN
-        ),
-    ] = None,
-    raw: Annotated[
-        bool,
-        typer.Option("--raw", help="Include every measurement in the JSON document.", rich_help_panel=options.SHOWN),
-    ] = False,
+    plots: Annotated[Path | None, shown(help="Write plots of the times into this folder.", metavar="FOLDER")] = None,
+    raw: Annotated[bool, shown("--raw", help="Include every measurement in the JSON document.")] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,
@@ -121,25 +86,10 @@ def profile(
     if train and plots is not None:
         raise UsageError("shows inference", place="--plots", remedy="leave out --train")
     request = ProfileRequest(
-        random=random,
-        depths=depths,
-        batch_sizes=_sizes(batch_size),
-        sequence_length=sequence_length,
-        split=split,
-        data=data,
-        rule=rule,
-        examples=examples,
-        train=train,
-        dtype=dtype,
-        threads=threads,
-        compiled=compiled,
-        warmup=warmup,
-        repeats=repeats,
-        seconds=seconds,
-        baseline=baseline,
-        trace=trace,
-        device=device,
-    )
+        random=random, depths=depths, batch_sizes=_sizes(batch_size), sequence_length=sequence_length, split=split,
+        data=data, rule=rule, examples=examples, train=train, dtype=dtype, threads=threads, compiled=compiled,
+        warmup=warmup, repeats=repeats, seconds=seconds, baseline=baseline, trace=trace, device=device,
+    )  # fmt: skip
     options.check_outputs(overwrite=overwrite, output=output, plots=plots, trace=trace)
     from dactcli.api.profile import profile as profile_run
 
@@ -171,4 +121,4 @@ def _sizes(text: str) -> list[int]:
         return [int(size) for size in text.split(",")]
     except ValueError:
         remedy = "give for example 1,32"
-        raise UsageError(f"{text!r} is no list of sizes", place="--batch-size", remedy=remedy) from None
+        raise UsageError(f"{text!r} is not a list of sizes", place="--batch-size", remedy=remedy) from None

@@ -271,7 +271,7 @@ def _array(name: str, lines: Iterable[str]) -> Iterator[Record]:
     """The objects of a JSON array, each with the line on which it begins.
 
     Raises:
-        DataError: It is no array of objects; names the line.
+        DataError: It is not an array of objects; names the line.
     """
     text = "".join(lines)
     remedy = "a .json file is one array of objects, [{...}, {...}]; with an object a line it is jsonl"
@@ -279,7 +279,7 @@ def _array(name: str, lines: Iterable[str]) -> Iterator[Record]:
         if _lines_of_objects(text):
             yield from objects(name, text.split("\n"))
         elif text.strip():
-            raise DataError("is no array of objects", place=f"{name}:1", remedy=remedy)
+            raise DataError("is not an array of objects", place=f"{name}:1", remedy=remedy)
         return
     position = _GAP.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]  # it may match nothing
     closed, line, counted = text.startswith("]", position), 1, 0

@@ -106,7 +106,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
             place="`calibrate`",
             remedy="leave it out",
         )
-    layers = run.model.units.layers
+    layers = run.model.exit_heads.layers
     names = dict.fromkeys(request.rules or (calibrated_rule(mixes=run.model.mixes),))
     chosen = [free_rule(run.model, name) for name in names]
     for rule in chosen:
@@ -174,7 +174,7 @@ def calibrate(
         "data_fingerprint": sample.fingerprint,
         "screened": list(sample.screened),
         "left_out": sample.left_out,
-        "layers": run.model.units.layers,
+        "layers": run.model.exit_heads.layers,
         "decision": run.model.answers.noun,
     }
     if isinstance(request, BudgetRequest):
@@ -209,16 +209,7 @@ def calibrate_risk(
     Raises:
         UsageError: `harm` without labels, or a rule that has no threshold.
     """
-    best: tuple[float, Rule, int, ThresholdSweep] | None = None  # mean layers, rule, index of its threshold, its sweep
-    small: list[str] = []
-    for rule in rules:
-        sweep = measured.sweep(rule)
-        tests, small = _tests(measured, sweep, request, delta / len(rules))
-        if not tests:
-            continue
-        index = int(last_certified(tests, epsilon=request.risk, delta=delta / len(rules)))
-        if index >= 0 and (best is None or sweep.layers_mean[index] < best[0]):
-            best = (float(sweep.layers_mean[index]), rule, index, sweep)
+    best, small = _boldest(measured, rules, request, delta / len(rules))
     common = {
         "kind": "risk",
         "loss": request.loss,
@@ -235,8 +226,7 @@ def calibrate_risk(
     if best is None:
         sound = sound_rule(mixes=measured.outputs.mixes, regression=False)
         return Calibration(rule=sound, threshold=None, layers_mean=None, certified=False, **common)
-    mean, rule, index, sweep = best
-    chosen = rule.at(measured.grid(rule)[index])
+    mean, chosen, observed = best
     if (sound_mean := _sound_layers(measured)) is not None and sound_mean <= mean:
         sound = sound_rule(mixes=True, regression=False)
         return Calibration(
@@ -251,12 +241,34 @@ def calibrate_risk(
     return Calibration(
         rule=chosen.text,
         threshold=chosen.threshold,
-        observed=int(sweep.losses(request.loss, measured.truth)[index].sum()),
+        observed=observed,
         layers_mean=mean,
         certified=True,
         classes=measured.classes_under(chosen),
         **common,
     )
+
+
+def _boldest(
+    measured: Measured, rules: Sequence[Rule], request: RiskRequest, delta: float
+) -> tuple[tuple[float, Rule, int] | None, list[str]]:
+    """Find the rule and threshold that run the fewest layers among those that pass, each rule tested at `delta`.
+
+    Returns:
+        Mean layers, rule and observed losses (None if no threshold passes), and the names of classes too small to test.
+    """
+    best: tuple[float, Rule, int] | None = None
+    small: list[str] = []
+    for rule in rules:
+        sweep = measured.sweep(rule)
+        tests, small = _tests(measured, sweep, request, delta)
+        if not tests:
+            continue
+        index = int(last_certified(tests, epsilon=request.risk, delta=delta))
+        if index >= 0 and (best is None or sweep.layers_mean[index] < best[0]):
+            observed = int(sweep.losses(request.loss, measured.truth)[index].sum())
+            best = (float(sweep.layers_mean[index]), rule.at(measured.grid(rule)[index]), observed)
+    return best, small
 
 
 def _sound_layers(measured: Measured) -> float | None:

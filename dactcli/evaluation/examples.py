@@ -74,7 +74,7 @@ def read_examples(run: Run, file: DataFile) -> Any:
     """
     config, recipe = run.model.config, run.recipe.data if run.recipe is not None else None
     if file.pair_column is not None and recipe is not None and recipe.text_pair is None:
-        raise UsageError("this model judges single texts", place="`pair_column`", remedy="leave out `pair_column`")
+        raise UsageError("this model takes single texts", place="`pair_column`", remedy="leave out `pair_column`")
     names = [] if config.answer_range else [config.id2label[index] for index in range(config.num_labels)]
     asked = {"text": file.text, "text_pair": file.pair_column, "label": file.label}
     label = LabelColumn.of(recipe) if recipe else LabelColumn("label")

@@ -148,24 +148,30 @@ def fingerprint(keys: list[bytes]) -> str:
 
 
 def _used_inputs(run: Run, split: str, notice: Notice) -> tuple[set[bytes], bool]:
-    """The inputs of a split that training used, and whether they are those; the user is told once where they are not.
+    """The inputs of a training split, and whether they are the ones that training used.
 
-    The recipe and its files may have changed since: what stands there now is left out of the sample all the same.
+    The recipe and its files may have changed since training. The inputs that they hold now are left out of the sample
+    in any case, and a notice reports the change.
     """
     if run.recipe is None:
         if split == USED[0]:
-            notice("this model was saved without a recipe, so it is not known whether these examples trained it")
+            notice(
+                "this model was saved without a recipe, so dact cannot check whether it was trained on these examples"
+            )
         return set(), False
     try:
         loaded = load_splits(run.recipe, only=(split,))
     except DactError as error:
-        notice(f"it is not known whether these examples stand in {split}: {error.sentence}")
+        notice(f"dact cannot check whether these examples occur in {split}: {error.sentence}")
         return set(), False
     inputs = encode_split(loaded.splits[split], run.tokenizer, run.tokenizer.model_max_length)
     trained_on = read_document(run.folder / SUMMARY).get("data_fingerprint", {})
     known = loaded.fingerprint[split] == trained_on.get(split)
     if not known:
-        notice(f"{split} is not what this run was trained with, so it is not known whether these examples trained it")
+        notice(
+            f"{split} differs from the data this run was trained with, "
+            "so dact cannot check whether it was trained on these examples"
+        )
     return set(input_keys(inputs)), known
 
 

@@ -1,6 +1,6 @@
-"""The halting rules by name: what each does, what its value means, what it promises. Imports no torch.
+"""Table of the halting rules by name: what each does, what its threshold means, what it guarantees. Imports no torch.
 
-The command line completes and explains rules from this table, and reports look up what a rule promises. The rules
+The command line completes and explains rules from this table, and reports look up a rule's guarantee. The rules
 themselves are in `dactcli.halting.rules`, one class per entry.
 """
 
@@ -14,14 +14,14 @@ Promise = Literal["class", "value"]
 
 @dataclass(frozen=True)
 class RuleFacts:
-    """What is known of a rule without running it.
+    """Facts about a rule that are known without running it.
 
     Attributes:
-        name: The name that users write.
+        name: Name of the rule on the command line and in recipes.
         text: When the rule halts, in one line.
-        threshold: Meaning of its threshold; None for a rule without one.
-        default_threshold: Whether the rule has a threshold of its own when none is given.
-        promise: What a halt guarantees by proof: `class`, the class of full depth; `value`, a value within the
+        threshold: Meaning of the threshold; None for a rule without one.
+        default_threshold: Whether the rule has a default threshold.
+        promise: What a halt provably guarantees: `class`, the class of full depth; `value`, a value within the
             threshold of full depth; None if nothing.
         promise_at: The only threshold at which the promise holds; None if it holds at every threshold.
         early: Whether the rule can stop before the last layer.
@@ -43,11 +43,11 @@ class RuleFacts:
 
     @property
     def needs_threshold(self) -> bool:
-        """Whether the user or a calibration has to give a threshold."""
+        """Whether the user or a calibration must give a threshold."""
         return self.threshold is not None and not self.default_threshold
 
     def promised(self, threshold: float | None) -> Promise | None:
-        """What the rule guarantees at a threshold."""
+        """The rule's guarantee at a threshold."""
         return self.promise if self.promise_at in (None, threshold) else None
 
 
@@ -141,12 +141,12 @@ RULE_NAMES = tuple(RULE_FACTS)
 
 
 def facts_of(rule: str) -> RuleFacts | None:
-    """The facts of a rule as a user writes it, `NAME` or `NAME:VALUE`; None for an unknown name."""
+    """Facts of a rule given as `NAME` or `NAME:VALUE`; None for an unknown name."""
     return RULE_FACTS.get(rule.partition(":")[0])
 
 
 def proven_promise(rule: str) -> Promise | None:
-    """What a rule as a user writes it guarantees by proof: `class`, `value`, or None."""
+    """The proven guarantee of a rule given as `NAME` or `NAME:VALUE`: `class`, `value`, or None."""
     facts, value = facts_of(rule), rule.partition(":")[2]
     try:
         return facts.promised(float(value) if value else None) if facts else None
@@ -159,7 +159,7 @@ def sound_rule(*, mixes: bool, regression: bool) -> str:
 
     Args:
         mixes: Whether the model was trained with the DACT loss.
-        regression: Whether it answers with a value.
+        regression: Whether the model answers with a value.
 
     Returns:
         `exact`, or `tolerance` for regression; `full` without the DACT loss, where no rule is sound.
@@ -170,11 +170,11 @@ def sound_rule(*, mixes: bool, regression: bool) -> str:
 
 
 def standard_rules(*, mixes: bool, regression: bool) -> list[str]:
-    """The rules that a model is evaluated with by default: full depth and the sound rules that it can serve.
+    """The rules of a default evaluation: full depth and the sound rules that the model supports.
 
     Args:
         mixes: Whether the model was trained with the DACT loss.
-        regression: Whether it answers with a value.
+        regression: Whether the model answers with a value.
     """
     if not mixes:
         return ["full"]
@@ -182,7 +182,7 @@ def standard_rules(*, mixes: bool, regression: bool) -> list[str]:
 
 
 def calibrated_rule(*, mixes: bool) -> str:
-    """The rule that is calibrated by default.
+    """The rule that calibration uses by default.
 
     Args:
         mixes: Whether the model was trained with the DACT loss.

@@ -166,7 +166,7 @@ class _About:
             probabilities=[] if model.regression else answer.tolist(),
             rule=str(self.rule),
             exit_layer=ran,
-            layers=model.units.layers,
+            layers=model.exit_heads.layers,
             layer_probabilities=layers.layer_answers[row, :ran].tolist(),
             halting=layers.halting[row, :ran].tolist(),
             remaining=layers.remaining[row, :ran].tolist(),
@@ -214,7 +214,7 @@ class _About:
     def _notices(self, position: int) -> list[str]:
         notices = []
         if not self.given.texts[position].strip():
-            notices.append("the text is empty: the answer is what the model says of nothing")
+            notices.append("the text is empty")
         if position in self.truncated:
             notices.append(f"longer than {self.longest} tokens: only the first {self.longest} were read")
         if self.model.config.objective == "last":

@@ -72,7 +72,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         "exit_layer",
     ]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (transformers' form: the keys of config.json are the arguments)
         self,
         encoder_config: PreTrainedConfig | dict[str, Any] | None = None,
         *,

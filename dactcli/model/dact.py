@@ -230,7 +230,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         certainty = None if heads.certainty_logits is None else torch.sigmoid(heads.certainty_logits).T
         return self.layer_answer(heads.logits).transpose(0, 1), torch.sigmoid(heads.halting_logits).T, certainty
 
-    def forward(
+    def forward(  # noqa: PLR0913 (the arguments with which transformers calls a classifier)
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,

@@ -27,14 +27,17 @@ from dactcli.model.heads import ExitHeads, ExitOutput
 class Adaptive(Protocol):
     """What the engine needs of a model."""
 
-    units: ExitHeads
     mixes: bool
     classes: int
     reads_first_token: bool
 
     @property
     def answers(self) -> Answers:
-        """What its answers are."""
+        """Kind of its answers."""
+
+    @property
+    def exit_heads(self) -> ExitHeads:
+        """The exit heads of all layers."""
 
     @property
     def adapter(self) -> Encoder:
@@ -136,7 +139,7 @@ class Engine:
         self, model: Adaptive, rule: Rule, examples: int, *, device: torch.device, trace: bool = False
     ) -> None:
         self.model, self.rule = model, rule.of(model.answers)
-        self.encoder, self.layers = model.adapter, model.units.layers
+        self.encoder, self.layers = model.adapter, model.exit_heads.layers
         self.like = torch.empty(0, dtype=torch.float32, device=device)
         self.exit_layer = torch.full((examples,), self.layers, dtype=torch.long, device=device)
         self.answer = self.like.new_empty(examples, model.classes)
@@ -284,7 +287,7 @@ def run_batches(
     Returns:
         Where each example stopped and what it answers, in the caller's order [E].
     """
-    device = model.units.dense_weight.device
+    device = model.exit_heads.dense_weight.device
     engine = Engine(model, rule, examples, device=device, trace=trace)
     waiting: list[list[Live]] = [[] for _ in range(engine.layers)]  # by layers run
 

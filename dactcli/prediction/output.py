@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -19,8 +19,10 @@ from dactcli.data.inputs import ADDRESS, Input
 from dactcli.errors import DataError, ResourceError, StoppedError, UsageError, did_you_mean
 from dactcli.prediction.forms import FORMATS, Notice, free_names, told
 from dactcli.prediction.parts import ArrowPart, JsonPart, Part
-from dactcli.prediction.windows import Window
 from dactcli.storage import FORMAT, read_document, sync_folder, write_json
+
+if TYPE_CHECKING:
+    from dactcli.prediction.windows import Window
 
 
 class Output:
@@ -118,12 +120,12 @@ class Output:
 
     def _check(self, *, resume: bool, overwrite: bool) -> None:
         if os.path.exists(self.path) and not overwrite and not (resume and self.begun):
-            raise UsageError("is there already", place=self.place, remedy="add `overwrite`")
+            raise UsageError("already exists", place=self.place, remedy="add `overwrite`")
         if self.begun and not (resume or overwrite):
             raise UsageError(
-                "an interrupted output is there",
+                "an interrupted output exists",
                 place=str(self.part),
-                remedy="add `resume` to go on with it, or `overwrite` to begin again",
+                remedy="add `resume` to continue it, or `overwrite` to start again",
             )
         with self._named():
             self.rows.check(self.inputs)

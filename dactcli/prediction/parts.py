@@ -13,15 +13,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dactcli.data.formats import open_parquet
 from dactcli.data.inputs import Input
 from dactcli.errors import DataError, first_line
 from dactcli.prediction.forms import OURS, Kinds, Notice, Row, answer_types, write_csv, write_parquet, write_tables
-from dactcli.prediction.windows import Window
 from dactcli.results import Prediction
 from dactcli.storage import to_json
+
+if TYPE_CHECKING:
+    from dactcli.prediction.windows import Window
 
 _LENGTH = struct.Struct("<Q")
 _FIELDS = {name: name for name in OURS}

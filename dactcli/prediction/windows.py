@@ -88,8 +88,8 @@ def most_tokens(model: DactForSequenceClassification, batch: int) -> int:
         model: The model.
         batch: Tokens of a full batch.
     """
-    width = model.units.dense_weight.shape[1]
-    operations = 24 * width**2 * model.units.layers  # of a token: two for each weight of every layer
+    width = model.exit_heads.dense_weight.shape[1]
+    operations = 24 * width**2 * model.exit_heads.layers  # of a token: two for each weight of every layer
     return max(BATCHES * batch, int(WORK.get(model.device.type, WORK["cpu"]) / operations))
 
 

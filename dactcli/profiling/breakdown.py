@@ -91,7 +91,7 @@ class _TimedModel:
 
     def __init__(self, model: DactForSequenceClassification, clock: Clock) -> None:
         self.mixes, self.classes, self.reads_first_token = model.mixes, model.classes, model.reads_first_token
-        self.units, self.exit_outputs = model.units, partial(clock.time, "units", model.exit_outputs)
+        self.exit_heads, self.exit_outputs = model.exit_heads, partial(clock.time, "units", model.exit_outputs)
         self.adapter: Any = _Part(model.adapter, clock, {"embed": "embeddings", "run": "layer", "select": "regrouping"})
         self.answers = model.answers
 
@@ -112,7 +112,7 @@ def break_down(
     for rule, batch in zip(rules, batches, strict=True):
         run_batch(timed, _TimedRule(rule, clock), batch)
     total, spent = (time.perf_counter() - started) * 1000, dict(clock.spent)
-    layers = [spent.get(f"layer {layer}", 0.0) for layer in range(1, model.units.layers + 1)]
+    layers = [spent.get(f"layer {layer}", 0.0) for layer in range(1, model.exit_heads.layers + 1)]
     named = {part: spent.get(part, 0.0) for part in ("embeddings", "units", "rule", "regrouping")}
     return Breakdown(
         layers_ms=layers,

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from dactcli.data.batches import Encoded, by_length, tokens_per_batch
-from dactcli.profiling.latency import synchronise
-from dactcli.profiling.profile import Effort
+from dactcli.profiling.latency import Effort, synchronise
 from dactcli.profiling.training import Stepper
 from dactcli.profiling.ways import Subject
 

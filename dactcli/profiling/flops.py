@@ -63,7 +63,7 @@ def layer_flops(model: DactForSequenceClassification) -> list[LayerFlops]:
     ids = torch.ones(2, LONG, dtype=torch.long, device=model.device)
     with torch.no_grad():
         states = [adapter.embed(some, None, None) for some in (ids[:1, :SHORT], ids[:1], ids[:, :SHORT])]
-    for layer in range(1, model.units.layers + 1):
+    for layer in range(1, model.exit_heads.layers + 1):
         few, many, twice = (count(partial(adapter.run, layer, state)) for state in states)
         shared = 2 * few - twice
         quadratic = ((many - shared) / LONG - (few - shared) / SHORT) / (LONG - SHORT)
@@ -79,13 +79,13 @@ def embedding_flops(model: DactForSequenceClassification) -> LayerFlops:
 
 def unit_flops(model: DactForSequenceClassification) -> list[LayerFlops]:
     """Operations of the units of layers 1..N: by token (pooling), and once per example."""
-    width, like = model.config.encoder_config.hidden_size, model.units.dense_weight
+    width, like = model.config.encoder_config.hidden_size, model.exit_heads.dense_weight
     hidden = torch.zeros(1, SHORT, width, device=model.device, dtype=like.dtype)
-    pooled = model.units.pool(1, hidden, None)
-    by_token = count(lambda: model.units.pool(1, hidden, None)) / SHORT
-    once = float(count(lambda: model.units.outputs(1, pooled)))
+    pooled = model.exit_heads.pool(1, hidden, None)
+    by_token = count(lambda: model.exit_heads.pool(1, hidden, None)) / SHORT
+    once = float(count(lambda: model.exit_heads.outputs(1, pooled)))
     kept = 0.0 if model.kept is None else float(count(partial(model.kept, hidden, None)))
-    return [LayerFlops(by_token, 0.0, once)] * (model.units.layers - 1) + [LayerFlops(by_token, 0.0, once + kept)]
+    return [LayerFlops(by_token, 0.0, once)] * (model.exit_heads.layers - 1) + [LayerFlops(by_token, 0.0, once + kept)]
 
 
 def head_flops(stock: Any, parts: Sequence[LayerFlops]) -> float:

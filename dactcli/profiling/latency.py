@@ -9,6 +9,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,14 +23,27 @@ WIDE = 0.15  # interquartile range over median from which on a warning is due
 BOOTSTRAPS = 2000
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        warmup: Warm-up rounds, which are not counted.
+        repeats: Measured rounds; with `seconds`, the fewest.
+        seconds: Add rounds until a case has run this long.
+    """
+
+    warmup: int = 2
+    repeats: int = 10
+    seconds: float | None = None
+
+
 def take_turns(
     ways: Mapping[str, Way],
     batches: int,
     *,
     device: torch.device,
-    warmup: int,
-    repeats: int,
-    seconds: float | None = None,
+    effort: Effort,
     progress: Callable[[int, int], None] | None = None,
 ) -> Samples:
     """Time several ways on the same batches.
@@ -38,9 +52,7 @@ def take_turns(
         ways: By name.
         batches: How many batches there are.
         device: Where they run.
-        warmup: Rounds that are not counted.
-        repeats: Rounds that are; with `seconds`, the fewest.
-        seconds: Go on until this much time has passed.
+        effort: How long to measure.
         progress: Called with the rounds done and the rounds in all.
 
     Raises:
@@ -48,16 +60,16 @@ def take_turns(
     """
     named = list(ways.items())
     samples: Samples = {name: [] for name in ways}
-    turn, started = 0, time.perf_counter()
+    turn, started, rounds = 0, time.perf_counter(), effort.warmup + effort.repeats
     try:
-        while turn < warmup + repeats or (seconds is not None and time.perf_counter() - started < seconds):
+        while turn < rounds or (effort.seconds is not None and time.perf_counter() - started < effort.seconds):
             times = _one_round(named, turn, batches, device)
-            if turn >= warmup:
+            if turn >= effort.warmup:
                 for name, values in times.items():
                     samples[name].append(values)
             turn += 1
             if progress is not None:
-                progress(turn, max(turn, warmup + repeats))
+                progress(turn, max(turn, rounds))
     except torch.OutOfMemoryError:
         raise ResourceError("memory ran out", place="dact profile", remedy="lower `batch_sizes`") from None
     return samples

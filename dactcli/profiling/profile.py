@@ -29,7 +29,7 @@ from dactcli.profiling.flops import (
     shared_flops,
     unit_flops,
 )
-from dactcli.profiling.latency import Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
+from dactcli.profiling.latency import Effort, Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
 from dactcli.profiling.marks import marked_layers
 from dactcli.profiling.memory import peak_memory_mib, silent_profile
 from dactcli.profiling.ways import Batch, Subject, run_batch
@@ -42,18 +42,30 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long to measure.
+class Measured:
+    """The examples that a model is measured on.
 
     Attributes:
-        warmup: Rounds that are not counted.
-        repeats: Rounds that are; with `seconds`, the fewest.
-        seconds: Go on until this much time has passed, for every case.
+        encoded: The examples.
+        sequence_length: Tokens per example where it was fixed; None where the examples keep their lengths.
+        score: Name and function of the metric; None for random weights.
     """
 
-    warmup: int = 2
-    repeats: int = 10
-    seconds: float | None = None
+    encoded: Encoded
+    sequence_length: int | None = None
+    score: tuple[str, Score] | None = None
+
+    @property
+    def examples(self) -> int:
+        """How many examples there are."""
+        return len(self.encoded.lengths)
+
+    def metric(self, answer: Tensor) -> tuple[str | None, float | None]:
+        """Name and value of the metric of the answers [E, C]; None and None without labels."""
+        if self.score is None or self.encoded.labels is None:
+            return None, None
+        name, score = self.score
+        return name, score(answer, self.encoded.labels)
 
 
 @dataclass(frozen=True)
@@ -93,79 +105,72 @@ class Operations:
         }
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """The runs that a case times.
+
+    Attributes:
+        ways: The three ways, by name.
+        turns: Calls of a way that cover all examples once.
+        batches: The positions of the examples of each batch.
+        out: Exit layer and answer of every example under adaptive inference.
+        operations: Operations of the model's parts.
+        parts: Measures adaptive inference by part; None to leave that out.
+    """
+
+    ways: dict[str, Way]
+    turns: int
+    batches: Sequence[Positions]
+    out: EngineOutput
+    operations: Operations
+    parts: Callable[[], Breakdown] | None = None
+
+
 def profile_latency(
-    subject: Subject,
-    encoded: Encoded,
-    *,
-    batch_sizes: Sequence[int],
-    sequence_length: int | None,
-    effort: Effort,
-    score: tuple[str, Score] | None = None,
-    progress: Progress | None = None,
-) -> list[ProfileCase]:
+    subject: Subject, measured: Measured, effort: Effort, *, batch_size: int, progress: Progress | None = None
+) -> ProfileCase:
     """Time the three ways batch by batch.
 
     Args:
-        subject: What is profiled, on its device.
-        encoded: The examples.
-        batch_sizes: Examples per batch; each is a case of its own.
-        sequence_length: Tokens per example where it was fixed.
+        subject: The models and the rule, on their device.
+        measured: The examples.
         effort: How long to measure.
-        score: Name and function of the metric, where labels are there.
-        progress: Called with rounds done and rounds in all, for each case.
+        batch_size: Examples per batch.
+        progress: Called with rounds done and rounds in all.
 
     Raises:
         DataError: There is no example.
         ResourceError: Memory ran out.
     """
-    operations = Operations.of(subject)
-    cases = []
-    for size in batch_sizes:
-        batches = list(by_length(subject.model.config.encoder_config, encoded, size, subject.model.device))
-        with torch.inference_mode():
-            out = _answers(subject, batches, encoded)
-            found = _case(
-                subject,
-                subject.ways(batches),
-                [positions for positions, _ in batches],
-                encoded,
-                out,
-                operations,
-                turns=len(batches),
-                effort=effort,
-                sequence_length=sequence_length,
-                score=score,
-                parts=partial(
-                    break_down,
-                    subject.model,
-                    [subject.rule_for(positions) for positions, _ in batches],
-                    [batch for _, batch in batches],
-                ),
-                progress=progress,
-            )
-        cases.append(found)
-    return cases
+    config, model = subject.model.config.encoder_config, subject.model
+    batches = list(by_length(config, measured.encoded, batch_size, model.device))
+    rules = [subject.rule_for(positions) for positions, _ in batches]
+    operations = Operations.of(subject)  # outside inference mode: its tensors serve training, too
+    with torch.inference_mode():
+        runs = _Runs(
+            ways=subject.ways(batches),
+            turns=len(batches),
+            batches=[positions for positions, _ in batches],
+            out=_answers(subject, batches, measured.encoded),
+            operations=operations,
+            parts=partial(break_down, model, rules, [batch for _, batch in batches]),
+        )
+        return _case(subject, measured, effort, runs, progress)
 
 
 def profile_throughput(
-    subject: Subject,
-    encoded: Encoded,
-    *,
-    sequence_length: int | None,
-    effort: Effort,
-    score: tuple[str, Score] | None = None,
-    progress: Progress | None = None,
+    subject: Subject, measured: Measured, effort: Effort, *, progress: Progress | None = None
 ) -> ProfileCase:
     """Time the three ways on all examples together, in batches by tokens; adaptive inference pools survivors.
 
     Padding the batches is part of the time. Arguments as for `profile_latency`.
     """
     model, budget = subject.model, tokens_per_batch(subject.model.device)
-    config, examples = model.config.encoder_config, len(encoded.lengths)
+    config, examples = model.config.encoder_config, measured.examples
     rule, operations = subject.rule_for(range(examples)), Operations.of(subject)
 
     def batches() -> Any:
-        return by_length(config, encoded, examples, model.device, tokens=budget)
+        return by_length(config, measured.encoded, examples, model.device, tokens=budget)
 
     def stock(_: int) -> None:
         for _positions, batch in batches():
@@ -179,19 +184,14 @@ def profile_throughput(
         return run_batches(model, rule, batches(), examples, regroup=budget // 2)
 
     with torch.inference_mode():
-        return _case(
-            subject,
-            {"stock": stock, "full": full, "adaptive": adaptive},
-            [positions for positions, _ in batches()],
-            encoded,
-            adaptive(0),
-            operations,
+        runs = _Runs(
+            ways={"stock": stock, "full": full, "adaptive": adaptive},
             turns=1,
-            effort=effort,
-            sequence_length=sequence_length,
-            score=score,
-            progress=progress,
+            batches=[positions for positions, _ in batches()],
+            out=adaptive(0),
+            operations=operations,
         )
+        return _case(subject, measured, effort, runs, progress)
 
 
 def _answers(subject: Subject, batches: Sequence[tuple[Positions, Batch]], encoded: Encoded) -> EngineOutput:
@@ -210,48 +210,27 @@ def _answers(subject: Subject, batches: Sequence[tuple[Positions, Batch]], encod
     return EngineOutput(exits, answers, None)
 
 
-def _case(
-    subject: Subject,
-    ways: dict[str, Way],
-    batches: Sequence[Positions],
-    encoded: Encoded,
-    out: EngineOutput,
-    operations: Operations,
-    *,
-    turns: int,
-    effort: Effort,
-    sequence_length: int | None,
-    score: tuple[str, Score] | None,
-    parts: Callable[[], Breakdown] | None = None,
-    progress: Progress | None,
-) -> ProfileCase:
-    """Measure the ways and put the figures together."""
+def _case(subject: Subject, measured: Measured, effort: Effort, runs: _Runs, progress: Progress | None) -> ProfileCase:
+    """Time the ways and derive the figures of the case."""
     model, device = subject.model, subject.model.device
-    samples = take_turns(
-        ways,
-        turns,
-        device=device,
-        warmup=effort.warmup,
-        repeats=effort.repeats,
-        seconds=effort.seconds,
-        progress=progress,
-    )
+    samples = take_turns(runs.ways, runs.turns, device=device, effort=effort, progress=progress)
     totals = {name: round_totals(rounds) for name, rounds in samples.items()}
-    lengths, depths = torch.tensor(encoded.lengths), out.exit_layer.cpu()
-    share = share_of_full(operations.layers, lengths, depths)
+    lengths, depths = torch.tensor(measured.encoded.lengths), runs.out.exit_layer.cpu()
+    share = share_of_full(runs.operations.layers, lengths, depths)
     modules = {"stock": subject.stock, "full": model, "adaptive": model}
-    peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in ways.items()}
-    flops = operations.per_example(lengths, depths, batches)
+    peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in runs.ways.items()}
+    flops = runs.operations.per_example(lengths, depths, runs.batches)
 
     def way(name: str, **known: Any) -> Any:
         return measurement(
-            samples[name], len(encoded.lengths), flops_per_example=flops[name], peak_memory_mib=peaks[name], **known
+            samples[name], measured.examples, flops_per_example=flops[name], peak_memory_mib=peaks[name], **known
         )
 
-    counts = depths.bincount(minlength=model.units.layers + 1)[1:].tolist()
+    counts = depths.bincount(minlength=model.exit_heads.layers + 1)[1:].tolist()
+    metric_name, metric = measured.metric(runs.out.answer.cpu())
     return ProfileCase(
-        batch_size=max(map(len, batches)),
-        sequence_length=sequence_length,
+        batch_size=max(map(len, runs.batches)),
+        sequence_length=measured.sequence_length,
         rule=subject.rule_name,
         stock=way("stock"),
         full=way("full"),
@@ -260,9 +239,9 @@ def _case(
         full_ratio_to_stock=ratio(totals["full"], totals["stock"]),
         ideal_ms=share * statistics.median(totals["stock"]),
         realised_share=ratio(totals["stock"], totals["adaptive"], share),
-        breakdown=parts() if parts is not None else None,
-        metric=score[1](out.answer.cpu(), encoded.labels) if score is not None and encoded.labels is not None else None,
-        metric_name=score[0] if score is not None and encoded.labels is not None else None,
+        breakdown=runs.parts() if runs.parts is not None else None,
+        metric=metric,
+        metric_name=metric_name,
     )
 
 

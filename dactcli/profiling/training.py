@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dactcli.data.batches import Encoded, by_length
-from dactcli.profiling.latency import measurement, ratio, round_totals, take_turns
+from dactcli.data.batches import by_length
+from dactcli.profiling.latency import Effort, measurement, ratio, round_totals, take_turns
 from dactcli.profiling.memory import peak_memory_mib
-from dactcli.profiling.profile import Effort
+from dactcli.profiling.profile import Measured, Progress
 from dactcli.profiling.ways import Subject
 from dactcli.results import TrainingCase
 
@@ -62,25 +62,18 @@ class Stepper:
 
 
 def profile_training(
-    subject: Subject,
-    encoded: Encoded,
-    *,
-    batch_size: int,
-    sequence_length: int | None,
-    effort: Effort,
-    progress: Callable[[int, int], None] | None = None,
+    subject: Subject, measured: Measured, effort: Effort, *, batch_size: int, progress: Progress | None = None
 ) -> TrainingCase:
     """Time the training step of the DACT model and of the plain classifier around the same encoder.
 
     Args:
         subject: The model and its stock counterpart; their weights stay as they are.
-        encoded: The examples; without labels the first class is taken.
-        batch_size: Examples per batch.
-        sequence_length: Tokens per example where it was fixed.
+        measured: The examples; without labels the first class is taken.
         effort: How long to measure.
+        batch_size: Examples per batch.
         progress: Called with rounds done and rounds in all.
     """
-    device = subject.model.device
+    device, encoded = subject.model.device, measured.encoded
     labels = torch.tensor(encoded.labels if encoded.labels is not None else [0] * len(encoded.lengths))
     batches = [
         {**batch, "labels": labels[positions].to(device)}
@@ -92,15 +85,13 @@ def profile_training(
             {name: partial(_step, one, batches) for name, one in steppers.items()},
             len(batches),
             device=device,
-            warmup=effort.warmup,
-            repeats=effort.repeats,
-            seconds=effort.seconds,
+            effort=effort,
             progress=progress,
         )
         ways = {
             name: measurement(
                 samples[name],
-                len(encoded.lengths),
+                measured.examples,
                 # two moments of AdamW, held before and after the step
                 peak_memory_mib=_with_moments(peak_memory_mib(partial(one.step, batches[0]), [one.model], device), one),
             )
@@ -113,7 +104,7 @@ def profile_training(
     plain, dact = (round_totals(samples[name]) for name in ("plain", "dact"))
     return TrainingCase(
         batch_size=max(len(batch["labels"]) for batch in batches),
-        sequence_length=sequence_length,
+        sequence_length=measured.sequence_length,
         plain=ways["plain"],
         dact=ways["dact"],
         time_ratio_to_plain=ratio(dact, plain),
@@ -143,7 +134,7 @@ def _phases(one: Stepper, batches: list[dict[str, Tensor]], device: torch.device
             "backward": lambda _: one.backward(),
             "optimizer": lambda _: one.optimise(),
         }
-        timed = take_turns(parts, 1, device=device, warmup=0, repeats=1)
+        timed = take_turns(parts, 1, device=device, effort=Effort(warmup=0, repeats=1))
         for phase in PHASES:
             spent[phase].append(timed[phase][0][0])
     return {phase: statistics.median(values) for phase, values in spent.items()}

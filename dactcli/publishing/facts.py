@@ -81,55 +81,73 @@ class CardFacts:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def gather(
-    run: Run,
-    *,
-    name: str,
-    on_hub: bool,
-    rule: str,
-    summary: dict[str, Any],
-    judged: Sequence[EvalResult] = (),
-    comparison: Comparison | None = None,
-    calibration: Calibration | None = None,
-) -> CardFacts:
+@dataclass(frozen=True)
+class PublishedModel:
+    """The model under its public name.
+
+    Attributes:
+        name: Name of the published model.
+        on_hub: Whether `name` is a name on the Hugging Face hub.
+        rule: Halting rule of the published model.
+        calibration: Its valid calibration; None if it has none.
+    """
+
+    name: str
+    on_hub: bool
+    rule: str
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The measurements that the card shows.
+
+    Attributes:
+        summary: The run's summary.json; empty where there is none.
+        judged: New evaluations, by split; they replace those of the summary.
+        comparison: The rules over their whole range of thresholds.
+    """
+
+    summary: dict[str, Any] = field(default_factory=dict)
+    judged: Sequence[EvalResult] = ()
+    comparison: Comparison | None = None
+
+
+def gather(run: Run, published: PublishedModel, figures: Figures) -> CardFacts:
     """The facts of a run.
 
     Args:
         run: The run.
-        name: What the published model is called.
-        on_hub: Whether that is a name of the hub.
-        rule: What the published model halts by.
-        summary: The run's summary.json; empty where there is none.
-        judged: Splits that were judged anew; they stand for those of the summary.
-        comparison: The rules over their whole range of thresholds.
-        calibration: A valid calibration.
+        published: The model under its public name.
+        figures: The measurements.
     """
     from importlib.metadata import version
 
     from dactcli.halting.answers import LabelSets
 
-    config = run.model.config
-    evaluations = _evaluations(summary) | {result.split: result for result in judged}
+    config, summary = run.model.config, figures.summary
+    kept: dict[str, EvalResult] = _kept(dict[str, EvalResult], summary.get("evaluation", {}))
+    evaluations = kept | {result.split: result for result in figures.judged}
     return CardFacts(
-        name=name,
-        on_hub=on_hub,
+        name=published.name,
+        on_hub=published.on_hub,
         dact_version=version("dactcli"),
         family=config.encoder_config.model_type,
-        layers=run.model.units.layers,
+        layers=run.model.exit_heads.layers,
         hidden_size=config.encoder_config.hidden_size,
         parameters=run.model.num_parameters(),
         max_length=run.tokenizer.model_max_length,
         objective=config.objective,
-        rule=rule,
+        rule=published.rule,
         labels=[] if run.model.regression else [str(config.id2label[index]) for index in range(config.num_labels)],
         answer_range=run.model.answer_range,
         kind=run.model.answers.kind,
         noun=run.model.answers.noun,
         label_thresholds=run.model.answers.thresholds if isinstance(run.model.answers, LabelSets) else (),
         evaluations=evaluations,
-        comparison=comparison,
-        calibration=calibration,
-        versions=_versions(summary),
+        comparison=figures.comparison,
+        calibration=published.calibration,
+        versions=_kept(dict[str, str], summary.get("versions", {})),
         **_recipe_facts(run),
     )
 
@@ -167,16 +185,9 @@ def is_hub_name(text: str) -> bool:
     return True
 
 
-def _evaluations(summary: dict[str, Any]) -> dict[str, EvalResult]:
-    """The evaluations that a summary keeps; none where it was written by something else."""
+def _kept(kind: Any, value: Any) -> Any:
+    """A part of a summary, an empty mapping where something else wrote it."""
     try:
-        return TypeAdapter(dict[str, EvalResult]).validate_python(summary.get("evaluation", {}))
-    except ValidationError:
-        return {}
-
-
-def _versions(summary: dict[str, Any]) -> dict[str, str]:
-    try:
-        return TypeAdapter(dict[str, str]).validate_python(summary.get("versions", {}))
+        return TypeAdapter(kind).validate_python(value)
     except ValidationError:
         return {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dactcli.errors import RecipeError
+from dactcli.halting.names import standard_rules
 from dactcli.recipe.schema import (
     METRICS,
     SPLITS,
@@ -304,9 +305,8 @@ def _complete_files(data: DataSection, known: Task | None) -> DataSection:
 
 
 def _default_rules(recipe: Recipe) -> list[str]:
-    if all(recipe.stage_tau(stage) is None for stage in recipe.training.stages):
-        return ["full"]
-    return ["full", "tolerance"] if is_regression(recipe) else ["full", "paper", "exact"]
+    mixes = any(recipe.stage_tau(stage) is not None for stage in recipe.training.stages)
+    return standard_rules(mixes=mixes, regression=is_regression(recipe))
 
 
 def _fill(section: AnySection, **values: Any) -> AnySection:

@@ -1,4 +1,4 @@
-"""What `dact inspect` computes."""
+"""Result of `dact inspect`."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ NO_LABEL = "no label"  # the name of an empty label set
 
 @dataclass(frozen=True)
 class ExitTrace:
-    """One example, layer by layer; the lists have one entry per layer that ran.
+    """One example, layer by layer. Lists have one entry per layer that ran.
 
     Attributes:
         text: The text.
-        text_pair: Its second half, None without.
-        tokens: How many tokens the encoder saw.
-        label: Predicted class, the indices of a label set, or the predicted value.
-        label_name: Its name, or a list of names; None for regression.
-        probabilities: By class or label; empty for regression.
-        rule: The rule that halted it.
+        text_pair: The second text; None without one.
+        tokens: Number of tokens that the encoder read.
+        label: Predicted class, the indices of the predicted labels, or the predicted value.
+        label_name: Name of the predicted class, or the names of the labels; None for regression.
+        probabilities: Probabilities by class or label; empty for regression.
+        rule: The halting rule.
         exit_layer: The last layer that ran.
         layers: N.
-        layer_probabilities: y_n.
-        halting: h_n.
-        remaining: p_n.
-        halting_weights: w_n of the answer.
+        layer_probabilities: y_n, the answer of each layer.
+        halting: h_n, the halting output of each layer.
+        remaining: p_n, what the layers after n may still contribute.
+        halting_weights: w_n, the weight of each layer in the answer.
         answers: The answer if the example had stopped after each layer.
-        scores: The rule's score after each layer; None where it has none (`full`).
-        cut: The score from which on the rule halts.
-        notices: What the user should know: empty text, truncation.
-        promise: What a calibration promises of the rule; None where there is none.
-        expected: The label that was given; None without.
-        expected_name: Its name, or a list of names; None for regression.
-        full_answer: What full depth says, probabilities or a value; None unless it was run.
+        scores: The rule's score after each layer; None for a rule without scores (`full`).
+        cut: The rule halts when the score reaches this value.
+        notices: Warnings about the input, such as an empty text or truncation.
+        promise: The promise of the rule's calibration; None without one.
+        expected: The given label; None without one.
+        expected_name: Name of the given label, or the names of several; None for regression.
+        full_answer: The answer at full depth, probabilities or a value; None if full depth was not run.
+        answered_by: The kind of `answers`: the `mixture` a_n of a DACT model, or the `layer`'s own y_n.
         thresholds: For label sets, the probability from which on each label is there; None for other answers.
-        answered_by: What `answers` are: the `mixture` a_n of a DACT model, or the `layer`'s own y_n.
     """
 
     text: str
@@ -71,7 +71,7 @@ class ExitTrace:
 
     @property
     def margin(self) -> float:
-        """Largest probability less the second, for label sets the least sure label's confidence; 0 for regression."""
+        """Largest probability minus the second, or the confidence of the least sure label; 0 for regression."""
         if self.thresholds is not None:
             pairs = zip(self.probabilities, self.thresholds, strict=True)
             return min((a - t) / (1 - t) if a >= t else (t - a) / t for a, t in pairs)
@@ -80,7 +80,7 @@ class ExitTrace:
 
     @property
     def loss(self) -> float | None:
-        """Negative log-likelihood of the given label (the mean over labels), or the squared error; None without one."""
+        """Negative log-likelihood of the given label, or its mean over labels; for regression the squared error."""
         if self.expected is None:
             return None
         if isinstance(self.expected, list):
@@ -93,7 +93,7 @@ class ExitTrace:
 
     @property
     def settled(self) -> int:
-        """The layer from which on the answer stayed the class or set of the halt; for regression the halt."""
+        """The first layer from which the class or label set no longer changes; the exit layer for regression."""
         if not self.probabilities:
             return self.exit_layer
         other = [layer for layer, answer in enumerate(self.answers, start=1) if self.decided(answer) != self.label]
@@ -101,7 +101,7 @@ class ExitTrace:
 
     @property
     def full_label(self) -> int | list[int] | None:
-        """Full depth's class, or its label set; None for regression, or unless it was run."""
+        """The class or label set at full depth; None for regression, or if full depth was not run."""
         if not self.full_answer or not self.probabilities:
             return None
         return self.decided(self.full_answer)

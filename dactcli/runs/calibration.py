@@ -217,7 +217,7 @@ def load_attempts(folder: Path) -> list[dict[str, Any]]:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtefactError(
-            "the record of calibration attempts cannot be read, so it is not known how much of delta was spent",
+            "the record of calibration attempts cannot be read, so the part of delta that is already spent is unknown",
             place=str(path),
             remedy="restore it, or delete it and calibrate on examples that were never used to calibrate",
         ) from None

@@ -11,10 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dactcli.errors import ArtefactError, ResourceError
+from dactcli.errors import ArtefactError, ResourceError, did_you_mean
 from dactcli.storage import SUMMARY, check_folder, write_json
 
 LOCK = ".lock"
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
+LATEST = Path("runs/latest")  # relative to the current folder
 
 
 def check_writable(folder: Path) -> None:
@@ -29,11 +31,69 @@ def check_writable(folder: Path) -> None:
     try:
         check_folder(folder, option="output.dir")
     except ResourceError as error:
-        raise ResourceError(
-            f"the output folder {error.fault}",
-            place=str(folder),
-            remedy="choose another one with `overrides` output.dir=FOLDER",
-        ) from None
+        raise _unusable("the output folder", folder, error.fault) from None
+
+
+def _unusable(what: str, folder: Path, fault: str) -> ResourceError:
+    return ResourceError(
+        f"{what} {fault}", place=str(folder), remedy="choose another one with `overrides` output.dir=FOLDER"
+    )
+
+
+def find_run(path: Path | None) -> Path:
+    """The folder of a run.
+
+    Args:
+        path: A run folder or saved model; None for the newest finished run, `runs/latest`.
+
+    Raises:
+        ArtefactError: No such run exists; the message names the command that makes one.
+    """
+    if path is None:
+        if not LATEST.exists():
+            others = sorted(str(summary.parent) for summary in LATEST.parent.glob("*/summary.json"))
+            if others:
+                remedy = f"name a run: {', '.join(others[:5])}"
+                raise ArtefactError("is not there", place=str(LATEST), remedy=remedy)
+            raise ArtefactError(
+                "there is no finished run in this folder",
+                place=str(LATEST),
+                remedy="name one, or make one with: dact finetune recipes/quickstart.yaml",
+            )
+        return LATEST.resolve()
+    if not path.exists():
+        raise _missing(path)
+    if not path.is_dir():
+        raise ArtefactError(
+            "is a file, not a run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
+        )
+    if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
+        remedy = _instead(path, "give a run's folder, or that of a saved model")
+        raise ArtefactError("is not a run: it has no config.json", place=str(path), remedy=remedy)
+    return path
+
+
+def _missing(path: Path) -> ArtefactError:
+    """The error of a path at which nothing is."""
+    if match := ADDRESS.fullmatch(str(path)):  # a path takes one slash away
+        fault, remedy = "is an address, and runs are read from folders", "download it, and give its folder"
+        return ArtefactError(fault, place=f"{match[1]}://{match[2]}", remedy=remedy)
+    known = [*_runs_in(path.parent), *_runs_in(LATEST.parent)]
+    named = [run for run in known if Path(run).name == path.name]
+    remedy = f"did you mean {named[0]}?" if named else did_you_mean(str(path), list(dict.fromkeys(known)))
+    return ArtefactError("no such run", place=str(path), remedy=remedy if known else "give a run folder")
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """The folders in a folder that hold a model or a training."""
+    found = {path.parent for name in ("config.json", "recipe.yaml") for path in folder.glob(f"*/{name}")}
+    return sorted(str(path) for path in found if not path.is_symlink())
+
+
+def _instead(folder: Path, otherwise: str) -> str:
+    """The run that a folder is or holds, for an error."""
+    runs = [str(folder)] if (folder / "config.json").is_file() else _runs_in(folder)
+    return f"give a run: {', '.join(runs[:5])}" if runs else otherwise
 
 
 def runs_named(folder: Path, name: str) -> list[Path]:
@@ -82,11 +142,7 @@ def new_run(folder: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise ResourceError(
-                f"the run folder cannot be created: {error.strerror}",
-                place=str(path),
-                remedy="choose another one with `overrides` output.dir=FOLDER",
-            ) from None
+            raise _unusable("the run folder", path, f"cannot be written: {error.strerror}") from None
         return path
 
 
@@ -135,7 +191,7 @@ def locked(run: Path) -> Iterator[None]:
         raise ResourceError(
             "another process is training in this folder",
             place=str(run),
-            remedy="wait for it, or leave out `resume` to begin a new run",
+            remedy="wait for it, or leave out `resume` to start a new run",
         ) from None
     try:
         yield

@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dactcli.storage import sha256
 
@@ -70,12 +70,26 @@ class ModelIdentity:
         return _digest(asdict(self))
 
 
+class FileDigests(NamedTuple):
+    """The digests of the files of a saved model, as in `ModelIdentity`."""
+
+    weights_sha256: str
+    config_sha256: str
+    tokenizer_sha256: str
+
+
+def file_digests(folder: Path) -> FileDigests:
+    """The digests of a saved model's files; reads all of its weights."""
+    return FileDigests(sha256(folder / "model.safetensors"), config_digest(folder), tokenizer_digest(folder))
+
+
 def identify(run: Run) -> ModelIdentity:
-    """The identity of a loaded run, from the files in its folder and the type that it runs in."""
+    """The identity of a loaded run, from the files in its folder and the type that it runs in.
+
+    A run reads its files once; `dtype` and `max_length` are those of this moment.
+    """
     return ModelIdentity(
-        weights_sha256=sha256(run.folder / "model.safetensors"),
-        config_sha256=config_digest(run.folder),
-        tokenizer_sha256=tokenizer_digest(run.folder),
+        *run.file_digests,
         dtype=str(run.model.dtype).removeprefix("torch."),
         max_length=run.tokenizer.model_max_length,
     )

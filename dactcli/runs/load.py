@@ -6,16 +6,18 @@ Only safetensors are read, remote code never runs, and a configuration is screen
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from dactcli.errors import ArtefactError, ResourceError, did_you_mean, first_line
+from dactcli.errors import ResourceError, first_line
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.model.tokenizers import check_fit, check_length, load_tokenizer, save_tokenizer
+from dactcli.runs.folders import find_run
+from dactcli.runs.identity import FileDigests, file_digests
 from dactcli.runs.screen import placed, screen
 from dactcli.runs.weights import load_weights, without_bars
 from dactcli.storage import FORMAT, sha256
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
     from dactcli.recipe.schema import Recipe
-
-ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
-LATEST = Path("runs/latest")
 
 
 @dataclass(frozen=True)
@@ -45,61 +44,10 @@ class Run:
     tokenizer: Tokenizer
     recipe: Recipe | None
 
-
-def find_run(path: Path | None) -> Path:
-    """The folder of a run.
-
-    Args:
-        path: A run folder or saved model; None for the newest finished run, `runs/latest`.
-
-    Raises:
-        ArtefactError: No such run exists; the message names the command that makes one.
-    """
-    if path is None:
-        if not LATEST.exists():
-            others = sorted(str(summary.parent) for summary in LATEST.parent.glob("*/summary.json"))
-            if others:
-                remedy = f"name a run: {', '.join(others[:5])}"
-                raise ArtefactError("is not there", place=str(LATEST), remedy=remedy)
-            raise ArtefactError(
-                "there is no finished run in this folder",
-                place=str(LATEST),
-                remedy="name one, or make one with: dact finetune recipes/quickstart.yaml",
-            )
-        return LATEST.resolve()
-    if not path.exists():
-        raise _missing(path)
-    if not path.is_dir():
-        raise ArtefactError(
-            "is a file, and no run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
-        )
-    if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
-        remedy = _instead(path, "give a run's folder, or that of a saved model")
-        raise ArtefactError("is no run: it holds no config.json", place=str(path), remedy=remedy)
-    return path
-
-
-def _missing(path: Path) -> ArtefactError:
-    """The error of a path at which nothing is."""
-    if match := ADDRESS.fullmatch(str(path)):  # a path takes one slash away
-        fault, remedy = "is an address, and runs are read from folders", "download it, and give its folder"
-        return ArtefactError(fault, place=f"{match[1]}://{match[2]}", remedy=remedy)
-    known = [*_runs_in(path.parent), *_runs_in(LATEST.parent)]
-    named = [run for run in known if Path(run).name == path.name]
-    remedy = f"did you mean {named[0]}?" if named else did_you_mean(str(path), list(dict.fromkeys(known)))
-    return ArtefactError("no such run", place=str(path), remedy=remedy if known else "give a run folder")
-
-
-def _runs_in(folder: Path) -> list[str]:
-    """The folders in a folder that hold a model or a training."""
-    found = {path.parent for name in ("config.json", "recipe.yaml") for path in folder.glob(f"*/{name}")}
-    return sorted(str(path) for path in found if not path.is_symlink())
-
-
-def _instead(folder: Path, otherwise: str) -> str:
-    """The run that a folder is or holds, for an error."""
-    runs = [str(folder)] if (folder / "config.json").is_file() else _runs_in(folder)
-    return f"give a run: {', '.join(runs[:5])}" if runs else otherwise
+    @cached_property
+    def file_digests(self) -> FileDigests:
+        """The digests of the files; computed once, because that reads all weights."""
+        return file_digests(self.folder)
 
 
 def load_run(path: Path | None) -> Run:

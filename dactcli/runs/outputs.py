@@ -128,9 +128,9 @@ def collect(
     model.eval()
     # rows of other processes stay 0 here, so that the sum over processes is the whole
     own = len(distributed.share(lengths))
-    y = torch.zeros(len(lengths), model.units.layers, model.classes)
-    h = torch.zeros(len(lengths), model.units.layers)
-    certainty = torch.zeros(len(lengths), model.units.layers) if model.config.certainty else None
+    y = torch.zeros(len(lengths), model.exit_heads.layers, model.classes)
+    h = torch.zeros(len(lengths), model.exit_heads.layers)
+    certainty = torch.zeros(len(lengths), model.exit_heads.layers) if model.config.certainty else None
     done = 0
     try:
         for positions, batch in shared_by_length(tokenizer, encoded, batch_size, model.device):
@@ -189,7 +189,7 @@ def _kept(run: Run, encoded: Encoded, path: Path) -> LayerOutputs | None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    shape = (len(encoded.lengths), run.model.units.layers, run.model.classes)
+    shape = (len(encoded.lengths), run.model.exit_heads.layers, run.model.classes)
     wanted = {"y": shape, "h": shape[:2]} | ({"certainty": shape[:2]} if run.model.config.certainty else {})
     try:
         kept = load_file(path) if path.is_file() else {}

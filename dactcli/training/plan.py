@@ -1,4 +1,4 @@
-"""What a recipe would do, in words."""
+"""Describe and check a recipe's training plan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe_stages(recipe: Recipe) -> list[str]:
     if recipe.fits_halting:
         loss = halting_loss(stages)
         lines.append(
-            f"at last: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
+            f"finally: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
             f"({loss.ponder}, {loss.answer_loss}){weighed}"
         )
     if certifies(recipe):
@@ -52,10 +52,10 @@ def certifies(recipe: Recipe) -> bool:
 
 
 def check_plan(recipe: Recipe) -> None:
-    """Refuse what would come to nothing, before anything is trained.
+    """Reject invalid plans before any training.
 
     Args:
-        recipe: A complete recipe; where its labels are not known yet, they are not looked at.
+        recipe: A complete recipe; checks that need labels are skipped while the labels are unknown.
 
     Raises:
         UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
@@ -98,7 +98,7 @@ def _check_class_weights(recipe: Recipe) -> None:
     if weights is None:
         return
     if (kind := kind_of(recipe)) in ("regression", "multilabel"):
-        fault = f"weighs classes, and this task is {'a regression' if kind == 'regression' else 'multilabel'}"
+        fault = f"is set, but this task is {'a regression' if kind == 'regression' else 'multilabel'}"
         raise RecipeError(fault, place=place, remedy="remove it")
     if isinstance(weights, list) and labels is not None and len(weights) != len(labels):
         raise RecipeError(

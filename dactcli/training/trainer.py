@@ -6,6 +6,7 @@ import pickle
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,21 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
     return arguments
 
 
+@dataclass(frozen=True)
+class TrainingSet:
+    """The training examples, ready for batches.
+
+    Attributes:
+        encoded: The examples.
+        rows: Row of each example in its source, for the error of a run that diverges.
+        tokenizer: Pads the batches.
+    """
+
+    encoded: Encoded
+    rows: Sequence[int]
+    tokenizer: Tokenizer
+
+
 class DactTrainer(Trainer):  # type: ignore[misc]
     """The Trainer for one stage.
 
@@ -102,10 +118,8 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         model: The model; the stage's loss and frozen parts are set on it.
         stage: The stage.
         args: Its arguments.
-        encoded: The training examples.
-        tokenizer: Pads them.
+        data: The training examples.
         callbacks: Callbacks of the Trainer.
-        rows: Row of each training example in its source, for the error of a run that diverges.
         weights_only: Whether a resumed stage starts with a new optimizer and random state.
     """
 
@@ -114,18 +128,17 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         model: DactForSequenceClassification,
         stage: Stage,
         args: TrainingArguments,
-        encoded: Encoded,
-        tokenizer: Tokenizer,
+        data: TrainingSet,
         callbacks: list[TrainerCallback],
         *,
-        rows: Sequence[int],
         weights_only: bool = False,
     ) -> None:
         model.encoder.requires_grad_(stage.name != "units")
         if model.kept is not None:
             model.kept.requires_grad_(False)
         self.stage = stage
-        self.lengths, self.rows, self.weights_only = encoded.lengths, rows, weights_only
+        encoded, tokenizer = data.encoded, data.tokenizer
+        self.lengths, self.rows, self.weights_only = encoded.lengths, data.rows, weights_only
         self.mask_token, self.special = tokenizer.mask_token_id, torch.tensor(tokenizer.all_special_ids)
         self.positions: list[int] = []  # of the whole batch
         self.weight = 1.0
@@ -331,7 +344,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         """
         if rule is None:
             return None
-        totals = torch.zeros(2 + self.model.units.layers, dtype=torch.float64)  # examples, layers, weights
+        totals = torch.zeros(2 + self.model.exit_heads.layers, dtype=torch.float64)  # examples, layers, weights
         for y, h in (batch for batch in self.recent if len(batch[0])):
             exits, weights_sum = decide(rule, y, h).exit_layer.sum(), halting_weights(h).cpu().double().sum(0)
             totals += torch.cat([torch.tensor([len(h), float(exits)]), weights_sum])
@@ -363,7 +376,7 @@ def _unloadable(checkpoint: str | None, name: str, error: Exception) -> Artefact
     return ArtefactError(
         f"cannot be loaded: {lines[0].rstrip('.')}",
         place=str(Path(checkpoint or "") / name),
-        remedy="restore it, or add `weights_only` to go on with a fresh optimizer",
+        remedy="restore it, or add `weights_only` to continue with a fresh optimizer",
     )
 
 

@@ -105,7 +105,7 @@ def test_a_file_brings_its_own_column_names(tiny_run: Path, tmp_path: Path) -> N
     [
         (("--data", "FILE", "--text", "revew"), "there is no column revew among: review, stars; did you mean review?"),
         (("--data", "FILE", "--text", "review", "--label", "x"), "no column x among: review, stars; name one of these"),
-        (("--data", "FILE", "--text", "review", "--pair", "stars"), "--pair: this model judges single texts"),
+        (("--data", "FILE", "--text", "review", "--pair", "stars"), "--pair: this model takes single texts"),
         (("--text", "review"), "--text: names a column of a file; add --data FILE, or leave it out"),
         (("--label", "stars", "--compare"), "--label: names a column of a file; add --data FILE"),
         (("--pair", "stars", "--calibrate", "budget=2"), "--pair: names a column of a file; add --data FILE"),

@@ -136,7 +136,7 @@ def test_what_may_be_a_misspelt_option_is_no_text(tiny_run: Path) -> None:
     behind = dact("inspect", "--run", tiny_run, "--json", "--", "-x", "--verify", "--")
     assert [entry["text"] for entry in json.loads(behind.stdout)] == ["-x", "--verify", "--"]
     valued = dact("inspect", "a", "--pair", "-5 stars", "--run", tiny_run)
-    assert "--pair: this model judges single texts" in valued.stderr
+    assert "--pair: this model takes single texts" in valued.stderr
     assert "there is no text to inspect" in dact("inspect", "--run", tiny_run).stderr
 
 

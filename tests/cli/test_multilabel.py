@@ -197,7 +197,7 @@ def test_plain_fine_tuning_of_label_sets(folder: Path) -> None:
 def test_class_weights_are_refused(folder: Path) -> None:
     refused = dact("finetune", folder / "recipe.yaml", "--set", "training.class_weights=balanced")
     assert refused.exit_code == 2
-    assert "training.class_weights: weighs classes, and this task is multilabel; remove it" in refused.stderr
+    assert "training.class_weights: is set, but this task is multilabel; remove it" in refused.stderr
 
 
 @pytest.mark.parametrize(

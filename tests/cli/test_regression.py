@@ -72,10 +72,10 @@ def test_it_is_inspected_and_predicts(run: Path, tmp_path: Path) -> None:
     ("command", "sentence"),
     [
         (["eval", "--rule", "exact"], "rule exact is for classes; use full, tolerance or layer"),
-        (["eval", "--rule", "tolerance:-1"], "give a number from 0 on"),
+        (["eval", "--rule", "tolerance:-1"], "give a number of at least 0"),
         (["eval", "--calibrate", "budget=2"], "is for classes, and this is a regression; use rule tolerance:T"),
         (["eval", "--compare"], "compares classifiers only; evaluate regressions with --rule"),
-        (["inspect", "a lamp", "--run"], "this model judges pairs of texts; give --pair as well"),
+        (["inspect", "a lamp", "--run"], "this model takes pairs of texts; give --pair as well"),
     ],
 )
 def test_what_a_regression_does_not_serve_is_said(run: Path, command: list[str], sentence: str) -> None:

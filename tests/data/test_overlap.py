@@ -15,7 +15,7 @@ def test_repeated_examples_are_counted() -> None:
     }
     assert overlaps(splits) == [
         "train: 2 of 5 examples repeat an earlier one, 1 of them with different labels",
-        "validation: 2 of 3 examples stand in train too",
+        "validation: 2 of 3 examples also occur in train",
     ]
 
 

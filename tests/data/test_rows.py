@@ -97,7 +97,7 @@ def test_a_tsv_with_another_delimiter_is_named() -> None:
         ('[{"a": 1}', "a.json:1: a comma or ] is missing after the object that begins here"),
         ('[{"a": 1},', "a.json:1: invalid JSON: Expecting value"),
         ('[{"a": 1}]\n[', "a.json:2: something follows the array"),
-        ('{"data": [\n{"a": 1}]}', "a.json:1: is no array of objects"),
+        ('{"data": [\n{"a": 1}]}', "a.json:1: is not an array of objects"),
         ("[" * 100_000, "a.json:1: invalid JSON: maximum recursion depth"),
     ],
 )

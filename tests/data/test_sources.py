@@ -255,7 +255,7 @@ CSV_QUOTES = "put double quotes around text that holds a comma or a line break, 
         (
             "a.json",
             GOOD,
-            "a.json:1: is no array of objects; a .json file is one array of objects, [{...}, {...}]; "
+            "a.json:1: is not an array of objects; a .json file is one array of objects, [{...}, {...}]; "
             "with an object a line it is jsonl",
         ),
         ("a.jsonk", GOOD, "a.jsonk: extension .jsonk is unknown; did you mean json?"),

@@ -129,7 +129,7 @@ def places(home: Path) -> dict[str, tuple[Path, int, str]]:
     (home / "folder").mkdir()
     return {
         "a folder": (home / "folder", 2, "is a folder; name a file"),
-        "there already": (home / "file", 2, "is there already; name another file, or add --overwrite"),
+        "there already": (home / "file", 2, "already exists; name another file, or add --overwrite"),
         "below a file": (home / "file" / "out.json", 5, "cannot be written"),
         "a name too long": (home / ("n" * 300), 5, "cannot be written: File name too long"),
         "no such device": (Path("/proc/nothing/out.json"), 5, "cannot be written"),
@@ -316,12 +316,12 @@ STOPPED = {
 }
 
 
-@pytest.mark.parametrize(("stop", "code", "name"), [(interrupt, 130, "SIGINT"), (terminate, 143, "SIGTERM")])
+@pytest.mark.parametrize("way", [(interrupt, 130, "SIGINT"), (terminate, 143, "SIGTERM")])
 @pytest.mark.parametrize("command", STOPPED)
 def test_a_stop_that_was_asked_for_is_no_error(
-    tiny_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch, command: str, stop: Any, code: int, name: str
+    tiny_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch, command: str, way: tuple[Any, int, str]
 ) -> None:
-    arguments, place = STOPPED[command]
+    (arguments, place), (stop, code, name) = STOPPED[command], way
     import importlib
 
     importlib.import_module(place.rpartition(".")[0])

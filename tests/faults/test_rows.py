@@ -410,7 +410,7 @@ def test_a_signal_keeps_what_was_answered(
     assert [row["text"] for row in lines("made/out.jsonl")] == TEXTS
     again = dact(*call, "--resume")
     assert again.exit_code == 0
-    assert "made/out.jsonl is complete, and there is nothing to go on with" in again.stderr
+    assert "made/out.jsonl is complete, so there is nothing to resume" in again.stderr
 
 
 def test_a_signal_before_the_first_answer_leaves_nothing(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -316,10 +316,14 @@ def test_states_drop_rows() -> None:
         (
             "patience:1.5",
             {},
-            "`rule`: '1.5' is no threshold for patience (layers in a row); give a whole number from 1 on",
+            "`rule`: '1.5' is not a threshold for patience (layers in a row); give a whole number of at least 1",
         ),
-        ("entropy:nan", {}, "`rule`: 'nan' is no threshold for entropy (normalised entropy); give a number from 0 on"),
-        ("max_prob:x", {}, "`rule`: 'x' is no threshold for max_prob (probability); give a number from 0 on"),
+        (
+            "entropy:nan",
+            {},
+            "`rule`: 'nan' is not a threshold for entropy (normalised entropy); give a number of at least 0",
+        ),
+        ("max_prob:x", {}, "`rule`: 'x' is not a threshold for max_prob (probability); give a number of at least 0"),
         (
             "learned:0.9",
             {"certainty": False},

@@ -17,7 +17,8 @@ from dactcli.halting.rules import Full
 from dactcli.model import DactConfig, DactForSequenceClassification
 from dactcli.model.dact import from_encoder
 from dactcli.model.heads import SLOPE
-from dactcli.runs.load import find_run, load_run
+from dactcli.runs.folders import find_run
+from dactcli.runs.load import load_run
 from dactcli.runs.pretrained import load_encoder
 
 
@@ -253,7 +254,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"config.json: cannot be read"):
         load_run(tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(ArtefactError, match=r"is no run: it holds no config.json; give a run's folder"):
+    with pytest.raises(ArtefactError, match=r"is not a run: it has no config.json; give a run's folder"):
         load_run(tmp_path)
 
 
@@ -267,12 +268,12 @@ def test_runs_are_found_or_the_command_is_named(tmp_path: Path, monkeypatch: pyt
         find_run(Path("runs/sst2-2"))
     with pytest.raises(ArtefactError, match="sst2-1: no such run; did you mean runs/sst2-1"):
         find_run(Path("sst2-1"))
-    with pytest.raises(ArtefactError, match="runs: is no run: it holds no config.json; give a run: runs/sst2-1"):
+    with pytest.raises(ArtefactError, match="runs: is not a run: it has no config.json; give a run: runs/sst2-1"):
         find_run(Path("runs"))
     with pytest.raises(ArtefactError, match="https://host/run: is an address, and runs are read from folders"):
         find_run(Path("https://host/run"))
     (tmp_path / "rows.csv").write_text("")
-    with pytest.raises(ArtefactError, match=r"rows.csv: is a file, and no run; give a run's folder"):
+    with pytest.raises(ArtefactError, match=r"rows.csv: is a file, not a run; give a run's folder"):
         find_run(Path("rows.csv"))
     with pytest.raises(ArtefactError, match="sst2-1: is a training that has not finished; go on with it"):
         load_run(Path("runs/sst2-1"))

@@ -14,7 +14,8 @@ from dactcli.data.batches import Encoded
 from dactcli.errors import ArtefactError, DactError, UsageError
 from dactcli.halting.rules import Full, make_rule
 from dactcli.profiling import environment, geometry, latency
-from dactcli.profiling.profile import Effort, profile_latency, profile_throughput, sample, wide_notices
+from dactcli.profiling.latency import Effort
+from dactcli.profiling.profile import Measured, profile_latency, profile_throughput, sample, wide_notices
 from dactcli.profiling.training import profile_training
 from dactcli.profiling.ways import Subject, find_dtype, stock_classifier
 from dactcli.results import ProfileCase, ProfileResult, TrainingCase
@@ -46,13 +47,13 @@ def test_the_stock_classifier_runs_the_same_encoder(name: str) -> None:
 
 def test_a_case_per_batch_size_and_the_data_set_agree_on_depths() -> None:
     seen: list[tuple[int, int]] = []
-    one, data = subject(), examples([4, 9, 6, 15, 7], [0, 1, 2, 1, 0])
     right = ("accuracy", lambda answer, labels: float((answer.argmax(-1) == torch.tensor(labels)).double().mean()))
-    cases = profile_latency(
-        one, data, batch_sizes=[1, 2], sequence_length=None, effort=EFFORT, score=right,
-        progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
-    whole = profile_throughput(one, data, sequence_length=None, effort=EFFORT, score=right)
+    one, data = subject(), Measured(examples([4, 9, 6, 15, 7], [0, 1, 2, 1, 0]), score=right)
+    cases = [
+        profile_latency(one, data, EFFORT, batch_size=size, progress=lambda *counts: seen.append(counts))
+        for size in (1, 2)
+    ]
+    whole = profile_throughput(one, data, EFFORT)
     assert seen[:4] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [case.batch_size for case in cases] == [1, 2]
     assert [len(case.stock.samples_ms) for case in cases] == [3 * 5, 3 * 3]
@@ -74,22 +75,20 @@ def test_a_case_per_batch_size_and_the_data_set_agree_on_depths() -> None:
 
 
 def test_forced_depths_replace_the_rule_and_follow_their_examples() -> None:
-    data = examples([4, 9, 6])
-    (case,) = profile_latency(
-        subject(torch.tensor([1, 4, 2])), data, batch_sizes=[3], sequence_length=None, effort=EFFORT
-    )
+    data = Measured(examples([4, 9, 6]))
+    case = profile_latency(subject(torch.tensor([1, 4, 2])), data, EFFORT, batch_size=3)
     assert case.rule == "depths"
     assert case.adaptive.depths == [1, 1, 0, 1]
     assert case.metric is None
-    whole = profile_throughput(subject(torch.tensor([1, 4, 2])), data, sequence_length=None, effort=EFFORT)
+    whole = profile_throughput(subject(torch.tensor([1, 4, 2])), data, EFFORT)
     assert whole.adaptive.depths == [1, 1, 0, 1]
 
 
 def test_full_depth_realises_nothing_of_an_ideal_it_does_not_have() -> None:
     model = small_model()
-    (case,) = profile_latency(
-        Subject(model, stock_classifier(model), Full()), examples([6, 6]), batch_sizes=[2], sequence_length=6, effort=EFFORT
-    )  # fmt: skip
+    one = Subject(model, stock_classifier(model), Full())
+    case = profile_latency(one, Measured(examples([6, 6]), sequence_length=6), EFFORT, batch_size=2)
+    assert case.sequence_length == 6
     assert case.adaptive.layers_mean == 4
     # all layers ran, so the ideal time is the stock encoder's own
     assert case.realised_share.value == pytest.approx(1 / case.time_ratio_to_stock.value, rel=0.5)
@@ -98,7 +97,7 @@ def test_full_depth_realises_nothing_of_an_ideal_it_does_not_have() -> None:
 def test_a_training_step_is_measured_and_leaves_the_weights_alone() -> None:
     one = subject()
     before = {name: value.clone() for name, value in one.model.state_dict().items()}
-    case = profile_training(one, examples([4, 9, 6], [0, 2, 1]), batch_size=2, sequence_length=None, effort=EFFORT)
+    case = profile_training(one, Measured(examples([4, 9, 6], [0, 2, 1])), EFFORT, batch_size=2)
     assert len(case.dact.samples_ms) == len(case.plain.samples_ms) == 3 * 2
     assert set(case.phases_ms["dact"]) == {"forward", "backward", "optimizer"}
     assert all(value > 0 for phases in case.phases_ms.values() for value in phases.values())
@@ -118,31 +117,30 @@ def test_every_family_is_profiled_from_its_configuration(family: str, tmp_path: 
         30 * config.get("embedding_size", 32)
     )
     one = Subject(model, stock_classifier(model), Full(), torch.tensor([1, 2, 1, 2]))
-    data, effort = geometry.random_examples(model, 4, 9), Effort(warmup=0, repeats=2)
-    (case,) = profile_latency(one, data, batch_sizes=[2], sequence_length=9, effort=effort)
-    whole = profile_throughput(one, data, sequence_length=9, effort=effort)
+    data, effort = Measured(geometry.random_examples(model, 4, 9), 9), Effort(warmup=0, repeats=2)
+    case = profile_latency(one, data, effort, batch_size=2)
+    whole = profile_throughput(one, data, effort)
     for found in (case, whole):
         assert found.adaptive.depths == [2, 2]
         assert 0 < (found.adaptive.flops_per_example or 0) < (found.full.flops_per_example or 0)
     assert case.breakdown is not None
     assert all(spent > 0 for spent in case.breakdown.layers_ms)
-    trained = profile_training(one, data, batch_size=4, sequence_length=9, effort=effort)
+    trained = profile_training(one, data, effort, batch_size=4)
     assert trained.plain.latency_ms_p50 > 0
 
 
 def test_the_order_of_the_ways_rotates() -> None:
     order: list[str] = []
     ways = {name: lambda _, name=name: order.append(name) for name in ("a", "b", "c")}
-    samples = latency.take_turns(ways, 1, device=torch.device("cpu"), warmup=0, repeats=3)
+    samples = latency.take_turns(ways, 1, device=torch.device("cpu"), effort=Effort(warmup=0, repeats=3))
     assert [order[start] for start in (0, 3, 6)] == ["a", "b", "c"]
     assert all(sorted(order[start : start + 3]) == ["a", "b", "c"] for start in (0, 3, 6))
     assert [len(rounds) for rounds in samples.values()] == [3, 3, 3]
 
 
 def test_a_time_budget_goes_on_measuring() -> None:
-    samples = latency.take_turns(
-        {"a": lambda _: None}, 1, device=torch.device("cpu"), warmup=0, repeats=2, seconds=0.05
-    )
+    effort = Effort(warmup=0, repeats=2, seconds=0.05)
+    samples = latency.take_turns({"a": lambda _: None}, 1, device=torch.device("cpu"), effort=effort)
     assert len(samples["a"]) > 2
 
 
@@ -189,7 +187,7 @@ def test_depth_profiles(tmp_path: Path) -> None:
     assert sorted(geometry.depth_profile(str(tmp_path / "depths.json"), 4, 3).tolist()) == [1, 1, 4]
     assert geometry.depth_profile(",".join(["3"] * 500), 4, 2).tolist() == [3, 3]
     for wrong in ("5", "0,1", "deep", "", "1.5", str(tmp_path), "x" * 500):
-        with pytest.raises(UsageError, match="`depths`: .* is no list of depths from 1 to 4; write uniform"):
+        with pytest.raises(UsageError, match="`depths`: .* is not a list of depths from 1 to 4; write uniform"):
             geometry.depth_profile(wrong, 4, 8)
 
 
@@ -207,7 +205,7 @@ def test_random_geometries(tmp_path: Path) -> None:
     assert geometry.random_model(str(path)).units.layers == 1
     for text in ("[]", "{", '{"hidden_size": 3}'):
         path.write_text(text)
-        with pytest.raises(ArtefactError, match="is no configuration of an encoder"):
+        with pytest.raises(ArtefactError, match="is not an encoder configuration"):
             geometry.random_model(str(path))
     path.write_text('{"model_type": "gpt2"}')
     with pytest.raises(DactError, match="encoders of type 'gpt2' are not supported"):
@@ -237,13 +235,13 @@ def test_types_have_names() -> None:
 def test_half_precision_runs_every_way() -> None:
     model = small_model().to(torch.bfloat16)
     one = Subject(model, stock_classifier(model), make_rule("exact"))
-    (case,) = profile_latency(one, examples([4, 9]), batch_sizes=[2], sequence_length=None, effort=EFFORT)
+    case = profile_latency(one, Measured(examples([4, 9])), EFFORT, batch_size=2)
     assert sum(case.adaptive.depths or []) == 2
 
 
 def test_a_baseline_is_compared_case_by_case(tmp_path: Path) -> None:
     one = subject()
-    cases = profile_latency(one, examples([4, 9]), batch_sizes=[1, 2], sequence_length=None, effort=EFFORT)
+    cases = [profile_latency(one, Measured(examples([4, 9])), EFFORT, batch_size=size) for size in (1, 2)]
     result = ProfileResult(environment.environment(one.model), cases)
     path = tmp_path / "earlier.json"
     document = result.to_json()
@@ -259,7 +257,7 @@ def test_a_baseline_is_compared_case_by_case(tmp_path: Path) -> None:
     assert "samples_ms" in result.to_json(raw=True)["cases"][0]["stock"]
     for text in ("{}", "[1]", "no"):
         path.write_text(text)
-        with pytest.raises(UsageError, match="is no profile; give a file that dact profile --output wrote"):
+        with pytest.raises(UsageError, match="is not a profile; give a file that dact profile --output wrote"):
             environment.read_baseline(path)
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         environment.read_baseline(tmp_path / "none.json")
@@ -268,7 +266,7 @@ def test_a_baseline_is_compared_case_by_case(tmp_path: Path) -> None:
 def test_wide_cases_are_named() -> None:
     calm = latency.measurement([[1.0]] * 4, 1)
     wide = latency.measurement([[1.0], [3.0], [0.5], [2.0]], 1)
-    (case,) = profile_latency(subject(), examples([4]), batch_sizes=[1], sequence_length=None, effort=EFFORT)
+    case = profile_latency(subject(), Measured(examples([4])), EFFORT, batch_size=1)
     from dataclasses import replace
 
     noisy = replace(case, stock=wide, full=calm, adaptive=calm)

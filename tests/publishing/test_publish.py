@@ -358,7 +358,7 @@ def test_a_public_model_is_not_taken_for_a_private_one(run: Path, hub: Hub) -> N
     hub.public = True
     done = dact("publish", run, "--hub", "jane/agree", "--private")
     assert done.exit_code == 2
-    assert "is there already, and public" in done.stderr
+    assert "already exists and is public" in done.stderr
     assert not hub.uploaded
 
 
@@ -378,15 +378,15 @@ def test_no_token_and_no_network(run: Path, hub: Hub, monkeypatch: pytest.Monkey
         ([], 2, "dact publish: nothing says where to; add --to FOLDER or --hub NAMESPACE/NAME"),
         (["--to", "x", "--private"], 2, "--private: is for the hub; add --hub NAMESPACE/NAME"),
         (["--to", "x", "--message", "m"], 2, "--message: is for the hub"),
-        (["--hub", "agree"], 2, "--hub agree: is no NAMESPACE/NAME; write for example jane/sst2-dact"),
-        (["--hub", "a/b/c"], 2, "--hub a/b/c: is no NAMESPACE/NAME"),
-        (["--hub", "jane/a--b"], 2, "--hub jane/a--b: is no name on the hub"),
-        (["--hub", "jane/a b"], 2, "is no name on the hub; use letters"),
+        (["--hub", "agree"], 2, "--hub agree: is not of the form NAMESPACE/NAME; write for example jane/sst2-dact"),
+        (["--hub", "a/b/c"], 2, "--hub a/b/c: is not of the form NAMESPACE/NAME"),
+        (["--hub", "jane/a--b"], 2, "--hub jane/a--b: is not a valid name on the hub"),
+        (["--hub", "jane/a b"], 2, "is not a valid name on the hub; use letters"),
         (["--to", "run"], 2, "--to run: is where the run itself stands"),
         (["--to", "."], 2, "--to .: is where the run itself stands"),
-        (["--to", "full"], 2, "--to full: is there already; name another folder, or add --overwrite"),
-        (["--to", "full", "--overwrite"], 2, "--to full: is no published model, and is not replaced"),
-        (["--to", "file"], 2, "--to file: is no folder"),
+        (["--to", "full"], 2, "--to full: already exists; name another folder, or add --overwrite"),
+        (["--to", "full", "--overwrite"], 2, "--to full: is not a published model and is not replaced"),
+        (["--to", "file"], 2, "--to file: is not a folder"),
         (["--to", "file/x"], 5, "file/x: cannot be written"),
         (["--too", "x"], 2, "there is no option --too; did you mean --to?"),
     ],

@@ -140,7 +140,7 @@ PROFILE = ProfileResult(
 )  # fmt: skip
 
 
-EMPTY = replace(TRACE, text="", notices=["the text is empty: the answer is what the model says of nothing"])
+EMPTY = replace(TRACE, text="", notices=["the text is empty"])
 JUDGED = replace(
     TRACE, rule="confidence:0.9", cut=0.9, scores=[0.6, 0.97], promise="a promise", expected=0,
     expected_name="unacceptable", full_answer=[0.8, 0.2], answers=[[0.6, 0.4], [0.03, 0.97]],

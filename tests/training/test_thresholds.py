@@ -152,7 +152,7 @@ def test_layers_that_the_dact_loss_trains_too_have_it_in_the_stages(tmp_path: Pa
 def test_the_plan_tells_of_it(tmp_path: Path) -> None:
     lines = describe_stages(recipe_of(tmp_path, DEFAULT, "evaluation.risk=null"))
     assert lines[-1] == (
-        "at last: learns the layers' halting thresholds on validation; DACT loss with tau 0.01 (sum_p, error)"
+        "finally: learns the layers' halting thresholds on validation; DACT loss with tau 0.01 (sum_p, error)"
     )
     assert not any("at last" in line for line in describe_stages(recipe_of(tmp_path, TINY)))
 
