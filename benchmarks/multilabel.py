@@ -111,9 +111,10 @@ def table(arguments: argparse.Namespace) -> None:
         print(f"{row:16} n={len(several)}  {'  '.join(cells)}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = found.add_subparsers(required=True)
     trains, tables = commands.add_parser("train"), commands.add_parser("table")
     trains.add_argument("out", type=Path)
     trains.add_argument("data", type=Path)
@@ -128,9 +129,9 @@ def main() -> None:
     trains.set_defaults(do=train)
     tables.add_argument("out", type=Path)
     tables.set_defaults(do=table)
-    arguments = parser.parse_args()
-    arguments.do(arguments)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    given = parser().parse_args()
+    given.do(given)

@@ -174,6 +174,12 @@ def write_world(folder: Path, run: Path) -> None:
     tickets = rows(120, ("subject",), "queue", 2)
     write_table(folder / "tickets.csv", tickets)
     write_table(folder / "tickets-test.csv", tickets[:40])
+    for name, count in (("topics", 150), ("topics-fresh", 350)):
+        topics = rows(count, ("text",), "topics", 3)
+        for row in topics:
+            row["topics"] = [["card"], ["new", "card"], []][row["topics"]]
+        write_lines(folder / f"{name}.jsonl", topics)
+    write_table(folder / "topics-new.csv", rows(20, ("text",), None, 2))
     (folder / "sentences.txt").write_text("".join(f"{sentence(number)}\n" for number in range(20)))
 
 

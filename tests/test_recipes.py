@@ -89,6 +89,8 @@ def _files(recipe: Recipe, folder: Path) -> list[str]:
         columns = rows_of(layout, 48, seed=seed)
         if layout.classes:
             columns[data.label] = [layout.classes[index] for index in columns[data.label]]
+        if task.kind == "multilabel":
+            columns[data.label] = [[name] * (number % 3 > 0) for number, name in enumerate(columns[data.label])]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         path = folder / f"{split}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
