@@ -106,4 +106,5 @@ def _run(variant: Variant, recipe: Recipe, folder: Path, device: str, listener: 
     judged = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["evaluation"]["validation"]
     own, calibrated = recipe.evaluation.rules or (), read_document(run / CALIBRATION).get("rule")
     rules = {rule: found for rule, found in judged["rules"].items() if rule in own or rule != calibrated}
-    return {"run": str(run), "values": variant.values, "rules": rules, "references": judged.get("references", {})}
+    told = {key: judged[key] for key in ("references", "decision") if key in judged}
+    return {"run": str(run), "values": variant.values, "rules": rules, **told}

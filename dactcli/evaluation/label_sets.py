@@ -161,20 +161,23 @@ def by_label(
         names: Names of the labels, all different [C].
     """
     groups = full if labels is None else labels
-    counts, layers = groups.sum(0), exits.numpy().astype(float)
+    counts, told = groups.sum(0), labels is not None
+    known = np.maximum(counts, 1)
 
-    def share(chosen: Booleans, index: int) -> float:
-        return float((chosen & groups)[:, index].sum() / counts[index])
+    def share(chosen: Booleans) -> list[float]:
+        shares: list[float] = ((chosen & groups).sum(0) / known).tolist()
+        return shares
 
-    found = {}
-    for index in np.flatnonzero(counts).tolist():
-        told = labels is not None
-        found[names[index]] = ClassResult(
+    recall, full_recall, harm = share(halted), share(full), share(full & ~halted)
+    differs, layers = share(halted != full), (exits.double().numpy() @ groups / known).tolist()
+    return {
+        names[index]: ClassResult(
             examples=int(counts[index]),
-            recall=share(halted, index) if told else None,
-            full_recall=share(full, index) if told else None,
-            harm=share(full & ~halted, index) if told else None,
-            disagreement=share(halted != full, index),
-            layers_mean=float(layers[groups[:, index]].mean()),
+            recall=recall[index] if told else None,
+            full_recall=full_recall[index] if told else None,
+            harm=harm[index] if told else None,
+            disagreement=differs[index],
+            layers_mean=layers[index],
         )
-    return found
+        for index in np.flatnonzero(counts).tolist()
+    }

@@ -201,10 +201,7 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     try:
         for stage in stages:
             steps += _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
-        if job.recipe.task.kind == "multilabel":
-            _choose_label_thresholds(job)
-        if job.recipe.fits_halting:
-            _fit_halting(job, stages)
+        _fit_all_thresholds(job, stages)
     except torch.OutOfMemoryError:
         raise ResourceError(
             "memory ran out",
@@ -283,26 +280,48 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
     return steps
 
 
-def _choose_label_thresholds(job: Job) -> None:
-    """Choose on validation from which probability on a label is there. This takes one pass over validation."""
-    wish = job.recipe.task.thresholds
-    chosen = choose_label_thresholds(
-        job.model, job.tokenizer, job.validation, wish, batch_size=job.recipe.evaluation.batch_size
-    )
-    if wish == "one":
+def _fit_all_thresholds(job: Job, stages: list[Stage]) -> None:
+    """Choose the thresholds of labels and learn those of halting, on validation. This takes seconds: no checkpoint.
+
+    Either depends on the other: the halting units see how far labels are from their thresholds, and the mixture that
+    labels are decided on depends on the halting. The second round starts from the mixture that the first one gives.
+    """
+    several, halts = job.recipe.task.kind == "multilabel", job.recipe.fits_halting
+    rounds = 2 if several and halts else 1
+    if several:
+        _choose_label_thresholds(job)
+    if halts:
+        job.listener.stage_started("halting", len(stages) + 1, len(stages) + 1, rounds * steps_in_all())
+    for number in range(rounds if halts else 0):
+        if number:
+            job.model.config.halting = halting_loss(stages)  # from here on the answer is the mixture
+            _choose_label_thresholds(job)
+        _fit_halting(job, stages, before=number * steps_in_all())
+    if job.recipe.task.thresholds == "one" and several:
+        chosen = job.model.config.label_thresholds
         job.listener.notice(f"labels are there from a probability of {chosen:g} on, the best micro F1 on validation")
 
 
-def _fit_halting(job: Job, stages: list[Stage]) -> None:
-    """Learn the halting thresholds on validation. This takes seconds, so it has no checkpoint."""
-    job.listener.stage_started("halting", len(stages) + 1, len(stages) + 1, steps_in_all())
+def _choose_label_thresholds(job: Job) -> None:
+    """Choose from which probability on a label is there."""
+    choose_label_thresholds(
+        job.model,
+        job.tokenizer,
+        job.validation,
+        job.recipe.task.thresholds,
+        batch_size=job.recipe.evaluation.batch_size,
+    )
+
+
+def _fit_halting(job: Job, stages: list[Stage], *, before: int) -> None:
+    """Learn the halting thresholds; `before` steps of this kind were taken already."""
     fit_thresholds(
         job.model,
         job.tokenizer,
         job.validation,
         halting_loss(stages),
         batch_size=job.recipe.evaluation.batch_size,
-        stepped=job.listener.stepped,
+        stepped=lambda step: job.listener.stepped(before + step),
     )
 
 

@@ -1,7 +1,7 @@
 """Choose the probability from which on a label is there, on validation, for label sets.
 
-A threshold maximises F1: one for all labels their micro F1, one for each label the label's own. It is chosen after the
-stages and before the halting thresholds, which depend on it, on the full-depth answer as it then is.
+A threshold maximises F1: one for all labels their micro F1, one for each label the label's own. It is chosen on the
+full-depth answer as it is: after the stages, and again once the halting thresholds, which depend on it, are learned.
 
 E examples, C labels.
 """

@@ -63,7 +63,7 @@ def fit_thresholds(
         ArtefactError: Answers to some examples are not finite, as where activations overflow.
     """
     count = len(encoded.lengths)
-    size = min(count, EXAMPLES, max(ENTRIES // (model.exit_heads.layers * model.classes), FEWEST))
+    size = min(count, EXAMPLES, max(ENTRIES // (2 * model.exit_heads.layers * model.classes), FEWEST))
     some = encoded.select([position * count // size for position in range(size)])
     right, sure = _answers(model, tokenizer, some, batch_size)
     if rows := unfinite_rows(right, sure):

@@ -14,7 +14,11 @@ from sklearn.metrics import f1_score
 from support import dact
 from transformers import AutoModelForSequenceClassification, pipeline
 
+from dactcli.evaluation.examples import run_examples
+from dactcli.evaluation.label_sets import as_booleans
+from dactcli.halting.rules import Full
 from dactcli.runs.load import load_run
+from dactcli.runs.outputs import cached_outputs
 
 WORDS = {"billing": ["invoice", "refund"], "card": ["card", "pin"], "login": ["password", "account"]}
 FILLERS = ["please", "help", "with", "my", "the", "a", "today", "now"]
@@ -77,12 +81,19 @@ def test_validate_counts_labels(folder: Path) -> None:
 
 
 def test_the_recipe_of_the_run_says_what_was_found(run: Path) -> None:
-    recipe = load_run(run).recipe
+    loaded = load_run(run)
+    recipe = loaded.recipe
     assert recipe is not None
     assert (recipe.task.kind, recipe.task.metric, recipe.task.labels) == ("multilabel", "micro_f1", list(WORDS))
     config = json.loads((run / "config.json").read_text())
     assert config["problem_type"] == "multi_label_classification"
     assert 0 < config["label_thresholds"] < 1
+    encoded, _ = run_examples(loaded, "validation", None, lambda text: None)
+    scores = cached_outputs(loaded, encoded, "validation", batch_size=64).decide(Full()).answer.numpy()
+    known = as_booleans(encoded.labels or [], 3)
+    best = max(f1_score(known, scores >= t, average="micro", zero_division=0) for t in scores.ravel())
+    chosen = f1_score(known, scores >= config["label_thresholds"], average="micro")
+    assert chosen == pytest.approx(best, abs=0.01)  # of the mixture, although that depends on the threshold
     mean = sum(len(row["topics"]) for row in rows(600, 0)) / 600
     assert config["halting"]["tau_unit"] == pytest.approx(2 * mean / 3, rel=0.1)
 

@@ -148,3 +148,20 @@ def test_a_bare_encoder_has_no_classifier_to_keep(tmp_path: Path) -> None:
     folder = pretrained("bert", tmp_path / "bare")
     with pytest.raises(ArtefactError, match="is not a sequence classifier: its config.json names BertModel"):
         train(tmp_path / "run", RECIPE.replace("ENCODER", str(folder)))
+
+
+@torch.no_grad()
+def test_a_multi_label_classifier_answers_with_its_own_probabilities() -> None:
+    kind = "multi_label_classification"
+    stock, kept = classifier("bert", problem_type=kind), classifier("bert", problem_type=kind)
+    encoder = kept.base_model
+    model = from_encoder(encoder, kept=KeptClassifier(kept), num_labels=3, problem_type=kind).eval()
+    batch = random_batch(model, LENGTHS)
+    last = run_adaptive(model, make_rule("layer:4", answers=model.answers), **batch)
+    torch.testing.assert_close(last.answer, stock(**batch).logits.sigmoid(), atol=1e-6, rtol=1e-6)
+
+
+def test_a_kept_classifier_of_another_kind_of_answer_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "classifier", problem_type="multi_label_classification")
+    with pytest.raises(RecipeError, match="is made for multi_label_classification, and this task is classes"):
+        train(tmp_path, RECIPE.replace("ENCODER", str(folder)))
