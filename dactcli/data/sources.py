@@ -1,7 +1,7 @@
 """From a completed recipe to checked splits, whatever the source: builtin, hub or files.
 
 What can be wrong with texts and labels is found here, before a model is loaded, and named by its line. Every
-source becomes `rows.Table`s, and one reader turns tables into the columns of a split.
+source becomes `rows.Table`s, and one reader turns tables into the `Examples` of a split.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dactcli.data import agreement
+from dactcli.data.examples import Examples
 from dactcli.data.formats import describe
 from dactcli.data.hub import read_hub
 from dactcli.data.labels import HIDDEN, Scale, class_names, label_key
@@ -23,10 +24,6 @@ from dactcli.errors import DataError
 from dactcli.recipe.schema import SPLITS, DataSection, Recipe
 from dactcli.recipe.tasks import is_regression
 
-if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
-
-Columns = dict[str, list[Any]]
 MUST_HAVE_LABELS = ("train", "validation")
 
 
@@ -35,15 +32,14 @@ class Splits:
     """The examples of a task, read and checked.
 
     Attributes:
-        splits: Columns `text`, `text_pair` (tasks of pairs), `label` (a class index, or a number; absent
-            where unlabelled), `difficulty` (builtin only) and `row`, the line or row in the source.
+        splits: The examples of each split.
         labels: Class names in the order of their indices; empty for regression.
         range: Lowest and highest label of a regression: the recipe's, else those of train; no split goes beyond it.
         fingerprint: A digest of each split's contents, the same wherever the file lies.
         notices: What is allowed but worth telling.
     """
 
-    splits: DatasetDict
+    splits: dict[str, Examples]
     labels: list[str]
     range: tuple[float, float] | None
     fingerprint: dict[str, str]
@@ -68,21 +64,21 @@ def load_splits(recipe: Recipe, *, only: Collection[str] | None = None) -> Split
     wanted = _wanted(data, only)
     tables = _read_tables(recipe, wanted)
     scale = _scale(recipe, tables)
-    reader, columns = _Reader(data.text, data.text_pair, data.label, scale), {}
+    reader, splits = _Reader(data.text, data.text_pair, data.label, scale), dict[str, Examples]()
     if "train" in tables:
-        columns["train"] = reader.read(tables["train"], "train")
-        scale = _check_train(scale, columns["train"]["label"], tables["train"][0].source)
+        splits["train"] = reader.read(tables["train"], "train")
+        scale = _check_train(scale, splits["train"].labels or [], tables["train"][0].source)
         reader = replace(reader, scale=scale)
-    columns |= {split: reader.read(parts, split) for split, parts in tables.items() if split != "train"}
-    if "train" in columns:
-        columns |= _draw(columns["train"], _fractions(data), stratified=stratified)
-    columns = {split: columns[split] for split in wanted}
+    splits |= {split: reader.read(parts, split) for split, parts in tables.items() if split != "train"}
+    if "train" in splits:
+        splits |= _draw(splits["train"], _fractions(data), stratified=stratified)
+    splits = {split: splits[split] for split in wanted}
     return Splits(
-        splits=_dataset_dict(columns),
+        splits=splits,
         labels=scale.labels,
         range=scale.range,
-        fingerprint={split: _fingerprint(values) for split, values in columns.items()},
-        notices=[*reader.notices, *overlaps(columns)],
+        fingerprint={split: _fingerprint(examples) for split, examples in splits.items()},
+        notices=[*reader.notices, *overlaps(splits)],
     )
 
 
@@ -94,7 +90,7 @@ def read_file(
     label: str | None = None,
     scale: Scale | None = None,
     asked: Collection[str] = (),
-) -> Dataset:
+) -> Examples:
     """Read one file, or those of a glob, labelled or not, with the columns and checks of `load_splits`.
 
     Args:
@@ -107,13 +103,13 @@ def read_file(
             must be there.
 
     Returns:
-        A data set with `text`, `row`, and where there are such `text_pair` and `label`.
+        The examples; `labels` is None if the file has no label column.
 
     Raises:
         DataError: As for `load_splits`.
     """
     reader = _Reader(text, text_pair, label, scale or Scale([]), asked=asked)
-    return _dataset(reader.read(read_tables([path])))
+    return reader.read(read_tables([path]))
 
 
 def draw_fractions(strata: Sequence[Hashable], fractions: Mapping[str, float]) -> dict[str, list[int]]:
@@ -168,7 +164,7 @@ def _scale(recipe: Recipe, tables: Mapping[str, list[Table]]) -> Scale:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Turns the tables of a split into its columns, checking every text and label."""
+    """Turns the tables of a split into its examples, checking every text and label."""
 
     text: str
     text_pair: str | None
@@ -177,8 +173,8 @@ class _Reader:
     notices: list[str] = field(default_factory=list)
     asked: Collection[str] = ()
 
-    def read(self, tables: list[Table], split: str = "data") -> Columns:
-        """The columns of one split, its tables one after the other."""
+    def read(self, tables: list[Table], split: str = "data") -> Examples:
+        """The examples of one split, its tables one after the other."""
         texts = {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
         labelled = (
             split in MUST_HAVE_LABELS or "label" in self.asked or any(self.label in table.columns for table in tables)
@@ -186,22 +182,23 @@ class _Reader:
         names = {**texts, **({"label": self.label} if self.label and labelled else {})}
         for table in tables:
             _require(table, names, self.asked)
-        columns: Columns = {
-            role: [text for table in tables for text in _texts(table, name)] for role, name in texts.items()
-        }
-        if "label" in names:
-            columns |= self._labels(tables, names["label"], split)
-        if all("difficulty" in table.columns and table.source == agreement.__name__ for table in tables):
-            columns["difficulty"] = [value for table in tables for value in table.columns["difficulty"]]
-        columns["row"] = [number for table in tables for number in table.numbers]
-        self._note_empty(tables, columns, split)
-        return columns
+        columns = {role: [text for table in tables for text in _texts(table, name)] for role, name in texts.items()}
+        generated = all(table.source == agreement.__name__ for table in tables)
+        examples = Examples(
+            texts=columns["text"],
+            pairs=columns.get("text_pair"),
+            labels=self._labels(tables, names["label"], split) if "label" in names else None,
+            difficulty=[value for table in tables for value in table.columns["difficulty"]] if generated else None,
+            rows=[number for table in tables for number in table.numbers],
+        )
+        self._note_empty(tables, examples, split)
+        return examples
 
-    def _labels(self, tables: list[Table], name: str, split: str) -> Columns:
+    def _labels(self, tables: list[Table], name: str, split: str) -> list[Any] | None:
         values = [value for table in tables for value in table.columns[name]]
         if split not in MUST_HAVE_LABELS and self.scale.hides(values):
             self.notices.append(f"{split}: every label is {HIDDEN}, so it is taken as unlabelled")
-            return {}
+            return None
         numbers = []
         for table in tables:
             for index, value in enumerate(table.columns[name]):
@@ -210,14 +207,14 @@ class _Reader:
                 except DataError as error:
                     place = table.place(index)
                     raise DataError(error.fault, place=place, remedy=error.remedy) from None
-        return {"label": numbers}
+        return numbers
 
-    def _note_empty(self, tables: list[Table], columns: Columns, split: str) -> None:
+    def _note_empty(self, tables: list[Table], examples: Examples, split: str) -> None:
         places = (table.place(index) for table in tables for index in range(len(table.numbers)))
-        pairs = columns.get("text_pair", columns["text"])
+        pairs = examples.texts if examples.pairs is None else examples.pairs
         empty = [
             place
-            for place, text, pair in zip(places, columns["text"], pairs, strict=True)
+            for place, text, pair in zip(places, examples.texts, pairs, strict=True)
             if not (text.strip() and pair.strip())
         ]
         if empty:
@@ -296,40 +293,22 @@ def _check_train(scale: Scale, labels: list[Any], place: str) -> Scale:
     return Scale([], (min(labels), max(labels)))
 
 
-def _draw(train: Columns, fractions: Mapping[str, float], *, stratified: bool) -> dict[str, Columns]:
+def _draw(train: Examples, fractions: Mapping[str, float], *, stratified: bool) -> dict[str, Examples]:
     if sum(fractions.values()) >= 1:
         fault = f"{' and '.join(fractions)} take all of train"
         raise DataError(fault, place=f"data.{next(iter(fractions))}", remedy="use smaller fractions")
-    labels = train["label"]
+    labels = train.labels or []
     drawn = draw_fractions(labels if stratified else [None] * len(labels), fractions)
     for split, indices in drawn.items():
         if not indices:
             fault = f"{fractions[split]:g} of {len(labels)} training rows gives no example"
             raise DataError(fault, place=f"data.{split}", remedy="use a larger fraction, or a file")
-    return {
-        split: {name: [values[index] for index in indices] for name, values in train.items()}
-        for split, indices in drawn.items()
-    }
+    return {split: train.select(indices) for split, indices in drawn.items()}
 
 
-def _fingerprint(columns: Columns) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(examples: Examples) -> str:
+    digest, columns = hashlib.sha256(), examples.columns()
     shown = [columns[name] for name in ("text", "text_pair", "label") if name in columns]
     for row in zip(*shown, strict=True):
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
-
-
-def _dataset(columns: Columns) -> Dataset:
-    from datasets import Dataset, Features, Value
-
-    integers = all(isinstance(label, int) for label in columns.get("label", ()))
-    kinds = {"text": "string", "text_pair": "string", "label": "int64" if integers else "float64"}
-    features = Features({name: Value(kinds.get(name, "int64")) for name in columns})
-    return Dataset.from_dict(columns, features=features)
-
-
-def _dataset_dict(columns: Mapping[str, Columns]) -> DatasetDict:
-    from datasets import DatasetDict
-
-    return DatasetDict({split: _dataset(values) for split, values in columns.items()})

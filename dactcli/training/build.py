@@ -70,7 +70,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         ArtefactError: The pretrained encoder cannot be loaded, or its tokenizer does not fit it.
     """
     set_seed(recipe.training.seed)
-    tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
+    tokenizer = build_tokenizer(recipe, splits.splits["train"].texts)
     encoded = {}
     for split in only:
         encoded[split] = found = encode_split(splits.splits[split], tokenizer, recipe.data.max_length)
@@ -86,7 +86,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
             place="training.mask_tokens",
             remedy="set it to 0",
         )
-    weights = class_weights(recipe, splits.splits["train"]["label"][:], classes=len(splits.labels))
+    weights = class_weights(recipe, splits.splits["train"].labels or [], classes=len(splits.labels))
     model = build_model(recipe, tokenizer, labels=splits.labels, answer_range=splits.range, class_weights=weights)
     _check_token_types(recipe, model.config.encoder_config, encoded)
     return Built(model, tokenizer, encoded)

@@ -21,7 +21,7 @@ def class_notices(splits: Splits) -> list[str]:
     names = splits.labels
     if not names:
         return []
-    counts = {split: Counter(data["label"][:]) for split, data in splits.splits.items() if "label" in data.column_names}
+    counts = {split: Counter(data.labels) for split, data in splits.splits.items() if data.labels is not None}
     train = counts["train"]
     notices = []
     single = [name for index, name in enumerate(names) if train[index] == 1]
