@@ -150,7 +150,7 @@ def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, NDAr
         parts.append(layer_outputs(run, sample.encoded, split))
         keys += input_keys(sample.encoded)
         labels += sample.encoded.labels or []
-    whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].tensors()}
+    whole: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].tensors()}
     outputs = replace(parts[0], **whole)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return run, outputs, np.array([numbers[key] for key in keys]), labels
@@ -183,7 +183,7 @@ def main() -> None:
         for epsilon in EPSILONS:
             drawn = {"rows": rows, "heavy": heavy(rows, epsilon), "copies": replace(rows, copies=COPIES)}
             for (way, population), size in [(pair, size) for pair in drawn.items() for size in SIZES]:
-                cell = {"loss": loss, "drawn": way, "epsilon": epsilon, "n": size}
+                cell: dict[str, Any] = {"loss": loss, "drawn": way, "epsilon": epsilon, "n": size}
                 cell["broken"], cell["layers"] = simulate(population, size, epsilon, options.draws, certified)
                 wrongs = {"boldest": boldest, "rows_alone": rows_alone, "distinct_alone": distinct_alone}
                 for name, choose in wrongs.items():

@@ -87,9 +87,11 @@ def report(run: Path) -> str:
         for layer in one.test.y.unbind(1)
     ]
     whole = alone[-1]
+    if whole is None:
+        raise SystemExit(f"{run}: {metric} of full depth is undefined; train longer")
     lines = [
         f"{len(one.test_labels):,} test examples; the classifier: {metric} {whole:.4f}; layers alone: "
-        + " ".join(f"{value:.4f}" for value in alone),
+        + " ".join("undefined" if value is None else f"{value:.4f}" for value in alone),
         "",
         f"| rule | {metric} at {SHARE:.0%} of the layers | kept of the classifier's | layers for 99 % |",
         "| --- | --- | --- | --- |",

@@ -4,7 +4,7 @@ The rule is the run's own: calibrate it first, on its calibration split. Through
 texts and ends at labels for every way: tokenising is part of the time. The pipeline holds a plainly fine-tuned
 classifier of the same encoder (random head weights do as well: they cost the same).
 
-    dact eval runs/sst2-1 --calibrate budget=3.0
+    dact eval runs/sst2-1 --calibrate budget=3.0 --replace
     python benchmarks/dataset.py runs/sst2-1 --split test --rounds 5
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -60,39 +61,38 @@ def main() -> None:
     print(
         f"  realised share, whole data set, pooled   {whole.value:.3f} ({whole.low:.3f}-{whole.high:.3f})", flush=True
     )
+    assert run.recipe is not None  # run_examples refuses a run without one
     texts = load_splits(run.recipe, only=(options.split,)).splits[options.split]["text"][:]
     throughput(subject, tokenizer, texts, layers, options)
 
 
-def throughput(
-    subject: Subject, tokenizer: object, texts: list[str], layers: float, options: argparse.Namespace
-) -> None:
+def throughput(subject: Subject, tokenizer: Any, texts: list[str], layers: float, options: argparse.Namespace) -> None:
     """Texts to labels: the pipeline as it comes, the stock encoder with our batches, adaptive inference."""
     from transformers import pipeline
 
     model, stock, rule = subject.model, subject.stock, subject.rule
-    budget, longest = tokens_per_batch(model.device), tokenizer.model_max_length  # type: ignore[attr-defined]
+    budget, longest = tokens_per_batch(model.device), tokenizer.model_max_length
     piped = pipeline("text-classification", model=stock, tokenizer=tokenizer, batch_size=32)
 
-    def batches() -> object:
-        encoded = encode(tokenizer, texts, max_length=longest)  # type: ignore[arg-type]
-        return by_length(tokenizer, encoded, len(texts), tokens=budget)  # type: ignore[arg-type]
+    def batches() -> Any:
+        encoded = encode(tokenizer, texts, max_length=longest)
+        return by_length(tokenizer, encoded, len(texts), tokens=budget)
 
     def pipe(_: int) -> object:
         return piped(texts, truncation=True, max_length=longest)
 
     def bucketed(_: int) -> object:
-        return [stock(**batch).logits.argmax(-1) for _, batch in batches()]  # type: ignore[attr-defined]
+        return [stock(**batch).logits.argmax(-1) for _, batch in batches()]
 
     def pooled(_: int) -> object:
-        return run_batches(model, rule, batches(), len(texts), regroup=budget // 2).answer.argmax(-1)  # type: ignore[arg-type]
+        return run_batches(model, rule, batches(), len(texts), regroup=budget // 2).answer.argmax(-1)
 
     def apart(_: int) -> object:
-        return run_batches(model, rule, batches(), len(texts), regroup=0).answer.argmax(-1)  # type: ignore[arg-type]
+        return run_batches(model, rule, batches(), len(texts), regroup=0).answer.argmax(-1)
 
     def by_rows(_: int) -> object:
-        encoded = encode(tokenizer, texts, max_length=longest)  # type: ignore[arg-type]
-        rows = by_length(tokenizer, encoded, options.batch_size)  # type: ignore[arg-type]
+        encoded = encode(tokenizer, texts, max_length=longest)
+        rows = by_length(tokenizer, encoded, options.batch_size)
         return run_batches(model, rule, rows, len(texts), regroup=0).answer.argmax(-1)
 
     ways = {

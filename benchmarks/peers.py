@@ -73,7 +73,7 @@ def slug(name: str) -> str:
 
 def train(out: Path, seeds: list[int], overrides: list[str], layers: int, only: list[str] | None) -> None:
     """Fine-tune what is not finished yet, seed by seed, so that a first comparison is there early."""
-    jobs = {slug(name): (method.recipe, []) for name, method in METHODS.items()}
+    jobs: dict[str, tuple[str, list[str]]] = {slug(name): (method.recipe, []) for name, method in METHODS.items()}
     jobs |= {"plain": (PLAIN, []), **{f"cut-{k}": (PLAIN, [f"model.layers={k}"]) for k in range(1, layers)}}
     for seed in seeds:
         for name, (recipe, own) in jobs.items():
@@ -132,7 +132,7 @@ def load(path: Path, labels: dict[str, Any]) -> tuple[Entrant, dict[str, Any]]:
 
         def outputs(split: str) -> LayerOutputs:
             names = [name for name in ("y", "h", "certainty") if f"{split}_{name}" in kept]
-            tensors = {n: torch.from_numpy(kept[f"{split}_{n}"].astype(np.float32)) for n in names}
+            tensors: dict[str, Any] = {n: torch.from_numpy(kept[f"{split}_{n}"].astype(np.float32)) for n in names}
             return LayerOutputs(**tensors, objective=facts["objective"])
 
         found = Entrant(
@@ -186,7 +186,9 @@ def promises(runs: list[Entrant], metric: str) -> str:
         for rule in (make_rule("exact"), make_rule("paper")):
             found = [float(one.test.decide(rule).exit_layer.double().mean()) for one in own if one.test.mixes]
             depths += f" {spread(found, 2)} |" if found else " |"
-        lines.append(f"| {name} | {len(own)} | {spread(each[:, 0])} | {beside} | {spread(each[:, 1])} |{depths}")
+        lines.append(
+            f"| {name} | {len(own)} | {spread(each[:, 0].tolist())} | {beside} | {spread(each[:, 1].tolist())} |{depths}"
+        )
     return "\n".join(lines)
 
 

@@ -91,7 +91,7 @@ def check_file(path: Path, *, option: str, overwrite: bool) -> None:
         if path.is_dir():
             raise UsageError("is a folder", place=place, remedy="name a file")
         if path.exists() and not overwrite:
-            raise UsageError("is there already", place=place, remedy="name another file, or add `overwrite`")
+            raise UsageError("already exists", place=place, remedy="name another file, or add `overwrite`")
         target = path.resolve()
         _take_a_file(target.parent)
         if not path.exists():  # the name may be too long or contain characters that the file system rejects

@@ -3,8 +3,8 @@
     scripts/quickstart                                        # trains runs/quickstart-1
     .venv/bin/python scripts/pictures.py runs/quickstart-1    # writes docs/pictures/*.svg
 
-eval, profile and inspect are run; finetune is drawn from what the run logged, at the moment in the middle of its last
-stage. The profile is timed on this machine, so its picture is another one each time.
+eval, profile and inspect are run; finetune is drawn from the run's summary. The profile is timed on this machine, so
+its picture is another one each time.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from dactcli import evaluate, inspect, open_run, profile
@@ -25,8 +25,10 @@ from dactcli.report.console import svg_of
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import render_traces
 from dactcli.report.profiling import render_profile
-from dactcli.report.training import TrainingView
-from dactcli.results import StepLog
+from dactcli.report.training import render_training
+from dactcli.results import TrainResult
+from dactcli.runs.load import Run
+from dactcli.storage import SUMMARY
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 SENTENCES = [
@@ -35,22 +37,10 @@ SENTENCES = [
 ]
 
 
-def finetune(run: Path) -> RenderableType:
-    """The screen of `dact finetune` in the middle of the run's last stage, from its log."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    stages = list(dict.fromkeys(line["stage"] for line in lines))
-    last = [line for line in lines if line["stage"] == stages[-1] and "loss" in line]
-    shown = last[: len(last) // 2]
-    fields = StepLog.__dataclass_fields__
-    view = TrainingView()
-    view.logs = [StepLog(**{name: line[name] for name in fields if name in line}) for line in shown]
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn())
-    bars = Progress(*columns, expand=True)
-    for number, stage in enumerate(stages, start=1):
-        steps = max(line["step"] for line in lines if line["stage"] == stage)
-        done = shown[-1]["step"] if stage == stages[-1] else steps
-        bars.add_task(f"{number}/{len(stages)} {stage.partition('-')[2]}", total=steps, completed=done)
-    return Group(bars, view)
+def finetune(run: Run) -> RenderableType:
+    """The last panel of `dact finetune`, from the run's summary."""
+    result = TrainResult.from_json(json.loads((run.folder / SUMMARY).read_text(encoding="utf-8")))
+    return render_training(replace(result, splits=tuple(run.recipe.data.splits) if run.recipe else ()))
 
 
 def draw(name: str, command: str, view: RenderableType) -> None:
@@ -65,9 +55,8 @@ def main() -> None:
     """Draw all four."""
     if len(sys.argv) != 2:
         raise SystemExit(__doc__)
-    folder = Path(sys.argv[1])
-    run = open_run(folder)
-    draw("finetune", "dact finetune recipes/quickstart.yaml", finetune(folder))
+    run = open_run(sys.argv[1])
+    draw("finetune", "dact finetune recipes/quickstart.yaml", finetune(run))
     draw("eval", "dact eval --split test", render_evaluation(evaluate(run, split="test")))
     traces = inspect(SENTENCES, run=run)
     draw("inspect", 'dact inspect "..." "..."', render_traces(traces, list(run.model.config.id2label.values())))

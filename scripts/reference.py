@@ -29,7 +29,7 @@ PAGES = ROOT / "docs" / "reference"
 RULES = re.compile(r"(<!-- rules -->\n).*?(<!-- /rules -->\n)", re.DOTALL)  # where README has the table of rules
 PROMISES = {"class": "same class as full depth", "value": "within the threshold of full depth", None: "by calibration"}
 MADE = "<!-- made by scripts/reference.py from the code; change the code instead -->\n"
-SECTIONS = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "task": schema.TaskSection,
     "data": schema.DataSection,
     "model": schema.ModelSection,

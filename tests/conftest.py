@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,13 +12,32 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 from hypothesis import settings
-from support import train
+from support import SHARED, contents, shared, train
 
 settings.register_profile("dact", deadline=None, print_blob=True)
 settings.load_profile("dact")
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the built-in task, too small to be any good."""
-    return Path(train(tmp_path_factory.mktemp("tiny")).run)
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the built-in task, too small to be any good; for fixtures that outlive a test."""
+    return shared(Path(train(tmp_path_factory.mktemp("trained")).run))
+
+
+@pytest.fixture
+def tiny_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The test's own copy of the trained run, which it may change."""
+    folder = tmp_path_factory.mktemp("tiny")
+    shutil.copytree(trained_run.parent, folder / "runs", symlinks=True)
+    yield folder / "runs" / trained_run.name
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def _shared_folders_stay_as_they_are() -> Iterator[None]:
+    """Fails the test that changes a folder that tests share: the ones after it would see the change."""
+    before = {folder: contents(folder) for folder in SHARED}
+    yield
+    for folder, files in before.items():
+        changed = sorted({str(path) for path, _ in files ^ contents(folder)})
+        assert not changed, f"{folder} is shared, and the test changed {', '.join(changed)}; change a copy"

@@ -16,7 +16,8 @@ class Hub:
     calls: list[tuple[str, dict[str, Any]]]
 
     def __init__(self) -> None:
-        self.calls, self.public, self.fault, self.at = [], False, None, "upload_folder"
+        self.calls, self.public, self.at = [], False, "upload_folder"
+        self.fault: Exception | None = None
         self.uploaded: dict[str, bytes] = {}
 
     def _called(self, what: str, values: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests" / "distributed"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 # 61 rows in batches of 12 leave 1 for two processes; it and accumulation end the epoch with a short step
 RECIPE = """
@@ -59,7 +59,7 @@ def launch(
     """Two processes that run command lines of `dact` in a folder; see driver.py."""
     plan = folder / "commands.json"
     plan.write_text(json.dumps([[str(word) for word in command] for command in commands]))
-    words = [*TORCHRUN, HERE / "driver.py", plan, *map(str, fault or ())]
+    words = [*TORCHRUN, str(HERE / "driver.py"), str(plan), *map(str, fault or ())]
     return subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
 
 

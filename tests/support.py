@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from dactcli.listening import Listener
 from dactcli.model.encoders.base import Encoder, EncoderState
 from dactcli.model.heads import ExitOutput
 
@@ -83,7 +85,7 @@ def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed:
     return model.eval()
 
 
-def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = False) -> dict[str, torch.Tensor]:
+def random_batch(model: Any, lengths: list[int], *, seed: int = 0, left: bool = False) -> dict[str, Any]:
     """Token ids of the given lengths, padded on the right, or on the left."""
     generator = torch.Generator().manual_seed(seed)
     padding = model.encoder.config.pad_token_id
@@ -112,7 +114,7 @@ class Scripted:
     def __init__(self, logits: torch.Tensor, halting_logits: torch.Tensor) -> None:
         self.logits, self.halting_logits = logits, halting_logits
         self.classes = logits.shape[-1]
-        self.exit_heads = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
+        self.exit_heads: Any = SimpleNamespace(layers=logits.shape[1], dense_weight=logits)
         self.adapter = _Numbers(torch.nn.Identity())
         self.asked = 0
 
@@ -134,7 +136,8 @@ class _Numbers(Encoder):
     def embeddings(
         self, words: Any, attention_mask: torch.Tensor | None, token_type_ids: torch.Tensor | None
     ) -> torch.Tensor:
-        return words["input_ids"].double().unsqueeze(-1)
+        ids: torch.Tensor = words["input_ids"]
+        return ids.double().unsqueeze(-1)
 
     def run(self, layer: int, state: EncoderState) -> EncoderState:
         return state
@@ -205,6 +208,21 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)
 
 
+SHARED: list[Path] = []
+
+
+def shared(folder: Path) -> Path:
+    """Register a folder that several tests read; conftest.py fails the test that changes it."""
+    SHARED.append(folder)
+    return folder
+
+
+def contents(folder: Path) -> set[tuple[Path, tuple[int, int]]]:
+    """The files of a folder, each with its modification time in nanoseconds and its size in bytes."""
+    found = {path.relative_to(folder): path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {(path, (now.st_mtime_ns, now.st_size)) for path, now in found.items()}
+
+
 def recursion(y: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """a_n [B, N, C] and p_n [B, N], by the steps that rules and engine take."""
     from dactcli.halting.state import HaltingState
@@ -263,3 +281,25 @@ def dact(*arguments: object, text: str | None = None) -> Any:
     from dactcli.cli.app import app
 
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=text, catch_exceptions=False)
+
+
+class Told(Listener):
+    """Keeps the notices."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+
+def tiny_on_files(calibration: str) -> str:
+    """The tiny recipe on files in the current folder, with a calibration split of its own: a file, or null."""
+    from dactcli.data.agreement import generate
+
+    for name, split in generate(train=64, validation=40, calibration=500, test=10).items():
+        rows = [json.dumps({"sentence": one.sentence, "label": one.label}) + "\n" for one in split]
+        Path(f"{name}.jsonl").write_text("".join(rows))
+    Path("few.jsonl").write_text("".join(Path("calibration.jsonl").read_text().splitlines(keepends=True)[:50]))
+    data = f"{{source: files, train: train.jsonl, validation: validation.jsonl, calibration: {calibration}}}"
+    return TINY.replace("{source: builtin, max_length: 48, examples: 320}", data)

@@ -49,11 +49,11 @@ def run(command: Command) -> None:
     before, _, last = command.text.rpartition("| dact ")
     text = None
     if before:
-        text = subprocess.run(before, shell=True, capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(before, shell=True, capture_output=True, text=True, check=True, timeout=600).stdout
         command = Command(command.page, command.line, f"dact {last}")
     words = command.words
     if words[0] != "dact":
-        subprocess.run(command.text, shell=True, check=True, capture_output=True)
+        subprocess.run(command.text, shell=True, check=True, capture_output=True, timeout=600)
         return
     result = dact(*words[1:], *SHORT.get(words[1], []), text=text)
     lacking = "cuda" in words and not torch.cuda.is_available()  # then the command says so, and how to go on
@@ -95,7 +95,7 @@ def python(command: Command) -> None:
     _, script, *arguments = command.words
     assert (ROOT / script).is_file(), f"{command.page}:{command.line}: there is no {script}"
     if script.startswith("docs/examples"):
-        subprocess.run([sys.executable, script], check=True, capture_output=True)
+        subprocess.run([sys.executable, script], check=True, capture_output=True, timeout=600)
     elif script.startswith("benchmarks"):
         parser = importlib.import_module(Path(script).stem).parser()
         parser.parse_args(arguments)
@@ -112,7 +112,7 @@ def test_python_blocks(page: str, world: Path) -> None:
 
 def test_the_reference_is_what_the_code_says() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "reference.py", "--check"], capture_output=True, text=True
+        [sys.executable, ROOT / "scripts" / "reference.py", "--check"], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
 
@@ -147,7 +147,7 @@ def test_the_pages_fit_together(tmp_path: Path) -> None:
         pytest.skip("mkdocs is not installed: pip install 'dactcli[docs]'")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "site" / "reference" / "commands" / "index.html").is_file()

@@ -77,7 +77,7 @@ def test_importing_the_package_is_light_and_its_names_load_on_first_use() -> Non
         "assert AutoConfig.for_model('dact').__class__ is DactConfig\n"
         "try:\n    dactcli.nonsense\nexcept AttributeError as error:\n    assert 'nonsense' in str(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
 
 

@@ -93,14 +93,17 @@ def test_the_citation() -> None:
 
 def test_a_contributor_needs_five_commands() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    block, *release = re.findall(r"^ *```bash\n(.*?)```", page, re.DOTALL | re.MULTILINE)
     commands = [line.partition("#")[0].split() for line in block.strip().splitlines()]
+    called = re.findall(r"scripts/\w+", " ".join(release))
+    assert {"scripts/check", "scripts/test"} <= set(called)
+    assert all((ROOT / script).is_file() for script in called)
     assert len(commands) == 5
     for head, *words in commands:
         if head.startswith("scripts/"):
             assert (ROOT / head).is_file()
         elif head == ".venv/bin/dact":
-            known = {one.name for one in (*app.registered_commands, *app.registered_groups)}
+            known = {one.name for one in app.registered_commands} | {one.name for one in app.registered_groups}
             assert words[0] in known
             assert all((ROOT / word).is_file() for word in words[1:] if "/" in word)
         else:

@@ -8,8 +8,8 @@ that the hub does not have.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,12 +54,11 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quiet_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data sets are prepared in the test's own folder."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    return
 
 
 def shaped_data(recipe: Recipe, folder: Path) -> list[str]:
@@ -98,7 +97,8 @@ def _files(recipe: Recipe, folder: Path) -> list[str]:
 
 def train_two_steps(path: Path, overrides: list[str]) -> None:
     recipe = load_recipe(path, overrides)
-    result = fit(recipe, evaluate=validator(recipe), listener=Silence(), device=torch.device("cpu"))
+    quiet: Any = Silence()
+    result = fit(recipe, evaluate=validator(recipe), listener=quiet, device=torch.device("cpu"))
     assert result.steps == 2 * len(recipe.training.stages)
     judged = result.evaluation["validation"]
     assert list(judged.rules) == recipe.evaluation.rules

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, open_run, optional_path
+from dactcli.api.common import AnyRun, build_request, check_columns, check_numbers, data_file, open_run
 from dactcli.listening import Listener
 from dactcli.results import Calibration
 
 if TYPE_CHECKING:
     from dactcli.evaluation.requests import BudgetRequest, RiskRequest
+    from dactcli.runs.load import Run
 
     Goal = RiskRequest | BudgetRequest
-
-RISK = 0.01  # certified when no goal is given
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,15 @@ class CalibrateRequest:
     """What to calibrate for, and on which examples.
 
     Attributes:
-        goal: A risk to certify or a budget of layers to meet. Default: a risk of 1% at delta 0.05.
+        goal: A risk to certify or a budget of layers to meet. Default: the risk and delta of the run's recipe.
         split: A split of the run's data; only calibration, the default, may serve.
         data: A file of fresh examples instead.
         replace: Whether the result may replace a certificate that promises more.
         batch_size: Examples per batch. Default: the recipe's.
         device: auto, cpu, cuda or mps.
+        text: Column of the text in `data`. Default: the recipe's.
+        pair_column: Column of the second text in `data`. Default: the recipe's.
+        label: Column of the label in `data`. Default: the recipe's, if `data` has it.
     """
 
     goal: Goal | None = None
@@ -37,11 +39,15 @@ class CalibrateRequest:
     replace: bool = False
     batch_size: int | None = None
     device: str = "auto"
+    text: str | None = None
+    pair_column: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         from dactcli.api.evaluate import check_split
 
         check_split(self.split, self.data)
+        check_columns(self)
         check_numbers(self, batch_size=1)
 
 
@@ -74,13 +80,21 @@ def calibrate(
     from dactcli.api.evaluate import outputs_of
     from dactcli.evaluation.calibrate import calibrate as calibrate_run
     from dactcli.evaluation.calibrate import rules_of
-    from dactcli.evaluation.requests import RiskRequest
     from dactcli.evaluation.sample import calibration_sample
 
-    goal = wanted.goal or RiskRequest(RISK)
+    goal = wanted.goal or _default_goal(opened)
     rules_of(opened, goal)
-    data = optional_path(wanted.data)
+    data = data_file(wanted)
     sample = calibration_sample(opened, goal, split=wanted.split, data=data, notice=hears.notice)
-    name = data.stem if data else sample.name
+    name = data.path.stem if data else sample.name
     outputs = outputs_of(opened, sample.encoded, name, wanted.batch_size, hears)
     return calibrate_run(opened, goal, sample, outputs, replace=wanted.replace)
+
+
+def _default_goal(run: Run) -> Goal:
+    """The risk of the run's recipe; the schema's where the recipe is missing or certifies nothing."""
+    from dactcli.evaluation.requests import RiskRequest
+    from dactcli.recipe.schema import RISK, EvaluationSection
+
+    keys = run.recipe.evaluation if run.recipe is not None else EvaluationSection()
+    return RiskRequest(keys.risk or RISK, keys.delta)

@@ -14,11 +14,13 @@ from dactcli.errors import UsageError
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
+    from dactcli.evaluation.examples import DataFile
     from dactcli.halting.base import Rule
     from dactcli.results import Calibration
     from dactcli.runs.load import Run
 
 R = TypeVar("R")
+COLUMNS = ("text", "pair_column", "label")  # fields of requests that name columns of `data`
 AnyRun = Union["Run", Path, str, None]
 
 
@@ -135,6 +137,34 @@ def name_of(run: Run) -> str:
 def optional_path(path: Path | str | None) -> Path | None:
     """A path, or None."""
     return None if path is None else Path(path)
+
+
+def data_file(request: Any) -> DataFile | None:
+    """The file that a request names in place of a split, with its columns; None without.
+
+    Args:
+        request: Has `data`, and may have `text`, `pair_column` and `label`.
+    """
+    from dactcli.evaluation.examples import DataFile
+
+    if request.data is None:
+        return None
+    columns = {name: getattr(request, name, None) for name in COLUMNS}
+    return DataFile(Path(request.data), **columns)
+
+
+def check_columns(request: Any) -> None:
+    """Refuse columns of a file where no file is named.
+
+    Args:
+        request: Has `data` and the fields of `COLUMNS`.
+
+    Raises:
+        UsageError: A column is named without a file.
+    """
+    for name in COLUMNS:
+        if getattr(request, name) is not None and request.data is None:
+            raise UsageError("names a column of a file", place=f"`{name}`", remedy="add `data` FILE, or leave it out")
 
 
 def valid_calibration(run: Run, listener: Listener) -> Calibration | None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, name_of, open_run, optional_path
+from dactcli.api.common import AnyRun, build_request, check_columns, check_numbers, data_file, name_of, open_run
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Comparison
 
 if TYPE_CHECKING:
     from dactcli.evaluation.comparison import Entrant
+    from dactcli.evaluation.examples import DataFile
     from dactcli.runs.load import Run
 
 
@@ -26,17 +27,24 @@ class CompareRequest:
         data: A labelled file instead.
         batch_size: Examples per batch. Default: the recipe's.
         device: auto, cpu, cuda or mps.
+        text: Column of the text in `data`. Default: the recipe's.
+        pair_column: Column of the second text in `data`. Default: the recipe's.
+        label: Column of the label in `data`. Default: the recipe's, if `data` has it.
     """
 
     split: str | None = None
     data: Path | str | None = None
     batch_size: int | None = None
     device: str = "auto"
+    text: str | None = None
+    pair_column: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         from dactcli.api.evaluate import check_split
 
         check_split(self.split, self.data)
+        check_columns(self)
         check_numbers(self, batch_size=1)
 
 
@@ -88,13 +96,13 @@ def entrant(
     if opened.model.regression:
         raise UsageError("compares classifiers only", place="`compare`", remedy="evaluate regressions with `rule`")
 
-    def labelled(split: str, data: Path | None) -> tuple[Any, Any]:
+    def labelled(split: str, data: DataFile | None) -> tuple[Any, Any]:
         encoded, _ = run_examples(opened, split, data, hears.notice)
         if encoded.labels is None:
             raise UsageError(f"{data or split} has no labels", place="`compare`", remedy="give a labelled split")
-        return outputs_of(opened, encoded, data.stem if data else split, size, hears), np.asarray(encoded.labels)
+        return outputs_of(opened, encoded, data.path.stem if data else split, size, hears), np.asarray(encoded.labels)
 
-    data = optional_path(wanted.data)
+    data = data_file(wanted)
     test, test_labels = labelled(wanted.split or "validation", data)
     validation, validation_labels = (test, test_labels) if opened.recipe is None else labelled("validation", None)
     found = Entrant(
@@ -109,8 +117,8 @@ def entrant(
 
 
 def _split(request: CompareRequest) -> str:
-    data = optional_path(request.data)
-    return data.name if data else request.split or "validation"
+    data = data_file(request)
+    return data.path.name if data else request.split or "validation"
 
 
 def _variant(run: Run) -> str:

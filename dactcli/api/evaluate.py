@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from dactcli.api.common import (
     AnyRun,
     build_request,
+    check_columns,
     check_lists,
     check_numbers,
+    data_file,
     name_of,
     open_run,
-    optional_path,
     valid_calibration,
 )
 from dactcli.errors import UsageError, did_you_mean
@@ -40,6 +41,9 @@ class EvaluateRequest:
         rules: Halting rules, `NAME` or `NAME:VALUE`. Default: the recipe's rules and the calibrated one.
         batch_size: Examples per batch. Default: the recipe's.
         device: auto, cpu, cuda or mps.
+        text: Column of the text in `data`. Default: the recipe's.
+        pair_column: Column of the second text in `data`. Default: the recipe's.
+        label: Column of the label in `data`. Default: the recipe's, if `data` has it.
     """
 
     split: str | None = None
@@ -47,9 +51,13 @@ class EvaluateRequest:
     rules: Sequence[str] | None = None
     batch_size: int | None = None
     device: str = "auto"
+    text: str | None = None
+    pair_column: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         check_split(self.split, self.data)
+        check_columns(self)
         check_lists(self, "rules")
         check_numbers(self, batch_size=1)
 
@@ -83,12 +91,12 @@ def judge_run(run: Run, request: EvaluateRequest, listener: Listener) -> EvalRes
     calibration = valid_calibration(run, listener)
     chosen = list(request.rules or rules_to_judge(run, calibration))
     rules = [run.model.rule(rule) for rule in chosen]
-    data, split = optional_path(request.data), request.split or SPLIT
+    data, split = data_file(request), request.split or SPLIT
     encoded, difficulty = run_examples(run, split, data, listener.notice)
     if calibration is not None and calibration.rule in chosen:
         _tell_calibrated_share(run, calibration, encoded, listener)
-    outputs = outputs_of(run, encoded, data.stem if data else split, request.batch_size, listener)
-    about = EvalSplit(metric_name(run), name_of(run), data.name if data else split, difficulty)
+    outputs = outputs_of(run, encoded, data.path.stem if data else split, request.batch_size, listener)
+    about = EvalSplit(metric_name(run), name_of(run), data.path.name if data else split, difficulty)
     return judge(outputs, rules, encoded.labels, about, calibration=calibration)
 
 
@@ -99,7 +107,7 @@ def check_split(split: str | None, data: Path | str | None) -> None:
     if split is not None and split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown", place="`split`", remedy=did_you_mean(split, SPLITS))
     if split is not None and data is not None:
-        raise UsageError("is in place of `split`", place="`data`", remedy="leave one of them out")
+        raise UsageError("cannot be combined with `split`", place="`data`", remedy="leave one of them out")
 
 
 def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None, listener: Listener) -> LayerOutputs:

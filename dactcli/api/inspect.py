@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_lists, check_numbers, open_run, optional_path, rule_for
+from dactcli.api.common import AnyRun, build_request, check_lists, check_numbers, open_run, rule_for
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Traces
@@ -82,7 +82,7 @@ def inspect(
     wanted, hears = build_request(InspectRequest, given, fields, listener)
     opened = open_run(run, device=wanted.device)
     from dactcli.inspection.select import select
-    from dactcli.inspection.trace import trace
+    from dactcli.inspection.trace import Texts, trace
     from dactcli.runs.calibration import load_calibration
 
     first, second, labels = _texts(opened, wanted)
@@ -91,10 +91,8 @@ def inspect(
     found = trace(
         model,
         opened.tokenizer,
-        first,
-        second,
+        Texts(first, second, labels),
         rule=rule,
-        labels=labels,
         verify=wanted.verify or wanted.only == "disagree",
         promise=calibration.promise if calibration and str(rule) == calibration.rule else None,
     )
@@ -105,17 +103,17 @@ def inspect(
 
 def _texts(run: Run, request: InspectRequest) -> tuple[list[str], list[str] | None, list[Any] | None]:
     """The texts, their second texts and their labels."""
-    from dactcli.evaluation.examples import read_examples
+    from dactcli.evaluation.examples import DataFile, read_examples
 
-    if (file := optional_path(request.file)) is not None:
-        dataset = read_examples(run, file)
+    if request.file is not None:
+        dataset = read_examples(run, DataFile(Path(request.file)))
         pairs, labels = (dataset[name][:] if name in dataset.column_names else None for name in ("text_pair", "label"))
         return dataset["text"][:], pairs, labels
     of_pairs = run.recipe is not None and run.recipe.data.text_pair is not None
     if of_pairs and request.pairs is None:
-        raise UsageError("this model judges pairs of texts", place=str(run.folder), remedy="give `pairs` as well")
+        raise UsageError("this model takes pairs of texts", place=str(run.folder), remedy="give `pairs` as well")
     if request.pairs is not None and run.recipe is not None and not of_pairs:
-        raise UsageError("this model judges single texts", place="`pairs`", remedy="leave out `pairs`")
+        raise UsageError("this model takes single texts", place="`pairs`", remedy="leave out `pairs`")
     if request.pairs is not None and len(request.pairs) != len(request.texts):
         raise UsageError(
             f"has {len(request.pairs)} texts for {len(request.texts)}", place="`pairs`", remedy="give one for each text"

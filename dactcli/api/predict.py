@@ -270,7 +270,7 @@ def _columns(run: Run, rows: Rows, request: PredictFilesRequest) -> Columns:
             )
         if second is not None:
             raise UsageError(
-                "this model judges pairs of texts, and plain lines hold one each",
+                "this model takes pairs of texts, and plain lines hold one each",
                 place=plain.name,
                 remedy="give csv, tsv, jsonl, json or parquet",
             )

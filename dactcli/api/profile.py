@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, locate, open_run, optional_path, rule_for
+from dactcli.api.common import AnyRun, build_request, check_numbers, data_file, locate, open_run, rule_for
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
 
@@ -70,7 +70,7 @@ class ProfileRequest:
     def __post_init__(self) -> None:
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             sizes = ",".join(map(str, self.batch_sizes))
-            raise UsageError(f"{sizes!r} is no list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
+            raise UsageError(f"{sizes!r} is not a list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
         check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0)
         if self.random is not None and self.data is not None:
             raise UsageError("random weights read no texts", place="`data`", remedy="leave it out, or name a run")
@@ -155,7 +155,7 @@ def _geometry(run: AnyRun, request: ProfileRequest, listener: Listener) -> str |
 
     if request.random is not None:
         if run is not None:
-            raise UsageError("a run and `random` exclude each other", place="dact profile", remedy="give one of them")
+            raise UsageError("a run and `random` cannot be combined", place="dact profile", remedy="give one of them")
         return request.random
     if run is None and request.data is None:
         try:
@@ -191,7 +191,7 @@ def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepa
     from dactcli.profiling.profile import Measured, sample
 
     opened = open_run(run, device=request.device)
-    encoded, _ = run_examples(opened, request.split, optional_path(request.data), listener.notice)
+    encoded, _ = run_examples(opened, request.split, data_file(request), listener.notice)
     available, tokens = len(encoded.lengths), request.sequence_length
     encoded = sample(encoded, request.examples)
     if tokens is not None:

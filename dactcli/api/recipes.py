@@ -42,7 +42,7 @@ def copy_recipe(name: str, target: Path | str = ".", *, overwrite: bool = False)
         The copy.
 
     Raises:
-        UsageError: There is no recipe of that name, or a file is there already.
+        UsageError: There is no recipe of that name, or a file already exists.
         ResourceError: The copy cannot be written.
     """
     from dactcli.recipe.bundled import copy, pick

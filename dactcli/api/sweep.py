@@ -45,6 +45,9 @@ def sweep(
 ) -> SweepResult:
     """Train one run after the other; finished runs are skipped, and an unfinished one is resumed.
 
+    Each run is certified as `fit` certifies it. The runs are compared on validation by the last of the recipe's rules,
+    because every certified threshold is another one.
+
     Args:
         recipe: The recipe's file.
         sweeps: `KEY=V1,V2` each, or a whole request.
@@ -89,8 +92,9 @@ def _run(variant: Variant, recipe: Recipe, folder: Path, device: str, listener: 
     """Train one variant unless it is finished; its entry in sweep.json."""
     from dactcli import distributed
     from dactcli.api.fit import train
+    from dactcli.runs.calibration import CALIBRATION
     from dactcli.runs.folders import unfinished
-    from dactcli.storage import SUMMARY
+    from dactcli.storage import SUMMARY, read_document
     from dactcli.training.sweeps import finished_run
 
     run = distributed.on_main(partial(finished_run, recipe, folder, variant.name))
@@ -100,5 +104,6 @@ def _run(variant: Variant, recipe: Recipe, folder: Path, device: str, listener: 
         begun = distributed.on_main(partial(unfinished, folder, variant.name))
         run = Path(train(recipe, device=device, listener=listener, resume=begun).run)
     judged = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["evaluation"]["validation"]
-    references = judged.get("references", {})
-    return {"run": str(run), "values": variant.values, "rules": judged["rules"], "references": references}
+    own, calibrated = recipe.evaluation.rules or (), read_document(run / CALIBRATION).get("rule")
+    rules = {rule: found for rule, found in judged["rules"].items() if rule in own or rule != calibrated}
+    return {"run": str(run), "values": variant.values, "rules": rules, "references": judged.get("references", {})}

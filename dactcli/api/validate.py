@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,27 @@ def validate(
     name = "the recipe" if not isinstance(recipe, str | Path) else recipe
     with hears.working(f"reading {name}, its data and its encoder"):
         plan = examine(full, device=where)
+    plan = replace(plan, notices=[*plan.notices, *_too_few(full, plan)])
     for text in plan.notices:
         hears.notice(text)
     return plan
+
+
+def _too_few(recipe: Recipe, plan: PlanResult) -> list[str]:
+    """A notice where the calibration split is too small to certify the recipe's risk, whatever the model does."""
+    from dactcli.evaluation.certificate import smallest_sample
+    from dactcli.training.plan import certifies
+
+    risk, delta = recipe.evaluation.risk, recipe.evaluation.delta
+    if risk is None or not certifies(recipe):
+        return []
+    examples, needed = plan.splits["calibration"].examples, smallest_sample(epsilon=risk, delta=delta / 2)
+    if examples >= needed:
+        return []
+    return [
+        f"calibration has {examples:,} examples, and a risk of {risk:g} takes at least {needed:,}: nothing will be "
+        "certified; enlarge the split or evaluation.risk"
+    ]
 
 
 def resolved(recipe: Recipe | Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -73,5 +91,5 @@ def resolved(recipe: Recipe | Path | str, overrides: Sequence[str] = ()) -> Reci
     if isinstance(recipe, str | Path):
         return load_recipe(Path(recipe), overrides)
     if overrides:
-        raise UsageError("go with a recipe's file", place="`overrides`", remedy="change the recipe itself")
+        raise UsageError("require a recipe file", place="`overrides`", remedy="change the recipe itself")
     return complete(recipe)

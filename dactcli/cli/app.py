@@ -110,7 +110,7 @@ class Terminated(KeyboardInterrupt):
 def _stopped(stop: KeyboardInterrupt, command: str | None) -> StoppedError:
     """What to say after a signal; while a training takes its steps, it says more itself."""
     number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
-    remedy = "if the training had begun, the same command with --resume goes on from the last checkpoint"
+    remedy = "if the training had begun, the same command with --resume continues from the last checkpoint"
     return StoppedError(number, f"stopped by {number.name}", remedy=remedy if command == "finetune" else None)
 
 

@@ -83,7 +83,7 @@ def finetune(
 
 def _verbosity(*, quiet: bool, verbose: bool) -> Verbosity:
     if quiet and verbose:
-        raise UsageError("does not go with --verbose", place="--quiet", remedy="leave one of them out")
+        raise UsageError("cannot be combined with --verbose", place="--quiet", remedy="leave one of them out")
     return "quiet" if quiet else "verbose" if verbose else "normal"
 
 

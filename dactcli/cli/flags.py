@@ -18,12 +18,13 @@ RENAMED = {
     "sweeps": "--sweep",
     "compiled": "--compile",
     "goal": "--calibrate",
+    "pair_column": "--pair",
 }
 # fmt: off
 FIELDS = frozenset((
     "baseline", "batch_size", "calibrate", "compare", "data", "delta", "depths", "device", "dtype", "examples",
-    "file", "format", "hub", "html", "limit", "max_layers", "message", "on_error", "only", "output", "overwrite",
-    "pair_column", "plots", "private", "random", "repeats", "replace", "resume", "rule", "sequence_length",
+    "file", "format", "label", "hub", "html", "limit", "max_layers", "message", "on_error", "only", "output",
+    "overwrite", "plots", "private", "random", "repeats", "replace", "resume", "rule", "sequence_length",
     "sort", "split", "svg", "text", "threads", "to", "trace", "train", "verify", "weights_only",
 ))
 # fmt: on

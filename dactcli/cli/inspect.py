@@ -57,7 +57,7 @@ def inspect(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write the view to this HTML file.", metavar="FILE", rich_help_panel=options.SHOWN),
+        typer.Option(help="Write the view to this file, as a web page.", metavar="FILE", rich_help_panel=options.SHOWN),
     ] = None,
     svg: Annotated[
         Path | None,
@@ -72,7 +72,7 @@ def inspect(
     from dactcli.errors import UsageError
 
     if pair is not None and (texts is None or len(texts) != 1):
-        raise UsageError("goes with exactly one TEXT", place="--pair", remedy="use --file for several pairs")
+        raise UsageError("requires exactly one TEXT", place="--pair", remedy="use --file for several pairs")
     options.check_outputs(overwrite=overwrite, output=output, html=html, svg=svg)
     if texts == ["-"]:
         texts = _standard_input()
@@ -83,16 +83,19 @@ def inspect(
     request = InspectRequest(texts or (), pairs, file, rule, verify, sort, only, limit, device)
     traces = inspect_texts(request, run=run, listener=options.listener())
     options.emit(traces.to_json(), as_json=as_json, output=output)
-    from dactcli.report.console import export, print_notice, show
+    from dactcli.report.console import export_svg, print_notice, show
     from dactcli.report.inspection import render_traces
+    from dactcli.report.page import write_page
 
     view = render_traces(traces, traces.names, every=traces.every)
     if not as_json:
         show(view)
-    for path in (html, svg):
-        if path is not None:
-            export(view, path, title="dact inspect", html=path == html)
-            print_notice(f"written to {path}")
+    if html is not None:
+        write_page(traces, traces.names, html, every=traces.every)
+    if svg is not None:
+        export_svg(view, svg, title="dact inspect")
+    for path in filter(None, (html, svg)):
+        print_notice(f"written to {path}")
 
 
 def _standard_input() -> list[str]:

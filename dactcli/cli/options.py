@@ -32,7 +32,21 @@ def rules(incomplete: str) -> list[tuple[str, str]]:
     return [(name, facts.text) for name, facts in RULE_FACTS.items() if name.startswith(incomplete)]
 
 
-SHOWN = "Device and output"  # heading of the options that all commands have
+READ, SHOWN = "Input", "Device and output"  # headings of options that several commands have
+TextColumn = Annotated[
+    str | None,
+    typer.Option("--text", help="Text column. Default: the recipe's.", metavar="COLUMN", rich_help_panel=READ),
+]
+PairColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--pair",
+        "--pair-column",
+        help="Column of the second text, for models of text pairs. Default: the recipe's.",
+        metavar="COLUMN",
+        rich_help_panel=READ,
+    ),
+]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=SHOWN)]
 Json = Annotated[
     bool,
@@ -80,7 +94,7 @@ def check_outputs(
         **files: Files by the name of their option.
 
     Raises:
-        UsageError: A file is there already, is a folder, or is named twice.
+        UsageError: A file already exists, is a folder, or is named twice.
         ResourceError: Something cannot be written, or what draws pictures is not installed.
     """
     from dactcli import distributed

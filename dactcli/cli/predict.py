@@ -16,8 +16,6 @@ dact predict 'review*.csv' --text review --output answers.parquet
 
 cat sentences.txt | dact predict - --rule exact"""
 
-READ = "Input"  # heading of the options
-
 
 def predict(
     sources: Annotated[
@@ -39,25 +37,15 @@ def predict(
             rich_help_panel=options.SHOWN,
         ),
     ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(help="Text column. Default: the recipe's.", metavar="COLUMN", rich_help_panel=READ),
-    ] = None,
-    pair_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of the second text, for models of text pairs. Default: the recipe's.",
-            metavar="COLUMN",
-            rich_help_panel=READ,
-        ),
-    ] = None,
+    text: options.TextColumn = None,
+    pair_column: options.PairColumn = None,
     kind: Annotated[
         str | None,
         typer.Option(
             "--format",
             help="Format of INPUT, if its name does not show it: csv, tsv, jsonl, json, parquet or txt.",
             metavar="KIND",
-            rich_help_panel=READ,
+            rich_help_panel=options.READ,
         ),
     ] = None,
     rule: options.RuleName = None,
@@ -96,7 +84,7 @@ def predict(
     if not distributed.is_main():
         return
     if done.already_complete:
-        print_notice(f"{answers} is complete, and there is nothing to go on with")
+        print_notice(f"{answers} is complete, so there is nothing to resume")
     elif answers is not None:
         noun = "prediction" if done.predictions == 1 else "predictions"
         print_notice(f"{done.predictions:,} {noun} in {answers} (rule {done.rule})")

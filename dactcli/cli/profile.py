@@ -121,4 +121,4 @@ def _sizes(text: str) -> list[int]:
         return [int(size) for size in text.split(",")]
     except ValueError:
         remedy = "give for example 1,32"
-        raise UsageError(f"{text!r} is no list of sizes", place="--batch-size", remedy=remedy) from None
+        raise UsageError(f"{text!r} is not a list of sizes", place="--batch-size", remedy=remedy) from None

@@ -30,6 +30,7 @@ UNICODE = {  # by how a file begins; the longer marks first
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+SEPARATOR = re.compile(r"\s*sep=.", re.IGNORECASE)  # what spreadsheets write above the header
 QUOTING: dict[str, Any] = {"csv": {}, "tsv": {"quoting": csv.QUOTE_NONE}}
 _GAP, _AFTER = re.compile(r"[ \t\r\n]*"), re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 Record = tuple[int, dict[str, Any]]
@@ -167,6 +168,9 @@ def delimited(name: str, lines: Iterable[str], kind: str) -> Iterator[tuple[int,
         DataError: A record is broken; names its line.
     """
     first, lines = _first(lines)
+    if SEPARATOR.fullmatch(first.rstrip("\r\n")):
+        fault = f"the first line is {first.strip()}, which only spreadsheets understand"
+        raise DataError(fault, place=f"{name}:1", remedy="take that line out; the delimiter is found from the header")
     delimiter = _delimiter(first) if kind == "csv" else "\t"
     remedy = "take tabs and line breaks out of the text"
     if kind == "csv":
@@ -211,6 +215,10 @@ def _rows(name: str, reader: Any, remedy: str) -> Iterator[tuple[int, list[str]]
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
+        if "new-line character" in str(error):
+            fault = "lines end with a carriage return alone"
+            remedy = f"convert the line ends, for instance: tr '\\r' '\\n' < {name} > NEW"
+            raise DataError(fault, place=f"{name}:{line}", remedy=remedy) from None
         fault = "a quote is opened and never closed" if "end of data" in str(error) else f"bad quoting ({error})"
         raise DataError(fault, place=f"{name}:{line}", remedy=remedy) from None
 
@@ -263,7 +271,7 @@ def _array(name: str, lines: Iterable[str]) -> Iterator[Record]:
     """The objects of a JSON array, each with the line on which it begins.
 
     Raises:
-        DataError: It is no array of objects; names the line.
+        DataError: It is not an array of objects; names the line.
     """
     text = "".join(lines)
     remedy = "a .json file is one array of objects, [{...}, {...}]; with an object a line it is jsonl"
@@ -271,7 +279,7 @@ def _array(name: str, lines: Iterable[str]) -> Iterator[Record]:
         if _lines_of_objects(text):
             yield from objects(name, text.split("\n"))
         elif text.strip():
-            raise DataError("is no array of objects", place=f"{name}:1", remedy=remedy)
+            raise DataError("is not an array of objects", place=f"{name}:1", remedy=remedy)
         return
     position = _GAP.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]  # it may match nothing
     closed, line, counted = text.startswith("]", position), 1, 0

@@ -115,7 +115,7 @@ def find_inputs(names: Sequence[str], kind: str | None = None, kinds: Collection
         DataError: There is no such file, or its kind is not known.
     """
     if len(names) > 1 and STDIN in names:
-        raise DataError("stands beside other inputs", place=STDIN, remedy="read standard input alone")
+        raise DataError("cannot be combined with other inputs", place=STDIN, remedy="read standard input alone")
     return [one for name in names for one in _inputs(_restored(name), kind, kinds)]
 
 

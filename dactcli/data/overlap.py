@@ -29,7 +29,7 @@ def overlaps(splits: Mapping[str, Mapping[str, list[Any]]]) -> list[str]:
     for split, columns in splits.items():
         shared = sum(example in labels for example in _examples(columns)) if split != "train" else 0
         if shared:
-            found.append(f"{split}: {shared:,} of {len(columns['text']):,} examples stand in train too")
+            found.append(f"{split}: {shared:,} of {len(columns['text']):,} examples also occur in train")
     return found
 
 

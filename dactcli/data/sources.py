@@ -92,8 +92,8 @@ def read_file(
     text: str,
     text_pair: str | None = None,
     label: str | None = None,
-    labels: Sequence[str] = (),
-    range: tuple[float, float] | None = None,
+    scale: Scale | None = None,
+    asked: Collection[str] = (),
 ) -> Dataset:
     """Read one file, or those of a glob, labelled or not, with the columns and checks of `load_splits`.
 
@@ -102,8 +102,9 @@ def read_file(
         text: Column of the text.
         text_pair: Column of the second text, for tasks of pairs.
         label: Column of the label, if it is there.
-        labels: Class names in order; empty for regression.
-        range: Lowest and highest label of a regression; any number when None.
+        scale: What labels mean; any number when None.
+        asked: Which of `text`, `text_pair` and `label` the request names, and not the recipe. A label that is asked for
+            must be there.
 
     Returns:
         A data set with `text`, `row`, and where there are such `text_pair` and `label`.
@@ -111,7 +112,7 @@ def read_file(
     Raises:
         DataError: As for `load_splits`.
     """
-    reader = _Reader(text, text_pair, label, Scale(list(labels), range))
+    reader = _Reader(text, text_pair, label, scale or Scale([]), asked=asked)
     return _dataset(reader.read(read_tables([path])))
 
 
@@ -174,14 +175,17 @@ class _Reader:
     label: str | None
     scale: Scale
     notices: list[str] = field(default_factory=list)
+    asked: Collection[str] = ()
 
     def read(self, tables: list[Table], split: str = "data") -> Columns:
         """The columns of one split, its tables one after the other."""
         texts = {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
-        labelled = split in MUST_HAVE_LABELS or any(self.label in table.columns for table in tables)
+        labelled = (
+            split in MUST_HAVE_LABELS or "label" in self.asked or any(self.label in table.columns for table in tables)
+        )
         names = {**texts, **({"label": self.label} if self.label and labelled else {})}
         for table in tables:
-            _require(table, names)
+            _require(table, names, self.asked)
         columns: Columns = {
             role: [text for table in tables for text in _texts(table, name)] for role, name in texts.items()
         }
@@ -221,10 +225,11 @@ class _Reader:
             self.notices.append(f"{split}: {len(empty)} empty {texts} (first: {empty[0]})")
 
 
-def _require(table: Table, names: Mapping[str, str]) -> None:
+def _require(table: Table, names: Mapping[str, str], asked: Collection[str] = ()) -> None:
     for role, name in names.items():
         if name not in table.columns:
-            raise missing_column(name, table.columns, table.head, f"data.{role} of the recipe names it")
+            remedy = "name one of these" if role in asked else f"data.{role} of the recipe names it"
+            raise missing_column(name, table.columns, table.head, remedy)
 
 
 def _texts(table: Table, name: str) -> list[str]:

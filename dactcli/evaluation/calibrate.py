@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,7 @@ def calibrate(
         found = calibrate_risk(measured, rules, request, delta=request.delta / 2**number, facts=facts)
     distributed.on_main(lambda: keep_calibration(run, found, replace=replace))
     run.model.config.rule = found.rule
-    _add_to_summary(run, found.rule)
+    _add_to_summary(run, found)
     return found
 
 
@@ -192,16 +193,7 @@ def calibrate_risk(
     Raises:
         UsageError: `harm` without labels, or a rule that has no threshold.
     """
-    best: tuple[float, Rule, int, ThresholdSweep] | None = None  # mean layers, rule, index of its threshold, its sweep
-    small: list[str] = []
-    for rule in rules:
-        sweep = measured.sweep(rule)
-        tests, small = _tests(measured, sweep, request, delta / len(rules))
-        if not tests:
-            continue
-        index = int(last_certified(tests, epsilon=request.risk, delta=delta / len(rules)))
-        if index >= 0 and (best is None or sweep.layers_mean[index] < best[0]):
-            best = (float(sweep.layers_mean[index]), rule, index, sweep)
+    best, small = _boldest(measured, rules, request, delta / len(rules))
     common = {
         "kind": "risk",
         "loss": request.loss,
@@ -218,8 +210,7 @@ def calibrate_risk(
     if best is None:
         sound = sound_rule(mixes=measured.outputs.mixes, regression=False)
         return Calibration(rule=sound, threshold=None, layers_mean=None, certified=False, **common)
-    mean, rule, index, sweep = best
-    chosen = rule.at(measured.grid(rule)[index])
+    mean, chosen, observed = best
     if (sound_mean := _sound_layers(measured)) is not None and sound_mean <= mean:
         sound = sound_rule(mixes=True, regression=False)
         return Calibration(
@@ -234,12 +225,34 @@ def calibrate_risk(
     return Calibration(
         rule=chosen.text,
         threshold=chosen.threshold,
-        observed=int(sweep.losses(request.loss, measured.labels)[index].sum()),
+        observed=observed,
         layers_mean=mean,
         certified=True,
         classes=measured.classes_under(chosen),
         **common,
     )
+
+
+def _boldest(
+    measured: Measured, rules: Sequence[Rule], request: RiskRequest, delta: float
+) -> tuple[tuple[float, Rule, int] | None, list[str]]:
+    """Find the rule and threshold that run the fewest layers among those that pass, each rule tested at `delta`.
+
+    Returns:
+        Mean layers, rule and observed losses (None if no threshold passes), and the names of classes too small to test.
+    """
+    best: tuple[float, Rule, int] | None = None
+    small: list[str] = []
+    for rule in rules:
+        sweep = measured.sweep(rule)
+        tests, small = _tests(measured, sweep, request, delta)
+        if not tests:
+            continue
+        index = int(last_certified(tests, epsilon=request.risk, delta=delta))
+        if index >= 0 and (best is None or sweep.layers_mean[index] < best[0]):
+            observed = int(sweep.losses(request.loss, measured.labels)[index].sum())
+            best = (float(sweep.layers_mean[index]), rule.at(measured.grid(rule)[index]), observed)
+    return best, small
 
 
 def _sound_layers(measured: Measured) -> float | None:
@@ -291,18 +304,27 @@ def calibrate_budget(measured: Measured, rule: Rule, request: BudgetRequest, *, 
     )
 
 
-def _add_to_summary(run: Run, rule: str) -> None:
-    """Add the rule's validation result to summary.json, which `dact runs` and model cards read."""
+def _add_to_summary(run: Run, found: Calibration) -> None:
+    """Add a calibration, and its rule's validation result, to summary.json, which `dact runs` and model cards read."""
     summary = read_document(run.folder / SUMMARY)
+    if not summary:  # a saved model that no training left here
+        return
+    summary["calibration"] = found.to_json()
     validation = summary.get("evaluation", {}).get("validation")
-    if run.recipe is None or validation is None:
-        return
-    try:
-        encoded, _ = run_examples(run, "validation", None, lambda text: None)
-    except DactError:  # the data are gone
-        return
-    outputs = cached_outputs(run, encoded, "validation", batch_size=batch_size(run))
-    judged = judge(outputs, [run.model.rule(rule)], encoded.labels, EvalSplit(metric_name(run)))
-    standing = {name: result for name, result in validation["rules"].items() if name in standing_rules(run)}
-    validation["rules"] = {**standing, **judged.to_json()["rules"]}
+    if run.recipe is not None and validation is not None:
+        with suppress(DactError):  # the data are gone
+            _judge_on_validation(run, found.rule, validation)
     distributed.on_main(lambda: write_json(run.folder / SUMMARY, summary))
+
+
+def _judge_on_validation(run: Run, rule: str, validation: dict[str, Any]) -> None:
+    """Put what a rule does on validation into a summary, in place of an earlier calibrated rule."""
+    encoded, difficulty = run_examples(run, "validation", None, lambda text: None)
+    outputs = cached_outputs(run, encoded, "validation", batch_size=batch_size(run))
+    split = EvalSplit(metric_name(run), difficulty=difficulty)
+    judged = judge(outputs, [run.model.rule(rule)], encoded.labels, split).to_json()
+    standing = {run.model.rule(name).text for name in standing_rules(run)}
+    for key in ("rules", "depth_by_difficulty"):
+        if key in judged:
+            before = {name: result for name, result in validation.get(key, {}).items() if name in standing}
+            validation[key] = before | judged[key]

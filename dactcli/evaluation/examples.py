@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.data.batches import Encoded, encode_split
+from dactcli.data.labels import Scale
 from dactcli.data.sources import load_splits, read_file
 from dactcli.errors import UsageError
 from dactcli.halting.names import sound_rule, standard_rules
@@ -19,13 +21,33 @@ if TYPE_CHECKING:
 Notice = Callable[[str], None]
 
 
-def run_examples(run: Run, split: str, data: Path | None, notice: Notice) -> tuple[Encoded, list[int] | None]:
+@dataclass(frozen=True)
+class DataFile:
+    """A file of examples in place of a split, and the columns that hold them.
+
+    Attributes:
+        path: The file.
+        text: Column of the text. Default: the recipe's.
+        pair_column: Column of the second text. Default: the recipe's.
+        label: Column of the label. Default: the recipe's, if it is there.
+    """
+
+    path: Path
+    text: str | None = None
+    pair_column: str | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def run_examples(run: Run, split: str, data: DataFile | None, notice: Notice) -> tuple[Encoded, list[int] | None]:
     """The examples to evaluate a run on, and their difficulty if it is known.
 
     Args:
         run: The run.
         split: One of its own splits.
-        data: A file instead.
+        data: A file instead of a split.
         notice: Receives messages for the user.
 
     Raises:
@@ -42,17 +64,25 @@ def run_examples(run: Run, split: str, data: Path | None, notice: Notice) -> tup
     return encoded, difficulty
 
 
-def read_examples(run: Run, path: Path) -> Any:
-    """A file's examples with the run's columns: a data set with `text`, and `text_pair`, `label` where there are."""
-    config = run.model.config
-    columns = run.recipe.data if run.recipe is not None else None
-    bounds = config.answer_range
+def read_examples(run: Run, file: DataFile) -> Any:
+    """A file's examples: a data set with `text`, and `text_pair`, `label` where there are.
+
+    Raises:
+        UsageError: A column of second texts is named, and the model judges single texts.
+        DataError: The file cannot be read, or a column is not there.
+    """
+    config, recipe = run.model.config, run.recipe.data if run.recipe is not None else None
+    if file.pair_column is not None and recipe is not None and recipe.text_pair is None:
+        raise UsageError("this model takes single texts", place="`pair_column`", remedy="leave out `pair_column`")
+    classes = [] if config.answer_range else [config.id2label[index] for index in range(config.num_labels)]
+    asked = {"text": file.text, "text_pair": file.pair_column, "label": file.label}
     return read_file(
-        str(path),
-        text=columns.text if columns else "sentence",
-        text_pair=columns.text_pair if columns else None,
-        label=columns.label if columns else "label",
-        labels=[] if bounds else [config.id2label[index] for index in range(config.num_labels)],
+        str(file.path),
+        text=file.text or (recipe.text if recipe else "sentence"),
+        text_pair=file.pair_column or (recipe.text_pair if recipe else None),
+        label=file.label or (recipe.label if recipe else "label"),
+        scale=Scale(classes),
+        asked=[role for role, name in asked.items() if name is not None],
     )
 
 

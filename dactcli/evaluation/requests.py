@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dactcli.errors import UsageError, did_you_mean
+from dactcli.recipe.schema import DELTA
 
 LOSSES = ("disagreement", "harm")
 
@@ -24,7 +25,7 @@ class RiskRequest:
     """
 
     risk: float
-    delta: float = 0.05
+    delta: float = DELTA
     loss: str = "disagreement"
     by_class: bool = False
     rules: tuple[str, ...] = ()

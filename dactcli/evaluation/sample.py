@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dactcli.data.batches import encode_split
 from dactcli.data.sources import load_splits
 from dactcli.errors import DactError, DataError, UsageError
-from dactcli.evaluation.examples import run_examples
+from dactcli.evaluation.examples import DataFile, run_examples
 from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.recipe.schema import SPLITS
 from dactcli.storage import SUMMARY, read_document
@@ -55,7 +55,7 @@ class CalibrationSample:
 
 
 def calibration_sample(
-    run: Run, request: RiskRequest | BudgetRequest, *, split: str | None, data: Path | None, notice: Notice
+    run: Run, request: RiskRequest | BudgetRequest, *, split: str | None, data: DataFile | None, notice: Notice
 ) -> CalibrationSample:
     """The examples of a split or file that a run is calibrated on.
 
@@ -148,24 +148,30 @@ def fingerprint(keys: list[bytes]) -> str:
 
 
 def _used_inputs(run: Run, split: str, notice: Notice) -> tuple[set[bytes], bool]:
-    """The inputs of a split that training used, and whether they are those; the user is told once where they are not.
+    """The inputs of a training split, and whether they are the ones that training used.
 
-    The recipe and its files may have changed since: what stands there now is left out of the sample all the same.
+    The recipe and its files may have changed since training. The inputs that they hold now are left out of the sample
+    in any case, and a notice reports the change.
     """
     if run.recipe is None:
         if split == USED[0]:
-            notice("this model was saved without a recipe, so it is not known whether these examples trained it")
+            notice(
+                "this model was saved without a recipe, so dact cannot check whether it was trained on these examples"
+            )
         return set(), False
     try:
         loaded = load_splits(run.recipe, only=(split,))
     except DactError as error:
-        notice(f"it is not known whether these examples stand in {split}: {error.sentence}")
+        notice(f"dact cannot check whether these examples occur in {split}: {error.sentence}")
         return set(), False
     inputs = encode_split(loaded.splits[split], run.tokenizer, run.tokenizer.model_max_length)
     trained_on = read_document(run.folder / SUMMARY).get("data_fingerprint", {})
     known = loaded.fingerprint[split] == trained_on.get(split)
     if not known:
-        notice(f"{split} is not what this run was trained with, so it is not known whether these examples trained it")
+        notice(
+            f"{split} differs from the data this run was trained with, "
+            "so dact cannot check whether it was trained on these examples"
+        )
     return set(input_keys(inputs)), known
 
 
@@ -192,7 +198,9 @@ def calibrated_share(run: Run, calibration: Calibration, encoded: Encoded) -> in
         return None
     own = calibration.split in SPLITS
     try:
-        sample, _ = run_examples(run, calibration.split, None if own else Path(calibration.split), lambda text: None)
+        sample, _ = run_examples(
+            run, calibration.split, None if own else DataFile(Path(calibration.split)), lambda text: None
+        )
     except DactError:
         return None
     others = input_keys(sample)

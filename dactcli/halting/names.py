@@ -1,6 +1,6 @@
-"""The halting rules by name: what each does, what its value means, what it promises. Imports no torch.
+"""Table of the halting rules by name: what each does, what its threshold means, what it guarantees. Imports no torch.
 
-The command line completes and explains rules from this table, and reports look up what a rule promises. The rules
+The command line completes and explains rules from this table, and reports look up a rule's guarantee. The rules
 themselves are in `dactcli.halting.rules`, one class per entry.
 """
 
@@ -14,17 +14,20 @@ Promise = Literal["class", "value"]
 
 @dataclass(frozen=True)
 class RuleFacts:
-    """What is known of a rule without running it.
+    """Facts about a rule that are known without running it.
 
     Attributes:
-        name: The name that users write.
+        name: Name of the rule on the command line and in recipes.
         text: When the rule halts, in one line.
-        threshold: Meaning of its threshold; None for a rule without one.
-        default_threshold: Whether the rule has a threshold of its own when none is given.
-        promise: What a halt guarantees by proof: `class`, the class of full depth; `value`, a value within the
+        threshold: Meaning of the threshold; None for a rule without one.
+        default_threshold: Whether the rule has a default threshold.
+        promise: What a halt provably guarantees: `class`, the class of full depth; `value`, a value within the
             threshold of full depth; None if nothing.
         promise_at: The only threshold at which the promise holds; None if it holds at every threshold.
         early: Whether the rule can stop before the last layer.
+        score: Name of the number that the rule compares with its cut; empty if it looks at no number.
+        score_text: What that number is, in one line.
+        falls: Whether the rule stops when that number falls to the cut, and not when it rises to it.
     """
 
     name: str
@@ -34,36 +37,93 @@ class RuleFacts:
     promise: Promise | None = None
     promise_at: float | None = None
     early: bool = True
+    score: str = ""
+    score_text: str = ""
+    falls: bool = False
 
     @property
     def needs_threshold(self) -> bool:
-        """Whether the user or a calibration has to give a threshold."""
+        """Whether the user or a calibration must give a threshold."""
         return self.threshold is not None and not self.default_threshold
 
     def promised(self, threshold: float | None) -> Promise | None:
-        """What the rule guarantees at a threshold."""
+        """The rule's guarantee at a threshold."""
         return self.promise if self.promise_at in (None, threshold) else None
 
 
+SAFETY = "lead of the top class after the worst that the later layers can do"
+ENTROPY = "0 if one class is certain, 1 if all are equally likely"
 RULE_FACTS: dict[str, RuleFacts] = {
     facts.name: facts
     for facts in (
         RuleFacts("full", "never; every layer runs", promise="class", early=False),
-        RuleFacts("paper", "the class is certain, by the papers' bound", promise="class"),
-        RuleFacts("exact", "the class is certain, by the tightest bound", promise="class"),
+        RuleFacts(
+            "paper",
+            "the class is certain, by the papers' bound",
+            promise="class",
+            score="safety",
+            score_text=f"{SAFETY}; from 0 on, they cannot change the class",
+        ),
+        RuleFacts(
+            "exact",
+            "the class is certain, by the tightest bound",
+            promise="class",
+            score="safety",
+            score_text=f"1 plus the {SAFETY}; from 1 on, they cannot change the class",
+        ),
         RuleFacts(
             "slack",
             "exact with a looser bound; slack:0 is exact",
             "slack, 0 or more",
             promise="class",
             promise_at=0.0,
+            score="safety",
+            score_text=f"1 plus the {SAFETY}; only from 1 on is the class certain",
         ),
-        RuleFacts("confidence", "the answer so far is this sure", "probability"),
-        RuleFacts("answer_entropy", "the answer so far has at most this entropy", "normalised entropy"),
-        RuleFacts("entropy", "the layer's own answer has at most this entropy", "normalised entropy"),
-        RuleFacts("max_prob", "the layer's own answer is this sure", "probability"),
-        RuleFacts("patience", "the layers' own class stayed the same this many times", "layers in a row"),
-        RuleFacts("learned", "a trained head is this sure that the layer is right", "probability"),
+        RuleFacts(
+            "confidence",
+            "the answer so far is this sure",
+            "probability",
+            score="confidence",
+            score_text="largest probability of the answer so far",
+        ),
+        RuleFacts(
+            "answer_entropy",
+            "the answer so far has at most this entropy",
+            "normalised entropy",
+            score="entropy",
+            score_text=f"how undecided the answer so far is: {ENTROPY}",
+            falls=True,
+        ),
+        RuleFacts(
+            "entropy",
+            "the layer's own answer has at most this entropy",
+            "normalised entropy",
+            score="entropy",
+            score_text=f"how undecided this layer's answer is: {ENTROPY}",
+            falls=True,
+        ),
+        RuleFacts(
+            "max_prob",
+            "the layer's own answer is this sure",
+            "probability",
+            score="confidence",
+            score_text="largest probability of this layer's answer",
+        ),
+        RuleFacts(
+            "patience",
+            "the layers' own class stayed the same this many times",
+            "layers in a row",
+            score="agreement",
+            score_text="how many times in a row a layer answered the class of the layer before it",
+        ),
+        RuleFacts(
+            "learned",
+            "a trained head is this sure that the layer is right",
+            "probability",
+            score="trust",
+            score_text="probability that this layer is right, by a trained head",
+        ),
         RuleFacts("layer", "always after this layer", "layer"),
         RuleFacts(
             "tolerance",
@@ -71,6 +131,9 @@ RULE_FACTS: dict[str, RuleFacts] = {
             "largest change, in units of the label",
             default_threshold=True,
             promise="value",
+            score="possible change",
+            score_text="largest change that the later layers can still make, in units of the label",
+            falls=True,
         ),
     )
 }
@@ -78,12 +141,12 @@ RULE_NAMES = tuple(RULE_FACTS)
 
 
 def facts_of(rule: str) -> RuleFacts | None:
-    """The facts of a rule as a user writes it, `NAME` or `NAME:VALUE`; None for an unknown name."""
+    """Facts of a rule given as `NAME` or `NAME:VALUE`; None for an unknown name."""
     return RULE_FACTS.get(rule.partition(":")[0])
 
 
 def proven_promise(rule: str) -> Promise | None:
-    """What a rule as a user writes it guarantees by proof: `class`, `value`, or None."""
+    """The proven guarantee of a rule given as `NAME` or `NAME:VALUE`: `class`, `value`, or None."""
     facts, value = facts_of(rule), rule.partition(":")[2]
     try:
         return facts.promised(float(value) if value else None) if facts else None
@@ -96,7 +159,7 @@ def sound_rule(*, mixes: bool, regression: bool) -> str:
 
     Args:
         mixes: Whether the model was trained with the DACT loss.
-        regression: Whether it answers with a value.
+        regression: Whether the model answers with a value.
 
     Returns:
         `exact`, or `tolerance` for regression; `full` without the DACT loss, where no rule is sound.
@@ -107,11 +170,11 @@ def sound_rule(*, mixes: bool, regression: bool) -> str:
 
 
 def standard_rules(*, mixes: bool, regression: bool) -> list[str]:
-    """The rules that a model is evaluated with by default: full depth and the sound rules that it can serve.
+    """The rules of a default evaluation: full depth and the sound rules that the model supports.
 
     Args:
         mixes: Whether the model was trained with the DACT loss.
-        regression: Whether it answers with a value.
+        regression: Whether the model answers with a value.
     """
     if not mixes:
         return ["full"]
@@ -119,7 +182,7 @@ def standard_rules(*, mixes: bool, regression: bool) -> list[str]:
 
 
 def calibrated_rule(*, mixes: bool) -> str:
-    """The rule that is calibrated by default.
+    """The rule that calibration uses by default.
 
     Args:
         mixes: Whether the model was trained with the DACT loss.

@@ -1,4 +1,4 @@
-"""The DACT equations: what each layer may still contribute, and the answer that it adds up to.
+"""The DACT equations: how much each layer may still contribute, and the resulting answer.
 
 B batch, N layers, C classes. Layers count from 1; tensors index them from 0. Everything here is float32 (or the
 float64 of a test), whatever type the encoder runs in.
@@ -27,7 +27,7 @@ Ponder = Literal["sum_h", "sum_p"]
 
 
 def start_bias(layers: int) -> float:
-    """The initial halting bias: it gives p_N = 0.5, so that training begins with every layer in use.
+    """Initial halting bias, which gives p_N = 0.5, so that training begins with every layer in use.
 
     Args:
         layers: N.
@@ -40,7 +40,7 @@ def start_bias(layers: int) -> float:
 
 
 def advance(remaining: Tensor, answer: Tensor, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """One layer of the recursion.
+    """Advance the recursion by one layer.
 
     Args:
         remaining: p_(n-1) [B].
@@ -56,14 +56,14 @@ def advance(remaining: Tensor, answer: Tensor, y: Tensor, h: Tensor) -> tuple[Te
 
 
 def _prefixes(layers: int, device: torch.device) -> Tensor:
-    """[N, N] mask: row n marks the layers 1..n."""
+    """[N, N] mask whose row n marks layers 1..n."""
     return torch.ones(layers, layers, dtype=torch.bool, device=device).tril()
 
 
 def log_remaining(halting_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The logarithms of p_n and 1 - p_n, computed without p_n itself.
+    """Logarithms of p_n and 1 - p_n, computed without p_n itself.
 
-    A masked sum instead of `cumsum`, which has no deterministic CUDA kernel; N is at most a few dozen.
+    Uses a masked sum instead of `cumsum`, which has no deterministic CUDA kernel; N is at most a few dozen.
 
     Args:
         halting_logits: s_n [B, N].
@@ -86,10 +86,10 @@ def _before(log_p: Tensor) -> Tensor:
 
 
 def log_halting_weights(halting_logits: Tensor) -> Tensor:
-    """Logarithms of the weights w_n^(N) that each layer's answer has in a_N.
+    """Logarithms of w_n^(N), the weight of each layer's answer in a_N.
 
     Args:
-        halting_logits: s_n [B, N]; h_N enters no answer and is ignored.
+        halting_logits: s_n [B, N]; h_N does not affect the answer and is ignored.
 
     Returns:
         log w_n [B, N]; the weights sum to 1.
@@ -115,7 +115,7 @@ def log_answer(layer_logs: Tensor, halting_logits: Tensor) -> Tensor:
 
 
 def halting_weights(h: Tensor) -> Tensor:
-    """The weights w_n^(m) of the answer after m layers, m being the number of layers given.
+    """Weights w_n^(m) of the layers in the answer after m layers, where m is the number of layers given.
 
     Args:
         h: h_1 .. h_m [B, m].
@@ -129,7 +129,7 @@ def halting_weights(h: Tensor) -> Tensor:
 
 
 def ponder_cost(halting_logits: Tensor, kind: Ponder) -> Tensor:
-    """The ponder cost: the price of the layers in the loss.
+    """Ponder cost: the cost of the layers in the loss.
 
     Args:
         halting_logits: s_n [B, N].

@@ -1,19 +1,19 @@
-"""The halting rules: when may a layer be the last one? One small class each.
+"""The halting rules, one small class each. A rule decides after which layer an example stops.
 
 B batch, N layers, C classes. After layer n < N a rule reads the `HaltingState` and gives each row a score; the row
 halts when its score reaches the rule's cut. At layer N every rule halts. The same two calls, `HaltingState.step` and
 `Rule.score`, decide on kept outputs (`dactcli.halting.decision`) and in live inference (`dactcli.model.engine`).
 
-Scores are float64 from the float32 a_n and p_n. `paper` and `exact` are sound: no answer of the layers that
-did not run could change the class. Proof for `exact`, with d = N - n layers left: together they can
+Scores are float64, computed from the float32 a_n and p_n. `paper` and `exact` are sound: no answer of the layers
+that did not run could change the class. Proof for `exact`, with d = N - n layers left: together they can
 take at most q = 1 - (1 - p_n)^d of the answer (approached when every later h goes to 1), and the worst they can do is
 to give all of it to the runner-up; the top class keeps at least (1 - q) * top, the runner-up gets at most
 (1 - q) * second + q; so the class is safe when (1 - q) * (top - second) >= q. `paper` bounds q by p_n * d and
 (1 - q) * second by second, so it never halts earlier. Where `exact` fails strictly, some later h and y do change the
 class: no sound rule that knows only (a_n, p_n, d) halts earlier.
 
-Full depth is computed in float32 as well, and errs in proportion to N. The sound rules therefore ask for a lead of
-`rounding(N)` more; docs/mathematics.md ("When may a layer be the last one?") proves that this is enough.
+Full depth is computed in float32 as well, with an error proportional to N. The sound rules therefore require a lead
+of `rounding(N)` more; docs/mathematics.md ("When may a layer be the last one?") proves that this is enough.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dactcli.halting.state import HaltingState
 
 
 class Full(Rule):
-    """Never halt early: a_N, or y_N without the DACT loss. Agreement and risk always refer to it."""
+    """Never halt early: a_N, or y_N without the DACT loss. Agreement and risk always refer to this rule."""
 
     name = "full"
     serves_regression = True
@@ -56,16 +56,16 @@ class Paper(Rule):
     needs_dact = True
 
     def score(self, state: HaltingState) -> Tensor:
-        """Left side minus right side, less the margin for rounding."""
+        """Left side minus right side, minus the margin for rounding."""
         left = state.layers - state.layer
         p = wide(state.remaining)
         top, second = top_two(state.answer)
-        # a millionth more than `exact` asks, so that float64's own rounding never lets this rule halt before it
+        # demand a millionth more than `exact`, so that float64 rounding never lets this rule halt before it
         return top * (1 - p) ** left - second - p * left - (1 + 1e-6) * rounding(state.layers)
 
 
 class Exact(Rule):
-    """The tight bound: (1 - p)^d * (1 + top - second) >= 1, with the lead that rounding may eat up."""
+    """The tight bound: (1 - p)^d * (1 + top - second) >= 1, with a margin for rounding."""
 
     name = "exact"
     needs_dact = True
@@ -76,7 +76,7 @@ class Exact(Rule):
         return 1.0
 
     def score(self, state: HaltingState) -> Tensor:
-        """The left side, less the margin for rounding."""
+        """The left side, minus the margin for rounding."""
         left = state.layers - state.layer
         top, second = top_two(state.answer)
         kept: Tensor = (1 - wide(state.remaining)) ** left
@@ -90,11 +90,11 @@ class Slack(Exact):
 
     @property
     def cut(self) -> float:
-        """The cut of `exact`, lowered."""
+        """The cut of `exact`, lowered by the factor."""
         return math.exp(-(self.threshold or 0.0))
 
     def grid(self, layers: int, classes: int) -> list[float]:
-        """From 0, which is `exact`, up to 100."""
+        """Thresholds from 0, which equals `exact`, up to 100."""
         return [0.0, *log_grid(-4.0, 2.0)]
 
 
@@ -134,7 +134,7 @@ class AnswerEntropy(Rule):
 
 
 class Entropy(AnswerEntropy):
-    """DeeBERT, FastBERT: halt when the normalised entropy of y_n is at most the threshold."""
+    """The rule of DeeBERT and FastBERT: halt when the normalised entropy of y_n is at most the threshold."""
 
     name = "entropy"
     own_answer = True
@@ -161,7 +161,7 @@ class MaxProb(Rule):
 
 
 class Patience(Rule):
-    """PABEE: halt when the class of y_n stayed the same `threshold` times in a row."""
+    """The rule of PABEE: halt when y_n has kept its class `threshold` times in a row."""
 
     name = "patience"
     own_answer = True
@@ -169,18 +169,18 @@ class Patience(Rule):
     whole = True
 
     def grid(self, layers: int, classes: int) -> list[float]:
-        """From N - 1 layers in a row, or 1 if N is 1, down to 1."""
+        """Streaks from N - 1 layers, or 1 if N is 1, down to 1."""
         return [float(times) for times in range(max(layers - 1, 1), 0, -1)]
 
     def score(self, state: HaltingState) -> Tensor:
-        """The streak."""
+        """Number of layers in a row at which y_n kept its class."""
         if state.streak is None:
             raise ValueError("the state was started without streaks")
         return wide(state.streak)
 
 
 class Learned(Rule):
-    """BERxiT: halt when the certainty head gives y_n at least this probability of being right."""
+    """The rule of BERxiT: halt when the certainty head's probability that y_n is right reaches the threshold."""
 
     name = "learned"
     own_answer = True
@@ -198,7 +198,7 @@ class Learned(Rule):
 
 
 class Layer(Rule):
-    """Always stop after the layer whose number is the threshold."""
+    """Always stop after the layer given by the threshold."""
 
     name = "layer"
     own_answer = True
@@ -206,7 +206,7 @@ class Layer(Rule):
     whole = True
 
     def grid(self, layers: int, classes: int) -> list[float]:
-        """From layer N down to layer 1."""
+        """Layers from N down to 1."""
         return [float(layer) for layer in range(layers, 0, -1)]
 
     def score(self, state: HaltingState) -> Tensor:
@@ -215,10 +215,10 @@ class Layer(Rule):
 
 
 class Tolerance(Rule):
-    """Regression: halt when the largest change still possible is at most the threshold, in units of the label.
+    """Regression: halt when the largest possible remaining change is at most the threshold, in units of the label.
 
     The later layers together weigh at most q = 1 - (1 - p)^d and answer within [low, high]. The largest rounding error,
-    which is proportional to N and to the largest value of the range, counts as change.
+    proportional to N and to the largest value of the range, counts as change.
     """
 
     name = "tolerance"
@@ -232,7 +232,7 @@ class Tolerance(Rule):
 
     @classmethod
     def build(cls, threshold: float | None, answer_range: tuple[float, float] | None) -> Rule:
-        """The rule for a regression; the default threshold is 1% of the range.
+        """Build the rule for a regression; the default threshold is 1% of the range.
 
         Args:
             threshold: Largest change, in units of the label.
@@ -244,7 +244,7 @@ class Tolerance(Rule):
 
     @property
     def promise(self) -> str:
-        """How far the value can be from that of full depth."""
+        """Maximum distance between the value and that of full depth, as a sentence."""
         return f"the value is within {self.threshold:g} of full depth"
 
     @property
@@ -253,7 +253,7 @@ class Tolerance(Rule):
         return -(self.threshold or 0.0)
 
     def score(self, state: HaltingState) -> Tensor:
-        """Minus the largest change still possible."""
+        """Minus the largest possible remaining change."""
         taken = 1 - (1 - wide(state.remaining)) ** (state.layers - state.layer)
         value = wide(state.answer[:, 0])
         rounded = ROUNDING * state.layers * max(abs(self.low), abs(self.high))
@@ -287,15 +287,15 @@ def make_rule(
     certainty: bool = True,
     place: str = "`rule`",
 ) -> Rule:
-    """The rule that a user wrote, checked against the model.
+    """Build a rule from its text and check it against the model.
 
     Args:
         text: `NAME` or `NAME:VALUE`.
         objective: The model's training objective: `dact`, `layers` (every layer's answer, no DACT loss) or `last`
             (plain fine-tuning).
-        answer_range: Lowest and highest answer of a regression model, None for classes.
+        answer_range: Lowest and highest answer of a regression model; None for classes.
         certainty: Whether the model has a certainty head.
-        place: The option or key that holds the text, for the error.
+        place: The option or key that holds the text, for the error message.
 
     Returns:
         The rule.
@@ -356,8 +356,8 @@ def _threshold(kind: type[Rule], value: str, place: str) -> float:
         threshold = math.nan
     if not math.isfinite(threshold) or threshold < 0 or (kind.whole and (threshold != int(threshold) or threshold < 1)):
         raise UsageError(
-            f"{value!r} is no threshold for {kind.name} ({kind.threshold_name})",
+            f"{value!r} is not a threshold for {kind.name} ({kind.threshold_name})",
             place=place,
-            remedy="give a whole number from 1 on" if kind.whole else "give a number from 0 on",
+            remedy="give a whole number of at least 1" if kind.whole else "give a number of at least 0",
         )
     return threshold

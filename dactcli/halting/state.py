@@ -1,4 +1,4 @@
-"""The state of every live row after a layer: rules read it, and the engine and `decide` advance it.
+"""State of all live rows after a layer. Rules read it; the engine and `decide` advance it.
 
 B batch, N layers, C classes.
 """
@@ -15,18 +15,18 @@ from dactcli.halting.recursion import advance
 
 @dataclass
 class HaltingState:
-    """The state of every live row after a layer.
+    """State of all live rows after a layer.
 
     Attributes:
         layers: N.
-        mixes: False for models without the DACT loss, whose answer is the layer's own.
+        mixes: Whether answers accumulate (DACT); False if the answer is the layer's own.
         layer: n, 0 before the first layer.
-        rows: position of each live row in the caller's batch [B].
+        rows: Position of each live row in the caller's batch [B].
         remaining: p_n [B].
         answer: a_n [B, C].
         layer_answer: y_n [B, C].
-        streak: how many times in a row y_n kept its class [B]; None if the rule does not need it.
-        certainty: predicted probability that y_n is right [B]; None without that head.
+        streak: Number of times in a row that y_n kept its class [B]; None if the rule does not need it.
+        certainty: Predicted probability that y_n is right [B]; None without a certainty head.
     """
 
     layers: int
@@ -43,17 +43,17 @@ class HaltingState:
     def start(
         cls, batch: int, classes: int, *, layers: int, mixes: bool, like: Tensor, streaks: bool = True
     ) -> HaltingState:
-        """The state before layer 1: p_0 = 1, a_0 = 0.
+        """State before layer 1: p_0 = 1, a_0 = 0.
 
         Args:
             batch: B.
             classes: C.
             layers: N.
             mixes: Whether answers accumulate (DACT) or each layer stands alone.
-            like: A float tensor; the state takes its device, and its type if that is at least float32.
-            streaks: Whether the rule reads how long y_n has kept its class.
+            like: A float tensor that sets the state's device, and its type if at least float32.
+            streaks: Whether the rule reads how many times in a row y_n kept its class.
         """
-        # the proofs of the sound rules assume float32: a narrower type rounds by more than their margin
+        # the proofs of the sound rules assume float32: a narrower type has rounding errors beyond their margin
         kind, device = torch.promote_types(like.dtype, torch.float32), like.device
         empty = torch.zeros(batch, classes, dtype=kind, device=device)
         return cls(
@@ -68,7 +68,7 @@ class HaltingState:
         )
 
     def step(self, y: Tensor, h: Tensor, certainty: Tensor | None = None) -> None:
-        """Advance by one layer: y_n [B, C], h_n [B] and, if the model has that head, the certainty [B]."""
+        """Advance by one layer: y_n [B, C], h_n [B] and, if the model has a certainty head, the certainty [B]."""
         if self.layer and self.streak is not None:
             same = y.argmax(-1) == self.layer_answer.argmax(-1)
             self.streak = torch.where(same, self.streak + 1, 0)

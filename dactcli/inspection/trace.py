@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +15,7 @@ from dactcli.errors import UsageError
 from dactcli.halting.base import Rule
 from dactcli.halting.recursion import halting_weights
 from dactcli.halting.rules import Full
-from dactcli.model.engine import EngineOutput, run_adaptive
+from dactcli.model.engine import EngineOutput, Trace, run_adaptive
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.results import ExitTrace
 
@@ -27,14 +27,52 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 
 
+@dataclass(frozen=True)
+class Texts:
+    """The texts to trace, and what is known of them.
+
+    Attributes:
+        texts: The texts.
+        pairs: Their second halves, for models of pairs.
+        labels: The labels that were given: classes or values.
+    """
+
+    texts: Sequence[str]
+    pairs: Sequence[str] | None = None
+    labels: Sequence[Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the engine made of some of the texts.
+
+    Attributes:
+        positions: The text of each row.
+        out: The engine's output, with its trace.
+        layers: That trace.
+        full: What full depth answers [B, C]; None unless it was run.
+    """
+
+    positions: Sequence[int]
+    out: EngineOutput
+    layers: Trace
+    full: Tensor | None
+
+    def unfinite(self) -> list[int]:
+        """Rows whose answer, or what a layer that ran said, is not finite; layers that did not run are NaN."""
+        layers, exits = self.layers, self.out.exit_layer
+        ran = torch.arange(1, layers.halting.shape[1] + 1, device=exits.device) <= exits.unsqueeze(1)  # [B, N]
+        said = (layers.layer_answers, layers.answers, layers.halting.unsqueeze(-1))
+        whole = self.out.answer if self.full is None else self.full
+        return unfinite_rows(self.out.answer, whole, *(part.masked_fill(~ran.unsqueeze(-1), 0.0) for part in said))
+
+
 def trace(
     model: DactForSequenceClassification,
     tokenizer: Tokenizer,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None = None,
+    given: Texts,
     *,
     rule: Rule,
-    labels: Sequence[Any] | None = None,
     verify: bool = False,
     promise: str | None = None,
 ) -> list[ExitTrace]:
@@ -43,10 +81,8 @@ def trace(
     Args:
         model: The model.
         tokenizer: Its tokenizer; `model_max_length` is the length that texts are cut to.
-        texts: The texts.
-        pairs: Their second halves, for models of pairs.
+        given: The texts.
         rule: When to stop.
-        labels: The labels that were given: classes or values.
         verify: Whether full depth is run as well.
         promise: What a calibration promises of the rule.
 
@@ -57,98 +93,116 @@ def trace(
         UsageError: There is no text.
         ArtefactError: Answers to some texts are not finite, as where activations overflow.
     """
-    if not texts:
+    if not given.texts:
         raise UsageError("there is no text to inspect", remedy='write dact inspect "some sentence", or use `file`')
-    longest = tokenizer.model_max_length
-    encoded = encode(tokenizer, texts, pairs, max_length=longest)
-    truncated = set(encoded.truncated)
-    traces: list[ExitTrace | None] = [None] * len(texts)
+    encoded = encode(tokenizer, given.texts, given.pairs, max_length=tokenizer.model_max_length)
+    cut = frozenset(encoded.truncated)
+    about = _About(model, rule, given, encoded, cut, tokenizer.model_max_length, promise)
+    traces: dict[int, ExitTrace] = {}
     unfinite: list[int] = []
-    for positions, batch in by_length(tokenizer, encoded, BATCH_SIZE, model.device):
-        out = run_adaptive(model, rule, **batch, trace=True)
-        whole = run_adaptive(model, Full(), **batch, trace=False).answer if verify else out.answer
-        full = whole.tolist() if verify else None
-        bad = _unfinite(out, whole)
+    for positions, inputs in by_length(tokenizer, encoded, BATCH_SIZE, model.device):
+        batch = _run(model, rule, positions, inputs, verify=verify)
+        bad = batch.unfinite()
         unfinite += [positions[row] for row in bad]
-        for row, position in enumerate(positions):
-            if row in bad:
-                continue
-            notices = []
-            if not texts[position].strip():
-                notices.append("the text is empty: the answer is what the model says of nothing")
-            if position in truncated:
-                notices.append(f"longer than {longest} tokens: only the first {longest} were read")
-            if model.config.objective == "last":
-                notices.append("plain fine-tuning: only the last layer's answer was trained")
-            pair = pairs[position] if pairs is not None else None
-            tokens = _tokens(encoded, position)
-            found = _example(model, rule, out, row, texts[position], pair, tokens, notices)
-            traces[position] = replace(
-                found,
-                promise=promise,
-                full_answer=full[row] if full is not None else None,
-                **_expected(model, labels[position] if labels is not None else None),
-            )
+        traces |= {positions[row]: about.example(batch, row) for row in range(len(positions)) if row not in bad}
     if unfinite:
         raise unfinite_error([f"text {position + 1:,}" for position in sorted(unfinite)])
-    return [found for found in traces if found is not None]
+    return [traces[position] for position in range(len(given.texts))]
 
 
-def _unfinite(out: EngineOutput, full: Tensor) -> list[int]:
-    """Rows in which the answer, or what a layer that ran said, is not finite; layers that did not run are NaN."""
-    if out.trace is None:
-        raise ValueError("the engine was run without trace=True")
-    ran = torch.arange(1, out.trace.halting.shape[1] + 1, device=full.device) <= out.exit_layer.unsqueeze(1)  # [B, N]
-    said = (out.trace.layer_answers, out.trace.answers, out.trace.halting.unsqueeze(-1))
-    return unfinite_rows(out.answer, full, *(part.masked_fill(~ran.unsqueeze(-1), 0.0) for part in said))
-
-
-def _expected(model: DactForSequenceClassification, label: Any) -> dict[str, Any]:
-    named = label is not None and not model.regression
-    return {"expected": label, "expected_name": model.config.id2label[label] if named else None}
-
-
-def _tokens(encoded: Encoded, position: int) -> int:
-    return len(encoded.inputs["input_ids"][position])
-
-
-def _example(
+def _run(
     model: DactForSequenceClassification,
     rule: Rule,
-    out: EngineOutput,
-    row: int,
-    text: str,
-    pair: str | None,
-    tokens: int,
-    notices: list[str],
-) -> ExitTrace:
-    """One row of the engine's output as plain numbers."""
+    positions: Sequence[int],
+    inputs: dict[str, Tensor],
+    *,
+    verify: bool,
+) -> _Batch:
+    """One batch under the rule, and at full depth where that is asked for."""
+    out = run_adaptive(model, rule, **inputs, trace=True)
     if out.trace is None:
         raise ValueError("the engine was run without trace=True")
-    ran, answer = int(out.exit_layer[row]), out.answer[row]
-    halting = out.trace.halting[row, :ran]
-    if model.mixes and not rule.own_answer:
-        weights = halting_weights(halting.unsqueeze(0))[0]
-    else:  # the answer is the last layer's own
-        weights = torch.zeros(ran, device=halting.device)
+    full = run_adaptive(model, Full(), **inputs, trace=False).answer if verify else None
+    return _Batch(positions, out, out.trace, full)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the traces of all texts share.
+
+    Attributes:
+        model: The model.
+        rule: When it stops.
+        given: The texts.
+        encoded: The same as tokens.
+        truncated: Positions of the texts that were cut.
+        longest: Tokens that a text is cut to.
+        promise: What a calibration promises of the rule.
+    """
+
+    model: DactForSequenceClassification
+    rule: Rule
+    given: Texts
+    encoded: Encoded
+    truncated: frozenset[int]
+    longest: int
+    promise: str | None
+
+    def example(self, batch: _Batch, row: int) -> ExitTrace:
+        """One row of the engine's output as plain numbers."""
+        model, layers, position = self.model, batch.layers, batch.positions[row]
+        ran, answer = int(batch.out.exit_layer[row]), batch.out.answer[row]
+        label: Any = float(answer[0]) if model.regression else int(answer.argmax())
+        expected = self.given.labels[position] if self.given.labels is not None else None
+        scores = layers.scores[row, :ran].tolist()
+        return ExitTrace(
+            text=self.given.texts[position],
+            text_pair=self.given.pairs[position] if self.given.pairs is not None else None,
+            tokens=len(self.encoded.inputs["input_ids"][position]),
+            label=label,
+            label_name=self._name(label),
+            probabilities=[] if model.regression else answer.tolist(),
+            rule=str(self.rule),
+            exit_layer=ran,
+            layers=model.units.layers,
+            layer_probabilities=layers.layer_answers[row, :ran].tolist(),
+            halting=layers.halting[row, :ran].tolist(),
+            remaining=layers.remaining[row, :ran].tolist(),
+            halting_weights=self._weights(layers.halting[row, :ran]).tolist(),
+            answers=layers.answers[row, :ran].tolist(),
+            scores=[score if math.isfinite(score) else None for score in scores],
+            cut=self.rule.cut,
+            notices=self._notices(position),
+            promise=self.promise,
+            expected=expected,
+            expected_name=self._name(expected),
+            full_answer=batch.full[row].tolist() if batch.full is not None else None,
+            answered_by="mixture" if self._mixes else "layer",
+        )
+
+    @property
+    def _mixes(self) -> bool:
+        """Whether the answer is the mixture of the layers' answers, and not the last layer's own."""
+        return self.model.mixes and not self.rule.own_answer
+
+    def _weights(self, halting: Tensor) -> Tensor:
+        """The halting weights w_n of the answer [n], from h_n of the layers that ran [n]."""
+        if self._mixes:
+            return halting_weights(halting.unsqueeze(0))[0]
+        weights = torch.zeros_like(halting)
         weights[-1] = 1
-    label: Any = float(answer[0]) if model.regression else int(answer.argmax())
-    return ExitTrace(
-        text=text,
-        text_pair=pair,
-        tokens=tokens,
-        label=label,
-        label_name=None if model.regression else model.config.id2label[label],
-        probabilities=[] if model.regression else answer.tolist(),
-        rule=str(rule),
-        exit_layer=ran,
-        layers=model.units.layers,
-        layer_probabilities=out.trace.layer_answers[row, :ran].tolist(),
-        halting=halting.tolist(),
-        remaining=out.trace.remaining[row, :ran].tolist(),
-        halting_weights=weights.tolist(),
-        answers=out.trace.answers[row, :ran].tolist(),
-        scores=[score if math.isfinite(score) else None for score in out.trace.scores[row, :ran].tolist()],
-        cut=rule.cut,
-        notices=notices,
-    )
+        return weights
+
+    def _name(self, label: Any) -> str | None:
+        named = label is not None and not self.model.regression
+        return str(self.model.config.id2label[label]) if named else None
+
+    def _notices(self, position: int) -> list[str]:
+        notices = []
+        if not self.given.texts[position].strip():
+            notices.append("the text is empty")
+        if position in self.truncated:
+            notices.append(f"longer than {self.longest} tokens: only the first {self.longest} were read")
+        if self.model.config.objective == "last":
+            notices.append("plain fine-tuning: only the last layer's answer was trained")
+        return notices

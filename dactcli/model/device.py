@@ -1,4 +1,4 @@
-"""Which device to run on: what was asked for, or a sentence that says why not."""
+"""Select the device to run on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """The device of a name; never another one than was asked for.
+    """The device with this name, never a different one.
 
     Args:
         name: `auto` takes CUDA, then MPS, then the CPU. Of several processes each takes a CUDA device of its own, and
             none takes MPS, over which they cannot speak.
 
     Raises:
-        UsageError: No such name.
-        ResourceError: This machine, or this torch, does not have it.
+        UsageError: The name is unknown.
+        ResourceError: This machine, or this torch build, lacks the device.
     """
     if name not in DEVICES:
         raise UsageError(f"device {name!r} is unknown", place="`device`", remedy=f"use {', '.join(DEVICES)}")

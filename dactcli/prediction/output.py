@@ -120,12 +120,12 @@ class Output:
 
     def _check(self, *, resume: bool, overwrite: bool) -> None:
         if os.path.exists(self.path) and not overwrite and not (resume and self.begun):
-            raise UsageError("is there already", place=self.place, remedy="add `overwrite`")
+            raise UsageError("already exists", place=self.place, remedy="add `overwrite`")
         if self.begun and not (resume or overwrite):
             raise UsageError(
-                "an interrupted output is there",
+                "an interrupted output exists",
                 place=str(self.part),
-                remedy="add `resume` to go on with it, or `overwrite` to begin again",
+                remedy="add `resume` to continue it, or `overwrite` to start again",
             )
         with self._named():
             self.rows.check(self.inputs)

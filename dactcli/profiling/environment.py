@@ -72,7 +72,7 @@ def read_baseline(path: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(
-            "is no profile", place=f"`baseline` {path}", remedy="give a file that dact profile --output wrote"
+            "is not a profile", place=f"`baseline` {path}", remedy="give a file that dact profile --output wrote"
         ) from None
     return found
 

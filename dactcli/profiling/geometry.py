@@ -72,7 +72,7 @@ def _settings(geometry: str) -> dict[str, Any]:
         sizes = {key: value for key, value in found.items() if key in kept or isinstance(value, (int, float))}
     except (ValueError, KeyError, TypeError):
         raise ArtefactError(
-            "is no configuration of an encoder", place=str(path), remedy="give a transformers config.json"
+            "is not an encoder configuration", place=str(path), remedy="give a transformers config.json"
         ) from None
     return sizes
 
@@ -135,7 +135,7 @@ def depth_profile(text: str, layers: int, examples: int) -> Tensor:
             depths = None
     if not depths or min(depths) < 1 or max(depths) > layers:
         raise UsageError(
-            f"{text!r} is no list of depths from 1 to {layers}",
+            f"{text!r} is not a list of depths from 1 to {layers}",
             place="`depths`",
             remedy="write uniform, depths such as 2,3,3, or a file of depths",
         )

@@ -49,7 +49,7 @@ def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
     if here.is_relative_to(inside):
         raise UsageError("is inside the run's own folder", place=place, remedy="name another folder")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise UsageError("is no folder", place=place, remedy="name another one, or move it away")
+        raise UsageError("is not a folder", place=place, remedy="name another one, or move it away")
     try:
         check_folder(here.parent, option="`to`")
     except ResourceError as error:
@@ -57,10 +57,10 @@ def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
-        raise UsageError("is there already", place=place, remedy="name another folder, or add `overwrite`")
+        raise UsageError("already exists", place=place, remedy="name another folder, or add `overwrite`")
     published = (target / CARD).is_file() and (target / "config.json").is_file()
     if not published or any((target / name).exists() for name in OF_A_RUN):
-        raise UsageError("is no published model, and is not replaced", place=place, remedy="name another folder")
+        raise UsageError("is not a published model and is not replaced", place=place, remedy="name another folder")
 
 
 def sealed(card: str) -> str:
@@ -83,7 +83,7 @@ def edited_card(folder: Path | None) -> str | None:
         text = (folder / CARD).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtefactError(
-            f"cannot be read: {error}", place=str(folder / CARD), remedy="mend it, or move it away"
+            f"cannot be read: {error}", place=str(folder / CARD), remedy="fix it, or move it away"
         ) from None
     card, _, seal = text.rstrip("\n").rpartition("\n")
     return None if seal == SEAL.format(_digest(card)) else text

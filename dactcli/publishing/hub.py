@@ -30,10 +30,10 @@ def check_hub(name: str) -> None:
 
     place = f"`hub` {name}"
     if name.count("/") != 1:
-        raise UsageError("is no NAMESPACE/NAME", place=place, remedy="write for example jane/sst2-dact")
+        raise UsageError("is not of the form NAMESPACE/NAME", place=place, remedy="write for example jane/sst2-dact")
     if not is_hub_name(name):
         raise UsageError(
-            "is no name on the hub",
+            "is not a valid name on the hub",
             place=place,
             remedy="use letters, digits, single dots and dashes, and underscores, at most 96 in all",
         )
@@ -66,7 +66,7 @@ def push(folder: Path, name: str, *, private: bool, message: str) -> str:
         address = str(api.create_repo(name, repo_type="model", private=private or None, exist_ok=True))
         if private and not api.model_info(name).private:
             raise UsageError(
-                "is there already, and public",
+                "already exists and is public",
                 place=f"`hub` {name}",
                 remedy="make it private in its settings, or leave out `private`",
             )
@@ -90,7 +90,7 @@ def _told(name: str) -> Iterator[None]:
         raise _refusal(error, place) from None
     except ValueError as error:  # its own check of the card, before anything is sent
         raise UsageError(
-            f"the hub does not take the card: {_line(error)}", place=place, remedy="mend README.md"
+            f"the hub does not take the card: {_line(error)}", place=place, remedy="fix README.md"
         ) from None
     except Exception as error:  # the HTTP library's own kinds, which are others with other versions of it
         raise ResourceError(
@@ -110,7 +110,7 @@ def _refusal(error: Any, place: str) -> UsageError | ResourceError:
             remedy="name a namespace of yours, or take a token that writes",
         )
     if status == 400:
-        return UsageError(f"the hub refuses: {_line(error)}", place=place, remedy="mend what it names")
+        return UsageError(f"the hub refuses: {_line(error)}", place=place, remedy="fix what it names")
     return ResourceError(f"the hub refuses: {_line(error)}", place=place, remedy=f"try again later, or {LOCALLY}")
 
 

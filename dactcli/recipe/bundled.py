@@ -14,9 +14,9 @@ class BundledRecipe:
     """A recipe that comes with dact.
 
     Attributes:
-        name: As `dact recipes` names it: its path without the ending, such as `sst2` or `peers/pabee`.
-        path: Where it stands.
-        about: What its header says first.
+        name: Name in `dact recipes`: the path without its ending, such as `sst2` or `peers/pabee`.
+        path: Path of the file.
+        about: The first sentence of its header.
     """
 
     name: str
@@ -41,7 +41,7 @@ def pick(name: str) -> BundledRecipe:
     """A recipe by its name.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: No recipe has that name.
     """
     recipes = {one.name: one for one in bundled_recipes()}
     wanted = name.removesuffix(".yaml").removeprefix("recipes/")
@@ -54,20 +54,20 @@ def copy(recipe: BundledRecipe, target: Path, *, overwrite: bool) -> Path:
     """Copy a recipe to where it can be edited; its first line then names the copy.
 
     Args:
-        recipe: Which.
-        target: A file, or a folder that exists.
-        overwrite: Whether a file that is there may be replaced.
+        recipe: The recipe.
+        target: A file, or an existing folder.
+        overwrite: Whether to replace an existing file.
 
     Returns:
         The copy.
 
     Raises:
-        UsageError: There is a file already.
-        ResourceError: It cannot be written.
+        UsageError: The file already exists.
+        ResourceError: The copy cannot be written.
     """
     path = target / recipe.path.name if target.is_dir() else target
     if path.exists() and not overwrite:
-        raise UsageError("is there already", place=str(path), remedy="add `overwrite`, or name another file")
+        raise UsageError("already exists", place=str(path), remedy="add `overwrite`, or name another file")
     text = recipe.path.read_text(encoding="utf-8")
     shown = os.path.relpath(path) if path.is_absolute() else str(path)
     text = text.replace(f"dact finetune recipes/{recipe.name}.yaml", f"dact finetune {shown}")

@@ -68,13 +68,13 @@ def difference(then: str, now: str) -> str | None:
         now: The newer.
 
     Returns:
-        The first three keys that differ, and how many more; None where no key does. Keys of earlier versions that have
-        their default are no difference.
+        The first three keys that differ, and how many more; None where no key does. Keys of earlier or later versions
+        that have their default are no difference.
     """
     try:
         kept = YamlReader(str, {}).read(then, empty="")
         list(removed_keys(kept))
-        before = _flat(kept)
+        before = _flat(_completed(kept))
     except RecipeError:
         return "the kept one is damaged"
     after = _flat(YamlReader(str, {}).read(now, empty=""))
@@ -83,6 +83,15 @@ def difference(then: str, now: str) -> str | None:
         return None
     told = [f"{key} was {before.get(key, NOTHING)} and is {after.get(key, NOTHING)}" for key in keys[:3]]
     return "; ".join(told) + (f"; and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _completed(values: Any) -> Any:
+    """The values of a recipe with the defaults of keys that it lacks; as they are where they do not fit."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError:
+        return values
+    return YamlReader(str, {}).read(dump_recipe(recipe), empty="")
 
 
 def _flat(values: Any, key: Key = ()) -> dict[str, str]:

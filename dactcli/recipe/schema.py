@@ -20,9 +20,12 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Batch = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes for a seed
 Share = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
 Weights = Annotated[list[Positive], Field(min_length=1)]
 Files = str | Annotated[list[str], Field(min_length=1)]
 Split = Files | Annotated[float, Field(gt=0, lt=1)]
+
+RISK, DELTA = 0.01, 0.05  # what a run certifies by default
 
 
 class TaskSection(Section):
@@ -70,7 +73,7 @@ class DataSection(Section):
     """Files, a hub split, or a fraction of train, stratified by class. It is evaluated during training, and
     the halting thresholds are learned on it."""
     calibration: Split | None = None
-    """As `validation`, but only used to calibrate thresholds (`dact eval --calibrate`)."""
+    """As `validation`, but only used to calibrate: training ends by certifying `evaluation.risk` on it."""
     test: Split | None = None
     """As `validation`, but only used to report the final result."""
     text: str = "sentence"
@@ -222,12 +225,17 @@ class TrainingSection(TrainingKeys):
 
 
 class EvaluationSection(Section):
-    """The halting rules that evaluate the run."""
+    """The halting rules that evaluate the run, and the risk that is certified for it."""
 
     rules: Annotated[list[str], Field(min_length=1)] | None = None
     """Halting rules that evaluate the run. null: full, paper and exact; full and tolerance for a regression."""
     batch_size: Batch = 64
     """Examples per batch."""
+    risk: Probability | None = RISK
+    """Risk to certify when training ends, on the calibration split if there is one: how often a fresh example may be
+    answered differently from full depth. The certified rule becomes the run's default rule. null: certify nothing."""
+    delta: Probability = DELTA
+    """Probability with which the certificate may fail."""
 
 
 class OutputSection(Section):

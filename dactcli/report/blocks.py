@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,9 +15,12 @@ from rich.panel import Panel
 from rich.table import Column, Table
 from rich.text import Text
 
+from dactcli.halting.names import RULE_NAMES
 from dactcli.results import RuleResult
 
 FOLDED = 8  # cells that a line of a name keeps, however narrow the terminal
+GUIDE = "docs/how-to/read-the-output.md"
+RULE = re.compile(rf"\b(?:{'|'.join(RULE_NAMES)}):\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -31,11 +35,43 @@ def short_rule(rule: str) -> str:
         value = float(text)
     except ValueError:
         return rule
+    return f"{name}{colon}{min(short_number(value), text, key=len)}"
+
+
+def short_number(value: float) -> str:
+    """A number with 4 significant digits, or with as many as keep it from looking like 0 or 1."""
     for digits in range(4, 17):
         short = f"{value:.{digits}g}"
         if float(short) not in (0.0, 1.0) or float(short) == value:
             break
-    return f"{name}{colon}{min(short, text, key=len)}"
+    return short
+
+
+def short_rules(text: str) -> str:
+    """A sentence with every rule in it as a view names it.
+
+    Args:
+        text: Such as the promise of a calibration.
+    """
+    return RULE.sub(lambda match: short_rule(match.group()), text)
+
+
+def legend(meanings: Mapping[str, str]) -> Text:
+    """One line for each column of a table.
+
+    Args:
+        meanings: What a column holds, by its heading.
+    """
+    return Text("\n".join(f"{heading}: {meaning}" for heading, meaning in meanings.items()), style="dim")
+
+
+def guide(section: str) -> Text:
+    """The line below a view that names the page about its figures.
+
+    Args:
+        section: The section's anchor.
+    """
+    return Text(f"What to make of these figures: {GUIDE}#{section}", style="dim")
 
 
 def metric_text(judged: RuleResult) -> str:

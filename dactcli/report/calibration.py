@@ -6,12 +6,19 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from dactcli.report.blocks import guide, short_rule, short_rules
 from dactcli.report.console import visible
 from dactcli.report.evaluation import class_table
 from dactcli.results import Calibration
 
+LOSSES = {
+    "": "losses among",
+    "disagreement": "answers differ from full depth, out of",
+    "harm": "answers are wrong where full depth is right, out of",
+}
 
-def render_calibration(found: Calibration) -> Panel:
+
+def render_calibration(found: Calibration) -> Group:
     """The rule that was chosen, the promise in words, and the counts behind it.
 
     Args:
@@ -19,14 +26,15 @@ def render_calibration(found: Calibration) -> Panel:
     """
     found = visible(found)
     lines: list[RenderableType] = [
-        Text(found.rule, style="bold yellow" if _failed(found) else "bold green"),
-        Text(found.promise, style="italic"),
+        Text(short_rule(found.rule), style="bold yellow" if _failed(found) else "bold green"),
+        Text(short_rules(found.promise), style="italic"),
     ]
     if found.layers_mean is not None:
         of = f" of {found.layers}" if found.layers is not None else ""
-        lines.append(Text(f"{found.layers_mean:.2f}{of} layers on the mean of the calibration sample"))
+        lines.append(Text(f"{found.layers_mean:.2f}{of} layers on average on the calibration sample"))
     if found.observed is not None:
-        lines.append(Text(f"{found.observed:,} cases of {found.loss} among {_counted(found)} of {found.split}"))
+        losses = LOSSES.get(found.loss or "", LOSSES[""])
+        lines.append(Text(f"{found.observed:,} {losses} {_counted(found)} of {found.split}"))
     if found.attempt is not None:
         lines.append(Text(_attempt(found)))
     lines.append(Text(f"sample {found.data_fingerprint[:12]}", style="dim"))
@@ -35,7 +43,7 @@ def render_calibration(found: Calibration) -> Panel:
     lines.append(
         Text("now the default rule of this run, until anything that can change an answer changes", style="dim")
     )
-    return Panel(Group(*lines), title="calibration", title_align="left")
+    return Group(Panel(Group(*lines), title="calibration", title_align="left"), guide("dact-eval-calibrate"))
 
 
 def _failed(found: Calibration) -> bool:

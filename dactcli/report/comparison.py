@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, short_rule
+from dactcli.report.blocks import Sheet, guide, legend, short_rule
 from dactcli.report.console import visible
 from dactcli.report.evaluation import figure
 from dactcli.results import ComparedRule, Comparison
@@ -15,7 +15,7 @@ MARKS = "●○▲△■□◆◇+x*"
 
 
 def render_comparison(comparison: Comparison) -> Group:
-    """Metric at shares of the layers, layers for 99 % of the reference, area; then the curves.
+    """Metric at shares of the layers, layers for 99% of the reference, area; then the curves.
 
     Args:
         comparison: What `dact eval --compare` computed.
@@ -26,22 +26,32 @@ def render_comparison(comparison: Comparison) -> Group:
     table = Sheet(box=None, padding=(0, 1, 0, 0))
     table.add_column("rule")
     for share in next(iter(comparison.rules.values())).metric_at:
-        table.add_column(f"at {float(share) * comparison.layers:g}", justify="right")
-    table.add_column("99 % at", justify="right")
-    table.add_column("area", justify="right")
+        table.add_column(f"up to\n{float(share) * comparison.layers:g}\nlayers", justify="right")
+    table.add_column("layers\nfor 99%", justify="right")
+    table.add_column("area under\nthe curve", justify="right")
     table.add_column("+/-", justify="right")
     for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
         table.add_row(f"{mark} {short_rule(name)}", *_figures(rule))
-    note = Text(
-        f"{metric} with at most so many mean layers; - where the rule never runs so few. 99 % and area (95 % interval: "
-        f"+/-) against {comparison.reference_metric:.4f}, the {comparison.reference_kind} of "
-        f"{', '.join(comparison.reference_runs)}. Area from 1 to {comparison.layers} layers, only for rules that can "
-        "stop everything at layer 1.",
-        style="dim",
+    reference = (
+        f"{comparison.reference_metric:.4f}, the {comparison.reference_kind} of {', '.join(comparison.reference_runs)}"
     )
+    said = {
+        "rule": "each with the mark of its points in the plot below",
+        "up to ... layers": f"best {metric} with at most so many mean layers; - where no threshold runs so few",
+        "layers for 99%": f"fewest mean layers that keep 99% of {reference}; never, where no threshold does",
+        "area under the curve": f"{metric} averaged over 1 to {comparison.layers} mean layers, as a "
+        "share of the same reference; only for rules that can stop everything at layer 1",
+        "+/-": "half the 95% interval of that area",
+    }
     notices = [Text(f"note: {notice}", style="yellow") for notice in comparison.notices]
     return Group(
-        Text(title, style="bold"), table, note, Text(beside(comparison), style="dim"), *notices, _Curves(comparison)
+        Text(title, style="bold"),
+        table,
+        legend(said),
+        Text(beside(comparison), style="dim"),
+        *notices,
+        _Curves(comparison),
+        guide("dact-eval-compare"),
     )
 
 

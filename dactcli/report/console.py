@@ -24,7 +24,7 @@ from rich.text import Text
 
 from dactcli.errors import DactError, StoppedError
 from dactcli.listening import Listener, Progress, StreamProgress
-from dactcli.report.blocks import width_needed
+from dactcli.report.blocks import short_rules, width_needed
 from dactcli.storage import to_json, write_named
 
 T = TypeVar("T")
@@ -157,8 +157,8 @@ def print_error(error: DactError) -> None:
 
 
 def print_notice(text: str) -> None:
-    """Print something that the user should know."""
-    print_line(text, "note:", "yellow")
+    """Print something that the user should know; thresholds in it are as short as in a view."""
+    print_line(short_rules(text), "note:", "yellow")
 
 
 def print_line(text: str, head: str = "", style: str = "") -> None:
@@ -194,14 +194,13 @@ def write_document(document: Any, path: Path) -> None:
     write_named(path, to_json(document, indent=2) + "\n", remedy="choose another `output`")
 
 
-def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
-    """Write a view to a file, as wide as this terminal, in colours.
+def export_svg(view: RenderableType, path: Path, *, title: str) -> None:
+    """Write a view to an SVG file, as wide as this terminal, in colours.
 
     Args:
-        view: What is on the screen.
-        path: Where to.
+        view: What a function of `report` drew.
+        path: The file.
         title: Of the picture.
-        html: A web page; else an SVG picture.
 
     Raises:
         ResourceError: It cannot be written.
@@ -209,8 +208,7 @@ def export(view: RenderableType, path: Path, *, title: str, html: bool) -> None:
     width = max(results().width, EXPORTED, width_needed(view, whole=True))
     console = Screen(record=True, file=io.StringIO(), width=width, force_terminal=True)
     console.print(view)
-    text = console.export_html(inline_styles=True) if html else svg_of(console, title=title)
-    write_named(path, text, remedy="name another file")
+    write_named(path, svg_of(console, title=title), remedy="name another file")
 
 
 def svg_of(console: Console, *, title: str) -> str:

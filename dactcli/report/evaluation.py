@@ -5,14 +5,21 @@ from __future__ import annotations
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, bar, histogram, metric_text, short_rule
+from dactcli.report.blocks import Sheet, bar, guide, histogram, legend, metric_text, short_rule
 from dactcli.report.console import visible
 from dactcli.results import REFERENCES, ClassResult, EvalResult, RuleResult, classes_shown
 
 GAP = 2  # cells between columns
 FULL_DEPTH = {
-    "mixture": "a_N, the mixture of all layers' answers; the last layer's own answer is y_N",
-    "last_layer": "y_N, the last layer's answer",
+    "mixture": "the mixture of all layers' answers (a_N), not the last layer's own (y_N)",
+    "last_layer": "the last layer's answer (y_N)",
+}
+METRICS = {
+    "accuracy": "share of examples whose label is answered",
+    "f1": "harmonic mean of precision and recall of the second class",
+    "matthews_correlation": "agreement of answers and labels: 1 is perfect, 0 is chance",
+    "pearson": "linear correlation of answers and labels: 1 is perfect, 0 is none",
+    "spearman": "correlation of the ranks of answers and labels: 1 is perfect, 0 is none",
 }
 
 
@@ -23,7 +30,7 @@ def render_evaluation(result: EvalResult) -> Group:
         result: What `dact eval` computed.
     """
     result = visible(result)
-    parts: list[RenderableType] = [_Rules(result), legend(result)]
+    parts: list[RenderableType] = [_Rules(result)]
     parts += [Text(f"note: {notice}", style="yellow") for notice in result.notices]
     early = [(name, judged) for name, judged in result.rules.items() if judged.depths[-1] < result.examples]
     if early:
@@ -33,7 +40,7 @@ def render_evaluation(result: EvalResult) -> Group:
     shown = result.telling_rule
     if shown is not None and result.rules[shown].by_class:
         parts += [Text(), class_table(shown, result.rules[shown].by_class)]
-    return Group(*parts)
+    return Group(*parts, guide("dact-eval"))
 
 
 class _Rules:
@@ -51,19 +58,20 @@ class _Rules:
         result = self.result
         title = f"{result.run}  {result.split}, {result.examples:,} examples, {result.layers} layers"
         yield Text(title, style="bold")
-        complete = self._table(stops=True)
-        yield complete if complete.needed(whole=True) <= options.max_width else self._table(stops=False)
+        stops = self._table(stops=True).needed(whole=True) <= options.max_width
+        yield self._table(stops=stops)
+        yield legend(meanings(result, stops=stops))
 
     def _table(self, *, stops: bool) -> Sheet:
         result = self.result
         metric = result.metric.replace("_", "\n")
-        headings = (metric, "mean\nlayers", "share\nof all", "agrees\nwith full\ndepth")
+        headings = (metric, "mean\nlayers", "share of\nlayers", "same as\nfull depth")
         table = _table(GAP)
         table.add_column("rule", overflow="fold")
         for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
         if stops:
-            table.add_column(f"stops\n1..{result.layers}", no_wrap=True)
+            table.add_column(f"stops at\n1 to {result.layers}", no_wrap=True)
         for name, judged in result.rules.items():
             table.add_row(
                 Text(short_rule(name)),
@@ -89,22 +97,30 @@ def figure(metric: float | None) -> str:
     return "-" if metric is None else f"{metric:.4f}"
 
 
-def legend(result: EvalResult) -> Text:
-    """What the columns and the plain answers mean.
+def meanings(result: EvalResult, *, stops: bool) -> dict[str, str]:
+    """One line for each column and each plain answer, by its heading.
 
     Args:
         result: What `dact eval` computed.
+        stops: Whether the table shows where each rule stops.
     """
-    same = "the value is within 1% of the range of" if "mean" in result.references else "the class is that of"
-    lines = [
-        f"Mean layers: layers that ran, averaged over the examples. Agrees with full depth: {same} "
-        f"{FULL_DEPTH[result.full_depth]}."
-    ]
+    near = "value within 1% of the range of" if "mean" in result.references else "class of"
+    said = {
+        "rule": "when an example stops; full runs every layer",
+        result.metric.replace("_", " "): METRICS.get(result.metric, "the task's metric"),
+        "mean layers": "layers that ran, averaged over the examples",
+        "share of layers": f"mean layers of all {result.layers}",
+        "same as full depth": f"examples answered with the {near} {FULL_DEPTH[result.full_depth]}",
+    }
+    if stops:
+        said[f"stops at 1 to {result.layers}"] = "how many examples stop after each layer; a dot is none"
     for name, beside in result.beside.items():
         if beside.answer is not None:
             answer = f'"{beside.answer}"' if isinstance(beside.answer, str) else f"{beside.answer:.4g}"
-            lines.append(f"{REFERENCES[name].capitalize()}: always answers {answer}.")
-    return Text(" ".join(lines), style="dim")
+            said[REFERENCES[name]] = f"always answers {answer}"
+        elif name == "last_layer":
+            said[REFERENCES[name]] = "the last layer's own answer (y_N), without mixing"
+    return said
 
 
 def _depths(rule: str, judged: RuleResult, examples: int) -> Text:
@@ -135,8 +151,8 @@ def class_table(rule: str, classes: dict[str, ClassResult]) -> Group:
     title = Text(f"by {'class' if labelled else 'class of full depth'} under {short_rule(rule)}{which}", style="bold")
     table = _table(1)
     table.add_column("class", overflow="fold", min_width=8)
-    judged = ["recall", "at full\ndepth", "harm"] if labelled else []
-    for heading in ("examples", *judged, "differs", "mean\nlayers"):
+    judged = ["recall", "recall at\nfull depth", "harm"] if labelled else []
+    for heading in ("examples", *judged, "changed", "mean\nlayers"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in names:
         found = classes[name]
@@ -148,5 +164,11 @@ def class_table(rule: str, classes: dict[str, ClassResult]) -> Group:
             f"{found.disagreement:.2%}",
             f"{found.layers_mean:.2f}",
         )
-    told = "At full depth: recall of full depth. Harm: full depth is right and the rule is wrong. " if labelled else ""
-    return Group(title, table, Text(f"{told}Differs: the rule's class is not full depth's.", style="dim"))
+    said = {"examples": "examples of the class", "changed": "answered otherwise than at full depth"}
+    if labelled:
+        said |= {
+            "recall": "examples of the class that the rule answers with it",
+            "recall at full depth": "the same if every layer runs",
+            "harm": "full depth is right and the rule is wrong",
+        }
+    return Group(title, table, legend({**said, "mean layers": "layers that ran, averaged over the class"}))

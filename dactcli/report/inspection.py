@@ -1,26 +1,56 @@
-"""Halting traces, drawn: the layers that ran, the halting weights, the answer after each layer, why it stopped."""
+"""Halting traces, drawn: the layers that ran, what the rule looked at, the answer after each layer, why it stopped."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.text import Text
 
-from dactcli.halting.names import facts_of, proven_promise
-from dactcli.report.blocks import Sheet, bar, short_rule
+from dactcli.halting.names import RuleFacts
+from dactcli.report.blocks import Sheet, bar, guide, legend, short_rule
 from dactcli.report.console import visible
+from dactcli.report.wording import (
+    ALONE,
+    STOP,
+    answer_text,
+    meanings,
+    reason,
+    score_facts,
+    score_heading,
+    shown_score,
+    summary_lines,
+    verdicts_of,
+    weighted,
+)
 from dactcli.results import ExitTrace
 
 BAR = 12
 BORDER = 4  # cells of a panel beside what is in it
-NARROW, WIDE = 70, 90  # columns from which on the bars, and the rule's score, have room
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a table of halting weights has room for.
+
+    Attributes:
+        bars: A bar for each weight.
+        alone: The answer of each layer alone.
+        score: The rule's score.
+    """
+
+    bars: bool = True
+    alone: bool = True
+    score: bool = True
+
+
+PARTS = (_Parts(), _Parts(score=False), _Parts(score=False, bars=False), _Parts(score=False, bars=False, alone=False))
 
 
 def render_traces(traces: Sequence[ExitTrace], names: Sequence[str], *, every: Sequence[ExitTrace] = ()) -> Group:
-    """The examples, one panel each, under a summary where there are several.
+    """The examples, one panel each, under a summary where there are several, and above what the columns mean.
 
     Args:
         traces: The examples to show.
@@ -29,8 +59,10 @@ def render_traces(traces: Sequence[ExitTrace], names: Sequence[str], *, every: S
     """
     traces, names, every = visible(list(traces)), visible(list(names)), visible(list(every))
     whole = every or traces
-    parts: list[RenderableType] = [_Panel(trace, names) for trace in traces]
-    return Group(*([_summary(whole, len(traces)), *parts] if len(whole) > 1 else parts))
+    parts: list[RenderableType] = [_summary(whole, len(traces))] if len(whole) > 1 else []
+    if traces:
+        parts += [_Panels(traces, names), guide("dact-inspect")]
+    return Group(*parts)
 
 
 def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
@@ -38,69 +70,52 @@ def _summary(traces: Sequence[ExitTrace], shown: int) -> Group:
     ran = [trace.exit_layer for trace in traces]
     head = Text(f"{count:,} examples", style="bold")
     head.append(
-        f"   {sum(ran) / count:.2f} of {layers} layers on the mean   rule {short_rule(traces[0].rule)}",
+        f"   {sum(ran) / count:.2f} of {layers} layers on average   rule {short_rule(traces[0].rule)}",
         style="not bold",
     )
     table = Sheet(box=None, padding=(0, 2, 0, 0), show_header=False)
     for layer in range(1, layers + 1):
         stopped = ran.count(layer)
         table.add_row(f"stop after {layer}", Text(bar(stopped / count, 2 * BAR), style="cyan"), f"{stopped:,}")
-    lines: list[RenderableType] = [head, table]
-    labelled = [trace for trace in traces if trace.expected is not None]
-    if labelled and labelled[0].probabilities:
-        right = sum(trace.expected == trace.label for trace in labelled)
-        most = max(Counter(trace.expected for trace in labelled).values())
-        lines.append(
-            Text(f"{right:,} of {len(labelled):,} right; always answering the most frequent label: {most:,} right")
-        )
-    verified = [trace for trace in traces if trace.full_label is not None]
-    if verified:
-        same = sum(trace.full_label == trace.label for trace in verified)
-        full = "full depth (every layer run; of a DACT model, the mixture of their answers)"
-        lines.append(Text(f"{same:,} of {len(verified):,} agree with {full}"))
-    if traces[0].probabilities:
-        hardest = min(traces, key=lambda trace: (-trace.exit_layer, trace.margin))
-        easiest = min(traces, key=lambda trace: (trace.exit_layer, -trace.margin))
-        lines.append(Text.assemble(("hardest  ", "dim"), _short(hardest)))
-        lines.append(Text.assemble(("easiest  ", "dim"), _short(easiest)))
+    lines = [Text(line) for line in summary_lines(traces)]
     if shown < count:
         lines.append(Text(f"{shown:,} shown", style="dim"))
-    return Group(*lines, Text())
+    return Group(head, table, *lines, Text())
 
 
-def _short(trace: ExitTrace) -> str:
-    text = trace.text if len(trace.text) <= 60 else f"{trace.text[:59]}…"
-    layers = "1 layer" if trace.exit_layer == 1 else f"{trace.exit_layer} layers"
-    return f"{layers}, {trace.label_name} {max(trace.probabilities):.1%}: {text or '(empty)'}"
+class _Panels:
+    """The examples and what their columns mean; all tables show the same parts, as many as fit the terminal."""
 
-
-class _Panel:
-    """One example; bars and the rule's score are in its table where the terminal is wide enough."""
-
-    def __init__(self, trace: ExitTrace, names: Sequence[str]) -> None:
-        self.trace, self.names = trace, names
+    def __init__(self, traces: Sequence[ExitTrace], names: Sequence[str]) -> None:
+        self.traces, self.names = traces, names
 
     def needed(self, *, whole: bool) -> int:
         """The fewest cells in which no figure is cut, with those of the panel's border."""
-        table = _layers(self.trace, self.names, width=NARROW if whole else 0)
-        return table.needed(whole=whole) + BORDER
+        return max(self._table(trace, PARTS[1 if whole else -1]).needed(whole=whole) for trace in self.traces) + BORDER
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        trace = self.trace
+        room = options.max_width - BORDER
+        fitting = (
+            parts for parts in PARTS if all(self._table(one, parts).needed(whole=True) <= room for one in self.traces)
+        )
+        parts = next(fitting, PARTS[-1])
+        for trace in self.traces:
+            yield self._panel(trace, parts)
+        said = meanings(self.traces[0])
+        yield legend({heading: text for heading, text in said.items() if parts.alone or heading != ALONE})
+
+    def _table(self, trace: ExitTrace, parts: _Parts) -> Sheet:
+        return _layers(trace, self.names, parts)
+
+    def _panel(self, trace: ExitTrace, parts: _Parts) -> Panel:
         text = Text(trace.text or "(empty)", style="bold")
         if trace.text_pair is not None:
             text.append(f"\n{trace.text_pair or '(empty)'}", style="bold")
         notices = [Text(f"note: {notice}", style="yellow") for notice in trace.notices]
-        yield Panel(
-            Group(
-                text,
-                *notices,
-                _headline(trace),
-                *_verdicts(trace, self.names),
-                Text(),
-                _layers(trace, self.names, width=options.max_width),
-                Text(reason(trace), style="italic"),
-            ),
+        verdicts = [Text(said, style="green" if good else "red") for said, good in verdicts_of(trace, self.names)]
+        table, why = self._table(trace, parts), Text(reason(trace), style="italic")
+        return Panel(
+            Group(text, *notices, _headline(trace), *verdicts, Text(), table, why),
             title=f"{trace.tokens} tokens",
             title_align="right",
         )
@@ -118,88 +133,67 @@ def _headline(trace: ExitTrace) -> Text:
     line.append("□" * (trace.layers - trace.exit_layer), style="dim")
     line.append(f" {trace.exit_layer} of {trace.layers} ran")
     if trace.label_name is not None and trace.settled < trace.exit_layer:
-        line.append(f", the answer settled at {trace.settled}", style="dim")
+        line.append(f", same class since layer {trace.settled}", style="dim")
     return line
 
 
-def _verdicts(trace: ExitTrace, names: Sequence[str]) -> list[Text]:
-    """What the label and full depth say of the answer."""
-    lines = []
-    if trace.expected is not None:
-        wanted = trace.expected_name if trace.expected_name is not None else f"{trace.expected:.3f}"
-        fits = not names or trace.expected == trace.label
-        verdict = "" if not names else "right: " if fits else "wrong: "
-        lines.append(Text(f"{verdict}labelled {wanted}", style="green" if fits else "red"))
-    if trace.full_answer is not None:
-        same = not names or trace.full_label == trace.label
-        agreed = "the same" if same and names else "another class" if names else "beside it"
-        said = f"full depth: {_answer(trace.full_answer, names)}, {agreed}"
-        lines.append(Text(said, style="green" if same else "red"))
-    return lines
-
-
-def _layers(trace: ExitTrace, names: Sequence[str], *, width: int) -> Sheet:
+def _layers(trace: ExitTrace, names: Sequence[str], parts: _Parts) -> Sheet:
     table = Sheet(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("layer", justify="right")
-    bars = width >= NARROW
-    if bars:
-        table.add_column("weight w")
-    table.add_column("" if bars else "weight", justify="right")
-    table.add_column("later p", justify="right")
-    table.add_column("layer says")
-    table.add_column("answer so far")
-    scored = width >= WIDE and any(score is not None for score in trace.scores)
-    if scored:
-        table.add_column(f"{trace.rule.partition(':')[0]} >= {trace.cut:.4g}", justify="right")
-    for index in range(trace.layers):
-        if index >= trace.exit_layer:
-            blank = [""] * (3 if bars else 2)
-            table.add_row(Text(str(index + 1), style="dim"), *blank, Text("did not run", style="dim"))
-            continue
-        weight, score = trace.halting_weights[index], trace.scores[index]
-        cells = [
-            Text(str(index + 1)),
-            *([Text(bar(weight, BAR), style="cyan")] if bars else []),
-            Text(f"{weight:.3f}"),
-            Text(f"{trace.remaining[index]:.3f}"),
-            Text(_answer(trace.layer_probabilities[index], names)),
-            Text(_answer(trace.answers[index], names)),
-        ]
-        if scored:
-            enough = score is not None and score >= trace.cut
-            cells.append(Text("" if score is None else f"{score:.4g}", style="green" if enough else "dim"))
-        table.add_row(*cells)
+    table.add_column("layer", no_wrap=True)
+    cells = _weight_cells(table, trace, names, parts) if weighted(trace) else _score_cells(table, trace, names)
+    for index, row in enumerate(cells):
+        last = index + 1 == trace.exit_layer
+        layer = Text(f"{index + 1} {STOP}" if last else str(index + 1), style="bold" if last else "")
+        table.add_row(layer, *row)
+    for index in range(trace.exit_layer, trace.layers):
+        table.add_row(Text(str(index + 1), style="dim"), Text("not run", style="dim"))
     return table
 
 
-def _answer(values: Sequence[float], names: Sequence[str]) -> str:
-    if not names:
-        return f"{values[0]:.3f}"
-    best = max(range(len(values)), key=values.__getitem__)
-    return f"{names[best]} {values[best]:.1%}"
+def _weight_cells(table: Sheet, trace: ExitTrace, names: Sequence[str], parts: _Parts) -> list[list[Text]]:
+    """The columns and cells of a rule that works on the halting weights."""
+    facts = score_facts(trace) if parts.score else None
+    table.add_column("weight", no_wrap=True)
+    table.add_column("left", justify="right")
+    if parts.alone:
+        table.add_column(ALONE)
+    table.add_column("answer so far")
+    if facts is not None:
+        table.add_column(score_heading(facts, trace.cut), justify="right")
+    rows = []
+    for index in range(trace.exit_layer):
+        weight = trace.halting_weights[index]
+        row = [
+            Text.assemble((f"{bar(weight, BAR)} " if parts.bars else "", "cyan"), f"{weight:.3f}"),
+            Text(f"{trace.remaining[index]:.3f}"),
+            *([Text(answer_text(trace.layer_probabilities[index], names))] if parts.alone else []),
+            Text(answer_text(trace.answers[index], names)),
+        ]
+        rows.append([*row, *([_score_cell(trace, facts, index)] if facts is not None else [])])
+    return rows
 
 
-def reason(trace: ExitTrace) -> str:
-    """Why the example stopped where it did, in one sentence.
+def _score_cells(table: Sheet, trace: ExitTrace, names: Sequence[str]) -> list[list[Text]]:
+    """The columns and cells of a rule that compares a score with its threshold, or that looks at nothing."""
+    facts = score_facts(trace)
+    mixture = facts is not None and trace.answered_by == "mixture"
+    table.add_column("answer so far")
+    if facts is not None:
+        table.add_column(score_heading(facts, trace.cut), justify="right")
+    if mixture:
+        table.add_column("left", justify="right")
+    rows = []
+    for index in range(trace.exit_layer):
+        cells = [Text(answer_text(trace.answers[index], names))]
+        if facts is not None:
+            cells.append(_score_cell(trace, facts, index))
+        if mixture:
+            cells.append(Text(f"{trace.remaining[index]:.3f}"))
+        rows.append(cells)
+    return rows
 
-    Args:
-        trace: The example's trace.
-    """
-    facts, rule = facts_of(trace.rule), short_rule(trace.rule)
-    left = trace.layers - trace.exit_layer
-    if facts is not None and not facts.early:
-        return f"full: all {trace.layers} layers run"
-    if not left:
-        return f"{rule}: ran to the last layer, because no earlier one was enough"
-    score = trace.scores[-1]
-    reached = f"{score:.4f} >= {trace.cut:.4f}" if score is not None else ""
-    if proven_promise(trace.rule) == "class":
-        layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
-        return (
-            f"{rule}: stopped after layer {trace.exit_layer}; "
-            f"certain: the class cannot change any more, whatever {layers} ({reached})"
-        )
-    if proven_promise(trace.rule) == "value":
-        return f"{rule}: stopped after layer {trace.exit_layer}; the value can change by at most {-(score or 0):.4f}"
-    promised = f"; calibrated: {trace.promise}" if trace.promise else ""
-    return f"{rule}: stopped after layer {trace.exit_layer} ({reached}){promised}"
+
+def _score_cell(trace: ExitTrace, facts: RuleFacts, index: int) -> Text:
+    score = trace.scores[index]
+    enough = score is not None and score >= trace.cut
+    return Text("" if score is None else shown_score(facts, score), style="green" if enough else "dim")

@@ -5,11 +5,22 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, bar, histogram, short_rule
+from dactcli.report.blocks import Sheet, bar, guide, histogram, legend, short_rule
 from dactcli.report.console import visible
 from dactcli.results import Breakdown, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
 
 BAR = 20  # cells
+ANSWER = ("full depth", "adaptive", "of the ideal\nspeed-up", "mean\nlayers")
+WAYS = {
+    "stock": "the same encoder as transformers runs it, with one classifier on top",
+    "full depth": "every layer and every exit head runs",
+    "adaptive": "each example stops as early as the rule allows; below 1 is faster than stock",
+}
+ROWS = {
+    "p50, p90, p99": "half, 90% and 99% of the measurements took at most so long",
+    "spread of the rounds": "how far the rounds lie apart (interquartile range of the median); above 5%, measure again",
+    "GFLOP per example": "10^9 operations, padding included",
+}
 
 
 def render_profile(result: ProfileResult) -> Group:
@@ -33,13 +44,13 @@ def render_profile(result: ProfileResult) -> Group:
             views.append(_breakdown(case.breakdown))
     views += [_case(case, f"throughput, {_examples(result)}", whole=True) for case in result.throughput]
     views += [_training(case) for case in result.training]
-    return Group(*views)
+    return Group(*views, legend(_meanings(result)), guide("dact-profile"))
 
 
 def _answer(result: ProfileResult) -> Sheet:
     """What one wants to know first: how much time is saved, and how much of what could be."""
     rule = short_rule((result.cases or result.throughput)[0].rule)
-    table = _table(f"time / stock encoder, rule {rule}", "full depth", "adaptive", "ideal / time", "layers")
+    table = _table(f"time, as a multiple of the stock encoder's; rule {rule}", *ANSWER)
     table.box, table.padding = None, (0, 2, 0, 0)
     named = [(f"batch {case.batch_size}", case) for case in result.cases]
     for name, case in [*named, *(("pooled", case) for case in result.throughput)]:
@@ -51,6 +62,23 @@ def _answer(result: ProfileResult) -> Sheet:
             _number(case.adaptive.layers_mean, 1, 2),
         )
     return table
+
+
+def _meanings(result: ProfileResult) -> dict[str, str]:
+    """One line for each column, and for the rows that need one."""
+    said: dict[str, str] = {}
+    if result.cases or result.throughput:
+        said = {
+            **WAYS,
+            "of the ideal speed-up": "time of the layers that ran, at the stock encoder's speed, divided by the "
+            "adaptive time; 1 means that stopping costs nothing",
+            "mean layers": "layers that ran, averaged over the examples",
+            "in brackets": "95% interval",
+        }
+    if result.training:
+        said["plain"] = "a training step of the stock encoder"
+        said["DACT"] = "a training step with all exit heads and the whole loss"
+    return said | ROWS
 
 
 def _examples(result: ProfileResult) -> str:
@@ -85,8 +113,8 @@ def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Sheet:
     if case.metric_name is not None:
         table.add_row(case.metric_name, "", "", "undefined" if case.metric is None else f"{case.metric:.4f}")
     if case.baseline is not None:
-        table.add_row("time / stock, to baseline", "", "", f"{case.baseline['time_ratio_to_stock']:.2f} x")
-        table.add_row("ms, to baseline", "", "", f"{case.baseline['latency_ms_p50']:.2f} x")
+        table.add_row("time against stock, now / baseline", "", "", f"{case.baseline['time_ratio_to_stock']:.2f} x")
+        table.add_row("ms, now / baseline", "", "", f"{case.baseline['latency_ms_p50']:.2f} x")
     return table
 
 
@@ -102,7 +130,7 @@ def _breakdown(parts: Breakdown) -> Sheet:
     named = [("embeddings", parts.embeddings_ms)]
     named += [(f"layer {number}", spent) for number, spent in enumerate(parts.layers_ms, 1)]
     named += [
-        ("units", parts.units_ms),
+        ("exit heads", parts.units_ms),
         ("rule", parts.rule_ms),
         ("regrouping", parts.regrouping_ms),
         ("other", parts.other_ms),
@@ -118,7 +146,7 @@ def _breakdown(parts: Breakdown) -> Sheet:
 def _training(case: TrainingCase) -> Sheet:
     table = _table(f"training step, batch {case.batch_size}, {_length(case.sequence_length)}", "plain", "DACT")
     ways = (case.plain, case.dact)
-    table.add_row("time / plain", "1", _interval(case.time_ratio_to_plain))
+    table.add_row("time, plain = 1", "1.00", _interval(case.time_ratio_to_plain))
     _speed(table, ways, "step")
     for phase in case.phases_ms["plain"]:
         table.add_row(f"ms, {phase}", *(f"{case.phases_ms[name][phase]:,.2f}" for name in ("plain", "dact")))

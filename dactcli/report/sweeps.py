@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.console import Group
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, short_rule
+from dactcli.report.blocks import Sheet, guide, legend, short_rule
 from dactcli.report.console import visible
 
-FIGURES = ("metric", "full depth", "mean layers")
+FIGURES = ("metric", "at full depth", "mean layers")
+MEANINGS = {
+    "*": "no other run is better with as few layers",
+    "set": "the recipe keys of this run",
+    "metric": "on validation, under the rule",
+    "at full depth": "the same metric if every layer runs",
+    "mean layers": "layers that ran under the rule, averaged over the examples",
+}
 
 
-def render_sweep(document: dict[str, Any]) -> Sheet:
+def render_sweep(document: dict[str, Any]) -> Group:
     """One row per run, by ascending layers.
 
     Args:
@@ -20,15 +28,16 @@ def render_sweep(document: dict[str, Any]) -> Sheet:
     """
     document = visible(document)
     rule = document["rule"]
+    said = dict(MEANINGS)
     known = {run.get("references", {}).get("majority", {}).get("metric") for run in document["runs"]} - {None}
-    majority = f"the majority class: {', '.join(f'{metric:.4f}' for metric in sorted(known))}" if known else None
+    if known:
+        metrics = ", ".join(f"{metric:.4f}" for metric in sorted(known))
+        said["majority class"] = f"always answering it has the metric {metrics}"
     table = Sheet(
-        caption=majority,
-        caption_justify="left",
-        title=Text(f"validation, rule {short_rule(rule)}; * no run is better at as few layers"),
+        title=Text(f"validation, rule {short_rule(rule)}"),
         title_justify="left",
     )
-    for heading in ("", "run", "set", "metric", "full depth", "mean layers"):
+    for heading in ("", "run", "set", *FIGURES):
         table.add_column(heading, justify="right" if heading in FIGURES else "left", no_wrap=heading == "set")
     for run in sorted(document["runs"], key=lambda one: one["rules"][rule]["layers_mean"]):
         judged, full = run["rules"][rule], run["rules"].get("full", run["rules"][rule])
@@ -39,4 +48,4 @@ def render_sweep(document: dict[str, Any]) -> Sheet:
             *("undefined" if one["metric"] is None else f"{one['metric']:.4f}" for one in (judged, full)),
             f"{judged['layers_mean']:.2f}",
         )
-    return table
+    return Group(table, legend(said), guide("dact-finetune-sweep"))

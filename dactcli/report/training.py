@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal
 
@@ -14,10 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from dactcli.listening import Progress as CountProgress
 from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline
 from dactcli.report.console import ConsoleListener, messages, visible
 from dactcli.report.evaluation import render_evaluation
-from dactcli.results import REFERENCES, EvalResult, StepLog, TrainResult
+from dactcli.results import REFERENCES, Calibration, EvalResult, StepLog, TrainResult
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 SPARK = 24  # cells of a sparkline
@@ -208,6 +210,15 @@ class RichScreen(QuietScreen):
         self.view.evaluations.append(result)
         self.console.print(Text(visible(summary_line(result))), style="dim")
 
+    @contextmanager
+    def working(self, description: str) -> Iterator[CountProgress]:
+        """A bar below those of the stages, for the time of the work; a second live view could not be drawn."""
+        task = self.progress.add_task(visible(description), total=None)
+        try:
+            yield lambda done, total: self.progress.update(task, completed=done, total=total)
+        finally:
+            self.progress.remove_task(task)
+
     def notice(self, text: str) -> None:
         """A note above the bar."""
         self.console.print(Text(f"note: {visible(self.spoken(text))}"), style="yellow")
@@ -239,14 +250,17 @@ def render_training(result: TrainResult) -> Panel:
     splits = result.splits
     result = visible(result)
     minutes, seconds = divmod(round(result.seconds), 60)
-    parts: list[RenderableType] = [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
+    parts: list[RenderableType] = [] if result.calibration is None else [_promise(result.calibration), Text()]
+    parts += [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
     if result.halting_fitted:
         parts.append(Text(FITTED, style="dim"))
     parts.append(Text(f"{result.steps} steps in {minutes}:{seconds:02d}, saved in {result.run}"))
     halts = any(judged.depths[-1] < one.examples for one in result.evaluation.values() for judged in one.rules.values())
     commands = {
         f"dact eval {result.run} --split test": "test" in splits,
-        f"dact eval {result.run} --calibrate risk=0.01,delta=0.05": halts and "calibration" in splits,
+        f"dact eval {result.run} --calibrate risk=0.01,delta=0.05": (
+            halts and result.calibration is None and "calibration" in splits
+        ),
         f"dact profile {result.run}": halts,
         f'dact inspect --run {result.run} "some text"': True,
     }
@@ -258,3 +272,22 @@ def render_training(result: TrainResult) -> Panel:
         )
     )
     return Panel(Group(*parts), title="finished", title_align="left")
+
+
+def _promise(found: Calibration) -> Text:
+    """What the run promises from now on, in one line; where nothing is certified, why, and what to do.
+
+    Args:
+        found: The calibration that the training ended with.
+    """
+    risk, delta = f"{100 * (found.epsilon or 0):g}%", f"{100 * (found.delta or 0):g}%"
+    layers = f"at {found.layers_mean or 0:.2f} of {found.layers} layers"
+    if found.certified:
+        text = f"certified: {short_rule(found.rule)} disagrees with full depth on at most {risk} of examples "
+        return Text(f"{text}(delta {delta}), {layers}", style="bold green")
+    if found.outdone is not None:
+        text = f"certain: {found.rule} always gives the class of full depth, {layers}; "
+        bolder = f"{short_rule(found.outdone)}, certified at {risk}, runs {found.outdone_layers_mean or 0:.2f}"
+        return Text(f"{text}{bolder}", style="bold green")
+    remedy = "use more calibration examples (data.calibration) or a larger evaluation.risk"
+    return Text(f"not certified: {found.failure}, so {found.rule} stays; {remedy}", style="bold yellow")

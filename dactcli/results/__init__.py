@@ -1,6 +1,6 @@
-"""What the commands compute, as frozen dataclasses of plain numbers, a module per command; no logic and no torch.
+"""Results of the commands as frozen dataclasses of plain numbers, one module per command. No logic, no torch.
 
-`to_json` of a result is the document of `--json`. Other programs rely on its keys.
+`to_json` of a result gives the `--json` document. Other programs rely on its keys.
 """
 
 from dactcli.results.calibrate import Calibration

@@ -1,8 +1,8 @@
-"""What `dact eval --calibrate` computes: a threshold and what is promised of it."""
+"""Result of `dact eval --calibrate`: a threshold and its certificate."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from dactcli.results.evaluate import ClassResult
@@ -10,39 +10,40 @@ from dactcli.results.evaluate import ClassResult
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold and what is promised of it; void when anything that can change an answer changes.
+    """A threshold and its certificate. It becomes void when anything that can change an answer changes.
 
     Attributes:
         kind: `risk` or `budget`.
         rule: The rule with its threshold, as `--rule` takes it.
-        threshold: The threshold; None for a sound rule, because none could be certified or it costs no more.
+        threshold: The threshold; None for a sound rule, chosen if no threshold could be certified or the certified one
+            costs no less.
         certified: Whether the promise holds.
-        rules_tried: The rules to choose from.
+        rules_tried: The candidate rules.
         examples: Size of the calibration sample.
         layers_mean: Mean layers on that sample.
         weights_sha256: SHA-256 of model.safetensors.
         config_sha256: SHA-256 of config.json in canonical form.
         tokenizer_sha256: SHA-256 of the tokenizer files in canonical form.
-        dtype: Type that the encoder ran in.
-        max_length: Most tokens per example.
-        split: The split, or the file.
+        dtype: Float type of the encoder's computation.
+        max_length: Maximum tokens per example.
+        split: Name of the split or file.
         data_fingerprint: Digest of its examples.
         distinct: Distinct inputs in the sample.
-        screened: Splits of training that the sample was compared with.
-        left_out: Examples left out because they stand in such a split, by split.
+        screened: Training splits that the sample was compared with.
+        left_out: Number of examples left out because they also appear in a training split, by split.
         loss: `disagreement` or `harm`, for `risk`.
         epsilon: The promised risk.
-        delta: The probability with which the promise may fail, over all attempts on the sample.
-        delta_spent: The part of delta that this attempt was tested at.
+        delta: Probability that the promise fails, over all attempts on the sample.
+        delta_spent: The part of delta that this attempt used.
         attempt: The number of this attempt on the sample, from 1.
         by_class: Whether the promise holds for each class.
-        small_classes: Classes that are too small to be in a promise by class.
+        small_classes: Classes with too few examples for a promise by class.
         observed: Losses in the sample at this threshold.
-        classes: What the threshold does to each class of the sample.
-        budget: Mean layers wanted, for `budget`.
-        published: Whether it goes with a published model, which leaves the calibration examples behind.
-        layers: N; None in a calibration of an earlier version.
-        outdone: The certified rule that the sound rule takes the place of, because it runs no more layers.
+        classes: Results for each class of the sample at this threshold.
+        budget: Target for the mean number of layers, for `budget`.
+        published: Whether it belongs to a published model, which does not include the calibration examples.
+        layers: N; None in a calibration from an earlier version.
+        outdone: The certified rule that the sound rule replaces because it runs no more layers.
         outdone_layers_mean: Mean layers of that rule on the sample.
     """
 
@@ -80,13 +81,13 @@ class Calibration:
 
     @property
     def terms(self) -> str:
-        """The promise in a few words: `disagreement at most 1%, delta 0.05`."""
+        """The promise in short: `disagreement at most 1%, delta 0.05`."""
         each = " in every class" if self.by_class else ""
         return f"{self.loss} at most {100 * (self.epsilon or 0):g}%{each}, delta {self.delta:g}"
 
     @property
     def promise(self) -> str:
-        """What may be relied on, in one sentence."""
+        """The promise in one sentence."""
         if self.kind == "budget":
             return (
                 f"{self.rule} runs {self.layers_mean:.2f} layers on the mean of {self.examples:,} calibration examples "
@@ -109,7 +110,7 @@ class Calibration:
 
     @property
     def failure(self) -> str:
-        """Why nothing is certified."""
+        """The reason why nothing is certified."""
         return (
             f"no threshold of {', '.join(self.rules_tried)} can be certified for a risk of {self.epsilon:g} with "
             f"{self.examples:,} examples ({self.distinct:,} distinct inputs)"
@@ -117,20 +118,20 @@ class Calibration:
 
     @property
     def _confidence(self) -> str:
-        """1 - delta, which is never rounded to 1."""
+        """1 - delta as text, never rounded to 1."""
         delta = self.delta or 0
         return f"{1 - delta:g}" if delta >= 1e-5 else f"1 - {delta:g}"
 
     @property
     def condition(self) -> str:
-        """Under which condition the promise holds; empty where there is none."""
+        """The condition under which the promise holds; empty if there is none."""
         if {"train", "validation"} <= set(self.screened):
             return ""
         return "provided that no calibration example was used in training, "
 
     @property
     def _scope(self) -> str:
-        """Of which examples the promise speaks."""
+        """The examples that the promise covers."""
         unseen = " whose input was not used in training" if self.left_out else ""
         if not self.by_class:
             return f" from the same distribution{unseen}"
@@ -141,3 +142,10 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         """The document of calibration.json."""
         return {**asdict(self), "promise": self.promise}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Calibration:
+        """Read a document of `to_json`; keys that this version does not know are left out."""
+        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
+        classes = {name: ClassResult(**found) for name, found in document.get("classes", {}).items()}
+        return cls(**{**known, "classes": classes})

@@ -1,4 +1,4 @@
-"""What `dact eval --compare` computes."""
+"""Result of `dact eval --compare`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dactcli.results.interval import Interval
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A rule at one threshold: the run (or runs) it belongs to, and what it came to on the split that is drawn."""
+    """A rule at one threshold: its run or runs, and its results on the plotted split."""
 
     run: str
     threshold: float | None
@@ -20,34 +20,34 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class AreaDifference(Interval):
-    """Area of one rule less that of another, over the layers that both can run, with a paired 95% interval.
+    """Area of one rule minus that of another, over the layers that both can run, with a paired 95% interval.
 
     Attributes:
         value: The difference on the data.
         low: Lower bound.
         high: Upper bound.
-        layers_from: Fewest mean layers that both rules can run; the areas are taken from there to N.
+        layers_from: Fewest mean layers that both rules can run; the areas cover the range from there to N.
     """
 
     layers_from: float
 
     def to_json(self) -> dict[str, Any]:
-        """The difference in a JSON document, where the estimate is called `median`."""
+        """The difference for a JSON document, where the key of the estimate is `median`."""
         return {**super().to_json(), "layers_from": self.layers_from}
 
 
 @dataclass(frozen=True)
 class ComparedRule:
-    """A rule over its whole range of thresholds.
+    """Results of a rule over its whole range of thresholds.
 
     Attributes:
-        area: Normalised area under its curve of metric / reference against layers / N; None for a rule that cannot
+        area: Normalised area under the curve of metric / reference against layers / N; None for a rule that cannot stop
             stop everything at layer 1, whose curve begins deeper.
-        layers_from: Mean layers of its first point; it never runs fewer.
-        metric_at: Metric with at most 0.25, 0.5 and 0.75 of the layers; None where the rule runs more than that.
-        layers_for_99: Mean layers at which 99 % of the reference is kept; None when it never is.
+        layers_from: Mean layers of the curve's first point, the fewest that the rule runs.
+        metric_at: Metric with at most 0.25, 0.5 and 0.75 of the layers; None if the rule runs more than that.
+        layers_for_99: Mean layers at which the rule keeps 99% of the reference metric; None if it never does.
         points: The curve, by ascending layers.
-        curves: Its curve in every bootstrap sample (`dactcli.evaluation.curves.Curves`); not in the JSON.
+        curves: The curve in every bootstrap sample (`dactcli.evaluation.curves.Curves`); not in the JSON.
     """
 
     area: Interval | None
@@ -60,15 +60,15 @@ class ComparedRule:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rules on all runs.
+    """Results of all rules on all runs.
 
     Attributes:
-        reference_kind: `plain fine-tuning` where such a run is given, else `full depth`.
-        reference_runs: The runs whose metric is the reference.
-        rules: By descending area; those without one come last.
-        majority_metric: Metric of the constant answer of the most frequent class.
+        reference_kind: `plain fine-tuning` if such a run is given, otherwise `full depth`.
+        reference_runs: The runs whose metric serves as the reference.
+        rules: Results by rule, in order of descending area; rules without an area come last.
+        majority_metric: Metric of always answering with the most frequent class.
         last_layer_metric: Metric of the last layer alone, in the reference runs.
-        notices: What the reader of the figures should know.
+        notices: Warnings about the figures.
     """
 
     split: str
@@ -85,7 +85,7 @@ class Comparison:
     notices: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `dact eval --compare --json`, with the difference of each area to the first rule's."""
+        """The `dact eval --compare --json` document; adds each rule's area difference to the first rule."""
         plain = {name: replace(rule, curves=None) for name, rule in self.rules.items()}
         document = asdict(replace(self, rules=plain))
         best = next(iter(self.rules))
@@ -97,6 +97,6 @@ class Comparison:
         return document
 
     def difference(self, name: str, other: str) -> AreaDifference:
-        """Area of one rule less that of another over the layers that both can run."""
+        """Area of one rule minus that of another, over the layers that both can run."""
         found: AreaDifference = self.rules[name].curves.less(self.rules[other].curves)
         return found

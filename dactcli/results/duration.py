@@ -1,10 +1,10 @@
-"""How sentences name a time."""
+"""Durations as text."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """A time as a sentence names it."""
+    """A duration as text for a sentence."""
     if seconds < 1:
         return "1 second"
     if seconds < 90:

@@ -1,4 +1,4 @@
-"""What `dact eval` computes."""
+"""Result of `dact eval`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 REFERENCES = {"majority": "majority class", "mean": "mean label", "last_layer": "last layer"}
-CLASSES_SHOWN, WORST_SHOWN = 12, 5  # classes in a table: up to so many are all shown, of more the worst
+CLASSES_SHOWN, WORST_SHOWN = 12, 5  # a table shows all classes up to the first number, otherwise only the worst
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class under one halting rule; what needs labels is None without them.
+    """Results for one class under one halting rule; fields that need labels are None without labels.
 
     Attributes:
-        examples: Examples of the class.
-        recall: Share of them that the rule answers with the class.
-        full_recall: The same at full depth.
-        harm: Share of them that full depth has right and the rule has wrong.
-        disagreement: Share of them that the rule answers otherwise than full depth.
+        examples: Number of examples of the class.
+        recall: Share of these examples that the rule answers correctly.
+        full_recall: Recall at full depth.
+        harm: Share of these examples that full depth answers correctly and the rule wrongly.
+        disagreement: Share of these examples for which the rule's answer differs from full depth.
         layers_mean: Mean layers run.
     """
 
@@ -31,9 +31,9 @@ class ClassResult:
 
 
 def classes_shown(by_class: dict[str, ClassResult]) -> list[str]:
-    """The classes that a table has room for: all of a few, of many the worst.
+    """Classes to show in a table: all of them if they are few, otherwise the worst.
 
-    The worst have most harm (without labels: most disagreement); among equals, the lowest recall.
+    The worst classes have the most harm (without labels: the most disagreement); ties go to the lowest recall.
     """
     if len(by_class) <= CLASSES_SHOWN:
         return list(by_class)
@@ -47,12 +47,12 @@ def classes_shown(by_class: dict[str, ClassResult]) -> list[str]:
 
 @dataclass(frozen=True)
 class Reference:
-    """A plain answer that stands beside the rules, so that their metric has a measure.
+    """A baseline answer to compare the rules' metric with.
 
     Attributes:
-        metric: The task's metric; None where it is undefined or there are no labels.
+        metric: The task's metric; None if it is undefined or there are no labels.
         metrics: All metrics by name.
-        agreement_with_full: Share of examples that full depth answers alike.
+        agreement_with_full: Share of examples for which the answer agrees with full depth.
         answer: The constant answer (a class name, or the mean label); None for the last layer.
     """
 
@@ -64,18 +64,18 @@ class Reference:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What one halting rule makes of a split.
+    """Results of one halting rule on a split.
 
     Attributes:
-        metric: The task's metric, None for unlabelled data and where it is undefined.
-        metrics: All metrics by name, None where one is undefined; empty for unlabelled data.
+        metric: The task's metric; None for unlabelled data, or if it is undefined.
+        metrics: All metrics by name, None for an undefined one; empty for unlabelled data.
         layers_mean: Mean layers run.
-        layers_share: The same, divided by N.
-        depths: How many examples stopped after layer 1..N.
-        agreement_with_full: Share of examples answered as at full depth (for regression: within 1 % of the range).
-        threshold: The rule's value.
-        certificate: What is promised of it.
-        by_class: Recall, harm and disagreement, by name of the class; empty for regression.
+        layers_share: Mean layers run, divided by N.
+        depths: Number of examples that stopped after layer 1..N.
+        agreement_with_full: Share of examples that agree with full depth (for regression: within 1% of the range).
+        threshold: The rule's threshold.
+        certificate: The rule's certificate.
+        by_class: Recall, harm and disagreement by class name; empty for regression.
     """
 
     metric: float | None
@@ -90,24 +90,24 @@ class RuleResult:
 
     @property
     def classes_shown(self) -> list[str]:
-        """The classes that a table has room for."""
+        """Classes to show in a table."""
         return classes_shown(self.by_class)
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """A run evaluated on a split by several rules.
+    """Evaluation of a run on a split under several rules.
 
     Attributes:
         metric: Name of the task's metric.
         layers: N.
-        rules: By rule.
+        rules: Results by rule.
         depth_by_difficulty: Mean layers by difficulty, by rule.
-        references: Plain answers to hold the rules against: `majority` (always the most frequent class; `mean`, always
-            the mean label, for regression) and `last_layer` (y_N alone).
-        full_depth: What full depth answers with: the `mixture` a_N of a DACT model, else the `last_layer`.
-        by_class_of: What `by_class` groups by: the `label`, or the `full_depth` class where there are no labels.
-        notices: What the reader of the figures should know, such as why a metric is undefined.
+        references: Baselines to compare the rules with: `majority` (always the most frequent class; `mean`, always the
+            mean label, for regression) and `last_layer` (y_N alone).
+        full_depth: The answer at full depth: the `mixture` a_N of a DACT model, otherwise the `last_layer`.
+        by_class_of: What `by_class` groups by: the `label`, or the `full_depth` class if there are no labels.
+        notices: Warnings about the figures, for example why a metric is undefined.
     """
 
     run: str
@@ -124,19 +124,19 @@ class EvalResult:
 
     @property
     def beside(self) -> dict[str, Reference]:
-        """The references that say something that no rule says: not the last layer where it is what `full` answers."""
+        """The references that differ from every rule; drops the last layer if `full` answers with it."""
         known = self.full_depth == "last_layer" and "full" in self.rules
         return {name: found for name, found in self.references.items() if name != "last_layer" or not known}
 
     @property
     def telling_rule(self) -> str | None:
-        """The rule that details are shown of: the certified one, else the last that stops early, else the last."""
+        """The rule to show in detail: the certified one, else the last that stops early, else the last."""
         certified = [name for name, judged in self.rules.items() if judged.certificate is not None]
         early = [name for name, judged in self.rules.items() if judged.depths[-1] < self.examples]
         return next(reversed(certified or early or list(self.rules)), None)
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `dact eval --json`."""
+        """The `dact eval --json` document."""
         document = asdict(self)
         if not self.depth_by_difficulty:
             del document["depth_by_difficulty"]
@@ -144,7 +144,7 @@ class EvalResult:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> EvalResult:
-        """Read a document of `to_json`; keys that this version does not know are left out."""
+        """Read a document of `to_json`; unknown keys are ignored."""
         values = _known(cls, document)
         values["rules"] = {rule: _rule_result(found) for rule, found in document["rules"].items()}
         references = document.get("references", {}).items()

@@ -1,23 +1,24 @@
-"""What `dact finetune` computes."""
+"""Results of `dact finetune`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dactcli.results.calibrate import Calibration
 from dactcli.results.evaluate import EvalResult
 
 
 @dataclass(frozen=True)
 class StepLog:
-    """What a training says of itself every few steps.
+    """One log entry of a training.
 
     Attributes:
-        loss: Mean since the last log.
-        learning_rate: Of the encoder.
-        grad_norm: Before clipping.
-        epoch: Epochs done in this stage.
-        examples_per_second: Since the last log, without evaluations.
+        loss: Mean loss since the last log.
+        learning_rate: Encoder learning rate.
+        grad_norm: Gradient norm before clipping.
+        epoch: Epochs completed in this stage.
+        examples_per_second: Throughput since the last log, without evaluations.
         layers_mean: Mean layers of the last batches under the sound rule; None without the DACT loss.
         halting_weights: Mean w_n over the last batches [N]; None without the DACT loss.
     """
@@ -33,17 +34,18 @@ class StepLog:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a fine-tuning ended.
+    """Result of a fine-tuning run.
 
     Attributes:
         run: The run folder.
         steps: Optimizer steps over all stages.
         seconds: Wall time of training, without the final evaluation.
         evaluation: The final evaluation, by split.
-        resumed: Whether it went on from a checkpoint.
+        resumed: Whether the run resumed from a checkpoint.
         halting_fitted: Whether halting thresholds were fitted on validation after the last epoch.
-        already_finished: Whether the run was finished before, so that nothing was left to resume; not in the JSON.
-        splits: The splits that the recipe has; not in the JSON.
+        calibration: The certificate of `evaluation.risk`; None if none was requested or nothing could be tested.
+        already_finished: Whether the run was finished already, with nothing left to resume; not in the JSON.
+        splits: The recipe's splits; not in the JSON.
     """
 
     run: str
@@ -52,42 +54,46 @@ class TrainResult:
     evaluation: dict[str, EvalResult]
     resumed: bool = False
     halting_fitted: bool = False
+    calibration: Calibration | None = None
     already_finished: bool = False
     splits: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `dact finetune --json`."""
+        """The `dact finetune --json` document."""
         return {
             "run": self.run,
             "steps": self.steps,
             "seconds": self.seconds,
             "resumed": self.resumed,
             "halting_fitted": self.halting_fitted,
+            "calibration": self.calibration.to_json() if self.calibration is not None else None,
             "evaluation": {split: result.to_json() for split, result in self.evaluation.items()},
         }
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> TrainResult:
-        """Read a document of `to_json`, such as summary.json; keys that this version does not know are left out."""
+        """Read a document of `to_json`, such as summary.json; unknown keys are ignored."""
         known = {
             name: document[name]
             for name in ("run", "steps", "seconds", "resumed", "halting_fitted")
             if name in document
         }
         evaluation = {split: EvalResult.from_json(found) for split, found in document["evaluation"].items()}
-        return cls(evaluation=evaluation, already_finished=True, **known)
+        found = document.get("calibration")
+        calibration = Calibration.from_json(found) if found is not None else None
+        return cls(evaluation=evaluation, calibration=calibration, already_finished=True, **known)
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A sweep: its runs, and the front that they make.
+    """Result of a sweep: its runs, and their Pareto front.
 
     Attributes:
-        recipe: The recipe's file.
+        recipe: Path of the recipe file.
         sweep: The swept keys and values, `KEY=V1,V2` each.
-        rule: The rule that the runs are judged by.
+        rule: The rule that compares the runs.
         runs: Run folder, values, rules and references of each run.
-        front: The runs that no other run beats in metric at as few layers.
+        front: The Pareto front: runs for which no run with as few layers has a better metric.
     """
 
     recipe: str
@@ -103,11 +109,11 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class RecipePlan:
-    """What `dact finetune --dry-run` shows.
+    """Result of `dact finetune --dry-run`.
 
     Attributes:
         recipe: The resolved recipe as plain values.
-        text: The same as YAML.
+        text: The resolved recipe as YAML.
         stages: One sentence per training stage.
     """
 
@@ -116,5 +122,5 @@ class RecipePlan:
     stages: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `dact finetune --dry-run --json`."""
+        """The `dact finetune --dry-run --json` document."""
         return {"recipe": self.recipe, "stages": self.stages}

@@ -1,4 +1,4 @@
-"""What `dact inspect` computes."""
+"""Result of `dact inspect`."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ExitTrace:
-    """One example, layer by layer; the lists have one entry per layer that ran.
+    """One example, layer by layer. Lists have one entry per layer that ran.
 
     Attributes:
         text: The text.
-        text_pair: Its second half, None without.
-        tokens: How many tokens the encoder saw.
+        text_pair: The second text; None without one.
+        tokens: Number of tokens that the encoder read.
         label: Predicted class, or the predicted value.
-        label_name: Its name, None for regression.
-        probabilities: By class; empty for regression.
-        rule: The rule that halted it.
+        label_name: Name of the predicted class; None for regression.
+        probabilities: Probabilities by class; empty for regression.
+        rule: The halting rule.
         exit_layer: The last layer that ran.
         layers: N.
-        layer_probabilities: y_n.
-        halting: h_n.
-        remaining: p_n.
-        halting_weights: w_n of the answer.
-        answers: a_n.
-        scores: The rule's score after each layer; None where it has none (`full`).
-        cut: The score from which on the rule halts.
-        notices: What the user should know: empty text, truncation.
-        promise: What a calibration promises of the rule; None where there is none.
-        expected: The label that was given; None without.
-        expected_name: Its name, None for regression.
-        full_answer: What full depth says, probabilities or a value; None unless it was run.
+        layer_probabilities: y_n, the answer of each layer.
+        halting: h_n, the halting output of each layer.
+        remaining: p_n, what the layers after n may still contribute.
+        halting_weights: w_n, the weight of each layer in the answer.
+        answers: The answer if the example had stopped after each layer.
+        scores: The rule's score after each layer; None for a rule without scores (`full`).
+        cut: The rule halts when the score reaches this value.
+        notices: Warnings about the input, such as an empty text or truncation.
+        promise: The promise of the rule's calibration; None without one.
+        expected: The given label; None without one.
+        expected_name: Name of the given label; None for regression.
+        full_answer: The answer at full depth, probabilities or a value; None if full depth was not run.
+        answered_by: The kind of `answers`: the `mixture` a_n of a DACT model, or the `layer`'s own y_n.
     """
 
     text: str
@@ -57,16 +58,17 @@ class ExitTrace:
     expected: int | float | None = None
     expected_name: str | None = None
     full_answer: list[float] | None = None
+    answered_by: str = "mixture"
 
     @property
     def margin(self) -> float:
-        """Largest probability less the second; 0 for regression."""
+        """Largest probability minus the second largest; 0 for regression."""
         top = sorted(self.probabilities, reverse=True)
         return top[0] - top[1] if len(top) > 1 else 0.0
 
     @property
     def loss(self) -> float | None:
-        """Negative log-likelihood of the given label, or the squared error; None without a label."""
+        """Negative log-likelihood of the given label, or squared error for regression; None without a label."""
         if self.expected is None:
             return None
         if not self.probabilities:
@@ -75,7 +77,7 @@ class ExitTrace:
 
     @property
     def settled(self) -> int:
-        """The layer from which on the answer's class stayed what it is at the halt; for regression the halt."""
+        """The first layer from which the predicted class no longer changes; the exit layer for regression."""
         if not self.probabilities:
             return self.exit_layer
         classes = [max(range(len(answer)), key=answer.__getitem__) for answer in self.answers]
@@ -84,7 +86,7 @@ class ExitTrace:
 
     @property
     def full_label(self) -> int | None:
-        """Full depth's class; None for regression, or unless it was run."""
+        """The class at full depth; None for regression, or if full depth was not run."""
         if not self.full_answer or not self.probabilities:
             return None
         return max(range(len(self.full_answer)), key=self.full_answer.__getitem__)

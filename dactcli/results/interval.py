@@ -28,5 +28,5 @@ class Interval:
         return self.value
 
     def to_json(self) -> dict[str, Any]:
-        """The interval in a JSON document, where the estimate is called `median`."""
+        """The interval for a JSON document, where the key of the estimate is `median`."""
         return {"median": self.value, "low": self.low, "high": self.high}

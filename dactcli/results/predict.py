@@ -1,4 +1,4 @@
-"""What `dact predict` computes."""
+"""Result of `dact predict`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer to one text, or the reason why there is none.
+    """The answer to one text, or the reason why it has none.
 
     Attributes:
         label: The predicted class as the data write it (its name, or its number where all names are whole numbers), or
             the predicted value of a regression. None without an answer.
         label_id: Index of the class; None for regression.
-        probabilities: By class; empty for regression, None without an answer.
-        exit_layer: How many layers it took; None without an answer.
-        error: Why there is no answer; None where there is one.
+        probabilities: Probabilities by class; empty for regression, None without an answer.
+        exit_layer: Number of layers run; None without an answer.
+        error: The reason why there is no answer; None if there is one.
     """
 
     label: str | int | float | None
@@ -26,13 +26,13 @@ class Prediction:
 
     @classmethod
     def failed(cls, error: str) -> Prediction:
-        """The row of a text that has no answer."""
+        """Build the row of a text without an answer."""
         return cls(None, None, None, None, error)
 
 
 @dataclass(frozen=True)
 class PredictedFile:
-    """What `dact predict` wrote.
+    """Result of a prediction to a file or stream.
 
     Attributes:
         output: The output file; None where the predictions went to a stream.

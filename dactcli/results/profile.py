@@ -1,4 +1,4 @@
-"""What `dact profile` computes."""
+"""Result of `dact profile`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dactcli.results.interval import Interval
 
 @dataclass(frozen=True)
 class Measurement:
-    """Times of one way to run a batch.
+    """Timings of one way to run a batch.
 
     Attributes:
         latency_ms_p50: Median milliseconds per batch; p90 and p99 likewise.
-        examples_per_second: From the median round.
+        examples_per_second: Throughput of the median round.
         latency_relative_iqr: Interquartile range of the repeated measurements, as a share of their median.
-        flops_per_example: Floating point operations, each example at its own length; None where not counted.
-        peak_memory_mib: Weights and the most that was allocated beside them; None where not measured.
+        flops_per_example: Floating point operations, each example at its own length; None if not counted.
+        peak_memory_mib: Weights plus peak allocation, in MiB; None if not measured.
         layers_mean: Mean layers run; None for the stock encoder.
-        depths: How many examples stopped after layer 1..N.
+        depths: Number of examples that stopped after layer 1..N.
         samples_ms: Every measurement.
     """
 
@@ -47,12 +47,12 @@ class Breakdown:
     """Where adaptive inference spends its time, in milliseconds over one round.
 
     Attributes:
-        layers_ms: In encoder layer 1..N.
-        embeddings_ms: Before the first layer.
-        units_ms: In the units.
-        rule_ms: In the rule, waiting for the device included.
-        regrouping_ms: In dropping the rows that left.
-        other_ms: In everything else.
+        layers_ms: Time in encoder layers 1..N.
+        embeddings_ms: Time before the first layer.
+        units_ms: Time in the exit heads.
+        rule_ms: Time in the halting rule, including the wait for the device.
+        regrouping_ms: Time to drop the rows that stopped.
+        other_ms: All remaining time.
     """
 
     layers_ms: list[float]
@@ -65,22 +65,22 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class ProfileCase:
-    """Stock encoder, full depth and adaptive inference on the same batches, measured in turn.
+    """Stock encoder, full depth and adaptive inference on the same batches, measured alternately.
 
     Attributes:
-        batch_size: Examples per batch; the largest for whole data sets.
-        sequence_length: Tokens per example where it was fixed, None for real lengths.
-        rule: What adaptive inference halted by.
-        stock: transformers' own classifier.
-        full: Every layer and every unit.
-        adaptive: Each example as deep as the rule asks.
+        batch_size: Examples per batch; the largest batch for whole data sets.
+        sequence_length: Tokens per example if fixed; None for real lengths.
+        rule: The halting rule of adaptive inference.
+        stock: The stock transformers classifier.
+        full: All layers with all exit heads.
+        adaptive: Adaptive inference under the rule.
         time_ratio_to_stock: Adaptive time over stock time.
         full_ratio_to_stock: Full-depth time over stock time.
         ideal_ms: Median stock time times the share of its layers' operations that ran.
         realised_share: Ideal time over adaptive time.
-        breakdown: Where the adaptive time went; None for whole data sets.
-        metric: The task's metric at that rule, None without labels.
-        metric_name: Its name.
+        breakdown: Breakdown of the adaptive time; None for whole data sets.
+        metric: The task's metric under that rule; None without labels.
+        metric_name: Name of the metric.
         baseline: Against an earlier profile: the ratio to stock now over then, and milliseconds now over then.
     """
 
@@ -102,14 +102,14 @@ class ProfileCase:
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """One training step, against the plain classifier's, measured in turn.
+    """One training step of DACT and of the plain classifier, measured alternately.
 
     Attributes:
         batch_size: Examples per batch.
-        sequence_length: Tokens per example where it was fixed.
-        plain: transformers' own classifier, a loss on its one answer.
-        dact: All layers' answers, halting weights and the whole loss.
-        time_ratio_to_plain: Time of the second over that of the first.
+        sequence_length: Tokens per example, if fixed.
+        plain: The stock transformers classifier, with a loss on its single answer.
+        dact: All layers' answers, halting weights and the complete loss.
+        time_ratio_to_plain: DACT time over plain time.
         phases_ms: Median milliseconds by way and phase: forward with losses, backward, optimizer.
     """
 
@@ -123,17 +123,17 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class ProfileResult:
-    """A profile, and where it was measured.
+    """A profile and its environment.
 
     Attributes:
-        environment: Device, threads, type, versions.
+        environment: Device, threads, float type and versions.
         cases: Latency per batch, for each batch size.
         throughput: All measured examples at once, batches by tokens, survivors pooled.
-        training: The training step, when asked for.
-        notices: What the user should know.
+        training: The training step, if requested.
+        notices: Warnings about the measurements.
         trace: The trace file that was written.
-        examples: How many were measured.
-        available: How many the split or file holds; None for random examples.
+        examples: Number of measured examples.
+        available: Number of examples in the split or file; None for random examples.
     """
 
     environment: dict[str, Any]
@@ -146,7 +146,7 @@ class ProfileResult:
     available: int | None = None
 
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
-        """The document of `dact profile --json`; single measurements only when `raw`."""
+        """The `dact profile --json` document; includes single measurements only if `raw`."""
         document = asdict(self)
         cases = [*self.cases, *self.throughput, *self.training]
         documents = [*document["cases"], *document["throughput"], *document["training"]]

@@ -1,4 +1,4 @@
-"""What `dact publish` computes."""
+"""Result of `dact publish`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What `dact publish` wrote, and where it went.
+    """The published files and their location.
 
     Attributes:
-        run: What was published.
-        folder: Where it was written to; None when it went to the hub only.
-        hub: Its address on the hub; None without `--hub`.
-        rule: What it halts by.
-        promise: What the calibration promises of that rule; None where there is none.
+        run: Name of the published run.
+        folder: The folder written; None if the model went to the hub only.
+        hub: Address on the hub; None without `--hub`.
+        rule: The halting rule of the published model.
+        promise: The promise of that rule's calibration; None without one.
         files: Names of the files.
     """
 
@@ -27,5 +27,5 @@ class PublishResult:
     files: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `dact publish --json`."""
+        """The `dact publish --json` document."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""What `dact runs` computes."""
+"""Result of `dact runs`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ class RunFacts:
     """One line of `dact runs`.
 
     Attributes:
-        run: Its folder.
+        run: The run folder.
         task: The recipe's task.
-        finished: Whether it came to its end.
-        latest: Whether `latest` names it.
+        finished: Whether the run is finished.
+        latest: Whether `latest` points to this run.
         metric_name: Name of the task's metric; None while unfinished, like all that follows but the last two, and where
             the metric of this rule is not known.
-        metric: On validation, by `rule`.
-        rule: The rule that the run halts by.
-        layers_mean: Mean layers by that rule.
+        metric: Metric on validation under `rule`.
+        rule: The run's halting rule.
+        layers_mean: Mean layers under that rule.
         layers: N.
-        majority: Metric of the majority class on validation; None where it is unknown.
-        modified: Seconds since 1970 of its newest file.
-        megabytes: Of all its files.
+        majority: Metric of the majority class on validation; None if unknown.
+        modified: Modification time of the run's newest file, in seconds since 1970.
+        megabytes: Total size of the run's files.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""What `dact validate` computes."""
+"""Result of `dact validate`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What a split holds.
+    """Facts about a split.
 
     Attributes:
-        examples: How many.
-        tokens_p50: Median tokens of an example, before cutting.
-        tokens_p95: 95th percentile, before cutting.
-        tokens_max: Longest, before cutting.
-        cut: Examples longer than `data.max_length`.
-        labels: Share of each class; empty for regression and where there are no labels.
-        majority: Share of the most frequent class, which a constant answer gets right; None without classes.
+        examples: Number of examples.
+        tokens_p50: Median tokens per example, before truncation.
+        tokens_p95: 95th percentile of tokens per example, before truncation.
+        tokens_max: Maximum tokens per example, before truncation.
+        cut: Number of examples longer than `data.max_length`.
+        labels: Share of each class; empty for regression and without labels.
+        majority: Share of the most frequent class, the accuracy of a constant answer; None without classes.
     """
 
     examples: int
@@ -31,21 +31,21 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class PlanResult:
-    """What a recipe comes to, before anything is trained.
+    """What a training would use and cost, found without training.
 
     Attributes:
-        splits: By name.
-        encoder: Its family and width.
+        splits: Facts by split.
+        encoder: Family and width of the encoder.
         layers: N.
-        parameters: Of the whole model.
-        stages: A sentence each.
-        steps: Optimizer steps in all.
-        seconds_per_step: Measured on batches of the data.
-        seconds: Of training, without evaluations.
-        memory_mib: Peak of the process, weights, gradients and optimizer included.
-        disk_mib: Of the run while it is trained.
-        device: Where it was measured.
-        notices: What is allowed but worth telling.
+        parameters: Parameters of the whole model.
+        stages: One sentence per stage.
+        steps: Total optimizer steps.
+        seconds_per_step: Seconds per step, measured on batches of the data.
+        seconds: Estimated training time, without evaluations.
+        memory_mib: Peak memory of the process, including weights, gradients and optimizer.
+        disk_mib: Disk space of the run during training.
+        device: The device of the measurement.
+        notices: Warnings about valid but unusual settings.
     """
 
     splits: dict[str, SplitFacts]
@@ -62,5 +62,5 @@ class PlanResult:
     notices: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `dact validate --json`."""
+        """The `dact validate --json` document."""
         return asdict(self)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.errors import ArtefactError, ResourceError, UsageError
-from dactcli.results import Calibration, ClassResult
+from dactcli.results import Calibration
 from dactcli.runs.identity import ModelIdentity, identify
 from dactcli.storage import check_format, to_json, write_json, write_whole
 
@@ -77,8 +77,9 @@ def _from_json(document: dict[str, Any]) -> Calibration:
     """The calibration in a document; ValueError or TypeError where the document is none."""
     from pydantic import TypeAdapter
 
-    counts = document.pop("classes", {})
-    found = Calibration(**document, classes={name: ClassResult(**count) for name, count in counts.items()})
+    if unknown := document.keys() - {field.name for field in fields(Calibration)}:
+        raise ValueError(unknown)
+    found = Calibration.from_json(document)
     TypeAdapter(Calibration).validate_json(json.dumps(asdict(found)), strict=True)
     needed = (
         (found.epsilon, found.delta, found.delta_spent, found.loss)
@@ -216,7 +217,7 @@ def load_attempts(folder: Path) -> list[dict[str, Any]]:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtefactError(
-            "the record of calibration attempts cannot be read, so it is not known how much of delta was spent",
+            "the record of calibration attempts cannot be read, so the part of delta that is already spent is unknown",
             place=str(path),
             remedy="restore it, or delete it and calibrate on examples that were never used to calibrate",
         ) from None

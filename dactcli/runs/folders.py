@@ -15,6 +15,7 @@ from dactcli.errors import ArtefactError, ResourceError, did_you_mean
 from dactcli.storage import SUMMARY, check_folder, write_json
 
 LOCK = ".lock"
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
 LATEST = Path("runs/latest")  # relative to the current folder
 
 
@@ -61,15 +62,38 @@ def find_run(path: Path | None) -> Path:
             )
         return LATEST.resolve()
     if not path.exists():
-        near = [str(p) for p in path.parent.glob("*") if p.is_dir()] if path.parent.is_dir() else []
-        raise ArtefactError(
-            "no such run",
-            place=str(path),
-            remedy=did_you_mean(str(path), near) if near else "give a run folder",
-        )
+        raise _missing(path)
     if not path.is_dir():
-        raise ArtefactError("is a file", place=str(path), remedy="give the run's folder")
+        raise ArtefactError(
+            "is a file, not a run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
+        )
+    if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
+        remedy = _instead(path, "give a run's folder, or that of a saved model")
+        raise ArtefactError("is not a run: it has no config.json", place=str(path), remedy=remedy)
     return path
+
+
+def _missing(path: Path) -> ArtefactError:
+    """The error of a path at which nothing is."""
+    if match := ADDRESS.fullmatch(str(path)):  # a path takes one slash away
+        fault, remedy = "is an address, and runs are read from folders", "download it, and give its folder"
+        return ArtefactError(fault, place=f"{match[1]}://{match[2]}", remedy=remedy)
+    known = [*_runs_in(path.parent), *_runs_in(LATEST.parent)]
+    named = [run for run in known if Path(run).name == path.name]
+    remedy = f"did you mean {named[0]}?" if named else did_you_mean(str(path), list(dict.fromkeys(known)))
+    return ArtefactError("no such run", place=str(path), remedy=remedy if known else "give a run folder")
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """The folders in a folder that hold a model or a training."""
+    found = {path.parent for name in ("config.json", "recipe.yaml") for path in folder.glob(f"*/{name}")}
+    return sorted(str(path) for path in found if not path.is_symlink())
+
+
+def _instead(folder: Path, otherwise: str) -> str:
+    """The run that a folder is or holds, for an error."""
+    runs = [str(folder)] if (folder / "config.json").is_file() else _runs_in(folder)
+    return f"give a run: {', '.join(runs[:5])}" if runs else otherwise
 
 
 def runs_named(folder: Path, name: str) -> list[Path]:
@@ -167,7 +191,7 @@ def locked(run: Path) -> Iterator[None]:
         raise ResourceError(
             "another process is training in this folder",
             place=str(run),
-            remedy="wait for it, or leave out `resume` to begin a new run",
+            remedy="wait for it, or leave out `resume` to start a new run",
         ) from None
     try:
         yield

@@ -32,7 +32,12 @@ def list_runs(folder: Path) -> list[RunFacts]:
     recipes = [*folder.glob("*/recipe.yaml"), *folder.glob("*/*/recipe.yaml")]
     latest = (folder / "latest").resolve()
     found = [path.parent for path in recipes if not path.parent.is_symlink()]
-    return [_facts(run, latest=run.resolve() == latest) for run in found]
+    return [_facts(run, latest=run.resolve() == latest) for run in found if not _published(run)]
+
+
+def _published(folder: Path) -> bool:
+    """Whether `dact publish` wrote a folder: a model with its card, without the summary of a training."""
+    return all((folder / name).is_file() for name in ("README.md", "config.json")) and not (folder / SUMMARY).exists()
 
 
 def _in_force(run: Path, rules: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:

@@ -54,7 +54,7 @@ def load_classifier(name: str) -> PreTrainedModel:
     config, _ = pretrained_config(name)
     if not any(kind.endswith("ForSequenceClassification") for kind in config.architectures or ()):
         raise ArtefactError(
-            f"is no sequence classifier: its config.json names {', '.join(config.architectures or ['nothing'])}",
+            f"is not a sequence classifier: its config.json names {', '.join(config.architectures or ['nothing'])}",
             place=name,
             remedy="name a fine-tuned classifier, or leave out model.keep_classifier",
         )

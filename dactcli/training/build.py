@@ -82,7 +82,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         _notice_unknown(split, found, tokenizer, notice)
     if tokenizer.mask_token_id is None and any(stage.keys.mask_tokens for stage in resolve_stages(recipe)):
         raise RecipeError(
-            "hides tokens, and this encoder's tokenizer has no token to put in their place",
+            "masks tokens, but this encoder's tokenizer has no mask token",
             place="training.mask_tokens",
             remedy="set it to 0",
         )

@@ -1,4 +1,4 @@
-"""What listens to a training: the metrics file, the screen, and the evaluation after each epoch."""
+"""Callbacks of a training: the metrics file, the screen, and the evaluation after each epoch."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Depth = tuple[float, list[float]]  # mean layers, and mean halting weights
 
 
 class StageCallback(TrainerCallback):  # type: ignore[misc]
-    """Writes `metrics.jsonl`, tells the listener, and evaluates after each epoch.
+    """Writes `metrics.jsonl`, updates the listener, and evaluates after each epoch.
 
-    Every process has one, because evaluation and the end are shared; process 0 writes.
+    Every process has one, because evaluation and stopping are shared; rank 0 writes.
 
     Args:
         stage: The stage.
-        stages: How many there are.
+        stages: Number of stages.
         listener: The screen.
         log: The run's metrics.jsonl.
         evaluate: Evaluates the validation split.
-        stopper: Knows whether a signal asked for the end.
+        stopper: Knows whether a signal requested a stop.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class TensorBoardLog(TensorBoardCallback):  # type: ignore[misc]
 
     Args:
         writer: Writes the events.
-        notice: Told when the log ends early.
+        notice: Called when the log ends early.
     """
 
     def __init__(self, writer: SummaryWriter, notice: Callable[[str], None]) -> None:
@@ -155,7 +155,7 @@ class TensorBoardLog(TensorBoardCallback):  # type: ignore[misc]
 
         Args:
             folder: Where it goes.
-            notice: Told when it ends early.
+            notice: Called when the log ends early.
             after: The last step that stands of what is there; TensorBoard drops later ones, which are taken again.
         """
         before = threading.excepthook

@@ -1,8 +1,8 @@
-"""The checkpoints of a stage: written whole, checked before they are used, and the oldest taken away.
+"""Checkpoints of a stage: written atomically, verified before use, with the oldest removed.
 
     checkpoints/1-joint/checkpoint-40/      weights, optimizer, schedule, random state, Trainer's state, manifest.json
     checkpoints/1-joint/done/               the stage's finished model
-    checkpoints/1-joint/.writing/           what a save has written so far
+    checkpoints/1-joint/.writing/           a checkpoint while it is being written
 
 transformers writes checkpoints in place and takes the one with the highest number; one half-written by a kill or a
 full disk would then end every try to resume.
@@ -36,18 +36,18 @@ def _is_numbered(path: Path) -> bool:
 
 
 def newest_valid(folder: Path, *, weights_only: bool, notice: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that can be gone on from; damaged ones are named and skipped.
+    """The newest valid checkpoint; damaged ones are reported and skipped.
 
     Args:
         folder: The stage's folder, which may not exist.
         weights_only: Whether the states of optimizer, schedule and random numbers may be missing or damaged.
-        notice: Told of each that is skipped.
+        notice: Called with a sentence about each skipped checkpoint.
 
     Returns:
-        None where there is none.
+        None if there is no valid checkpoint.
 
     Raises:
-        ArtefactError: The newest sound one lacks a state, which would change what is learned.
+        ArtefactError: The newest valid checkpoint lacks a state, which would change the training result.
     """
     for path in numbered(folder):
         wrong = faults(path) or {name: "is missing" for name in NEEDED if not (path / name).is_file()}
@@ -57,20 +57,20 @@ def newest_valid(folder: Path, *, weights_only: bool, notice: Callable[[str], No
         name, what = next(iter(wrong.items()))
         if states == wrong and all(what == "is missing" for what in wrong.values()):
             raise ArtefactError(
-                f"{what}, without which the training would not go on as it began",
+                f"{what}, and training cannot continue exactly without it",
                 place=str(path / name),
-                remedy="restore it, or add `weights_only` to go on with a fresh optimizer",
+                remedy="restore it, or add `weights_only` to continue with a fresh optimizer",
             )
         notice(f"{path / name} {what}; the checkpoint is skipped")
     return None
 
 
 def is_done(folder: Path, notice: Callable[[str], None]) -> bool:
-    """Whether a stage is finished and its model sound; a damaged one is named, and the stage trained on.
+    """Whether a stage is finished with a valid model; a damaged model is reported and its stage continues training.
 
     Args:
         folder: The stage's folder.
-        notice: Told of a damaged one.
+        notice: Called with a sentence about a damaged model.
     """
     done = folder / DONE
     if not done.is_dir():
@@ -78,14 +78,14 @@ def is_done(folder: Path, notice: Callable[[str], None]) -> bool:
     wrong = faults(done)
     if wrong:
         name, what = next(iter(wrong.items()))
-        notice(f"{done / name} {what}; the stage is trained on from its last checkpoint")
+        notice(f"{done / name} {what}; training of the stage resumes from its last checkpoint")
     return not wrong
 
 
 def retain(folder: Path) -> None:
-    """Take all but the newest checkpoints away."""
+    """Delete all but the newest checkpoints."""
     for path in numbered(folder)[KEPT:]:
-        # under another name first: one that is taken away in part must not look like a checkpoint
+        # rename first: a partly deleted checkpoint must not look like a checkpoint
         gone = path.with_name(f".{path.name}")
         path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

@@ -26,7 +26,7 @@ def class_notices(splits: Splits) -> list[str]:
     notices = []
     single = [name for index, name in enumerate(names) if train[index] == 1]
     if single:
-        notices.append(f"train: one example only of {_classes(single)}")
+        notices.append(f"train: only one example of {_classes(single)}")
     missing = [index for index in range(len(names)) if not train[index]]
     if missing:
         there = [split for split, found in counts.items() if any(found[index] for index in missing)]

@@ -1,4 +1,4 @@
-"""What a recipe comes to, found without training: its data, its model, and the time and memory that it will take."""
+"""Estimate data, model, time and memory of a recipe without training."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification
 
 MIB = 2**20
-TIMED = 3  # steps that are timed, after one that is not
+TIMED = 3  # timed steps, after one untimed warm-up step
 NO_LIMIT = 1 << 30  # tokens
 OPTIMIZER_STATES = 2  # AdamW's, in float32
 
 
 def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
-    """Read all data, build the model, and take a few steps whose result is thrown away.
+    """Read all data, build the model, and run a few steps whose result is discarded.
 
     Args:
         recipe: A complete recipe.
-        device: Where it would be trained.
+        device: The device of the training.
 
     Raises:
         DactError: As `fit` would raise before its first step.

@@ -300,7 +300,7 @@ def _last(job: Job, folder: Path) -> Path | None:
         if saved != distributed.world_size():
             job.listener.notice(
                 f"{last} was written by {saved} processes, now there are {distributed.world_size()}: "
-                "the batches stay the same, but dropout and hidden tokens are drawn anew"
+                "batches stay the same, but dropout and masked tokens are drawn again"
             )
     return last
 
@@ -328,20 +328,20 @@ def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
         raise RecipeError(
             f"the recipe has changed since this run began: {changed}",
             place=str(path),
-            remedy="restore it, or leave out `resume` to begin a new run",
+            remedy="restore it, or leave out `resume` to start a new run",
         )
     try:
         fingerprint = json.loads((run / BEGUN).read_text(encoding="utf-8"))["data_fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtefactError(
-            "is missing or damaged", place=str(run / BEGUN), remedy="leave out `resume` to begin a new run"
+            "is missing or damaged", place=str(run / BEGUN), remedy="leave out `resume` to start a new run"
         ) from None
     differing = [split for split, digest in splits.fingerprint.items() if fingerprint.get(split) != digest]
     if differing:
         raise DataError(
             f"the data have changed since this run began: {', '.join(differing)}",
             place=str(run),
-            remedy="restore the files, or leave out `resume` to begin a new run",
+            remedy="restore the files, or leave out `resume` to start a new run",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a recipe would do, in words."""
+"""Describe and check a recipe's training plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAINS = {
 
 
 def describe_stages(recipe: Recipe) -> list[str]:
-    """One line per stage: what it trains, how long, with which loss.
+    """One line per stage: what it trains, how long, with which loss; then what is fitted and certified after them.
 
     Args:
         recipe: A complete recipe.
@@ -29,17 +29,32 @@ def describe_stages(recipe: Recipe) -> list[str]:
     if recipe.fits_halting:
         loss = halting_loss(stages)
         lines.append(
-            f"at last: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
+            f"finally: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
             f"({loss.ponder}, {loss.answer_loss}){weighed}"
+        )
+    if certifies(recipe):
+        lines.append(
+            f"then: certifies a risk of {recipe.evaluation.risk:g} (delta {recipe.evaluation.delta:g}) on the "
+            "calibration split and makes the certified rule the default"
         )
     return lines
 
 
-def check_plan(recipe: Recipe) -> None:
-    """Refuse what would come to nothing, before anything is trained.
+def certifies(recipe: Recipe) -> bool:
+    """Whether the run is certified when training ends: it has examples to certify on, and rules to choose from.
 
     Args:
-        recipe: A complete recipe; where its labels are not known yet, they are not looked at.
+        recipe: A complete recipe.
+    """
+    wanted = recipe.evaluation.risk is not None and recipe.data.calibration is not None
+    return wanted and not is_regression(recipe.task) and final_objective(recipe) != "last"
+
+
+def check_plan(recipe: Recipe) -> None:
+    """Reject invalid plans before any training.
+
+    Args:
+        recipe: A complete recipe; checks that need labels are skipped while the labels are unknown.
 
     Raises:
         UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
@@ -75,7 +90,7 @@ def _check_class_weights(recipe: Recipe) -> None:
     if weights is None:
         return
     if is_regression(recipe.task):
-        raise RecipeError("weighs classes, and this task is a regression", place=place, remedy="remove it")
+        raise RecipeError("is set, but this task is a regression", place=place, remedy="remove it")
     if isinstance(weights, list) and labels is not None and len(weights) != len(labels):
         raise RecipeError(
             f"the weights are {len(weights)} and the classes {len(labels)}",

@@ -70,5 +70,5 @@ class Stopper(AbstractContextManager["Stopper"]):
             number,
             f"{how} {signal.Signals(number).name}",
             place=self.place,
-            remedy="the same command with `resume` goes on from the last checkpoint" if self.resumable else None,
+            remedy="the same command with `resume` continues from the last checkpoint" if self.resumable else None,
         )

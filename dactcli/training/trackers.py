@@ -1,4 +1,4 @@
-"""Where a training is reported to: TensorBoard by a log of our own, others by transformers' own callbacks."""
+"""Trackers of a training: a TensorBoard log of our own, and transformers' callbacks for the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACE = "training.report_to"
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers that a training could not report to.
+    """Reject trackers that are unknown or unavailable.
 
     Args:
         names: As `training.report_to` has them: transformers' names of its integrations.
@@ -52,12 +52,12 @@ def _check(name: str) -> None:
 def reporting(
     names: Sequence[str], folder: Path, notice: Callable[[str], None], *, after: int = 0
 ) -> Iterator[list[TrainerCallback]]:
-    """The callbacks that report a stage: on process 0 alone.
+    """Callbacks that report a stage, on rank 0 only.
 
     Args:
         names: Trackers that `check_trackers` let through.
         folder: Where TensorBoard's log goes.
-        notice: Told when that log ends early.
+        notice: Called when that log ends early.
         after: The step that the stage goes on from; what an earlier process logged beyond it does not count.
 
     Yields:

@@ -376,7 +376,7 @@ def _unloadable(checkpoint: str | None, name: str, error: Exception) -> Artefact
     return ArtefactError(
         f"cannot be loaded: {lines[0].rstrip('.')}",
         place=str(Path(checkpoint or "") / name),
-        remedy="restore it, or add `weights_only` to go on with a fresh optimizer",
+        remedy="restore it, or add `weights_only` to continue with a fresh optimizer",
     )
 
 

@@ -32,7 +32,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest
     assert Path("mine/first.yaml").read_text().startswith("# dact finetune mine/first.yaml\n")
     again = dact("recipes", "copy", "quickstart", "mine/first.yaml")
     assert again.exit_code == 2
-    assert "mine/first.yaml: is there already; add --overwrite" in again.stderr
+    assert "mine/first.yaml: already exists; add --overwrite" in again.stderr
     assert dact("recipes", "copy", "recipes/quickstart.yaml", "mine/first.yaml", "--overwrite").exit_code == 0
     wrong = dact("recipes", "show", "sst3")
     assert "no recipe is called 'sst3'; did you mean sst2?" in wrong.stderr

@@ -66,16 +66,16 @@ def test_a_summary_stands_above_several(tiny_run: Path, labelled: Path) -> None:
     shown = dact("inspect", "--file", labelled, "--run", tiny_run, *RULE, "--verify", "--limit", "2").stdout
     for part in (
         "30 examples",
-        "of 3 layers on the mean",
+        "of 3 layers on average",
         "always answering the most frequent label",
         "agree with full depth",
-        "hardest",
+        "closest call",
         "2 shown",
     ):
         assert part in shown
     assert shown.count("tokens ─") == 2
     alone = dact("inspect", EXAMPLES[0].sentence, "--run", tiny_run).stdout
-    assert "hardest" not in alone
+    assert "closest call" not in alone
 
 
 def test_standard_input(tiny_run: Path) -> None:
@@ -90,6 +90,7 @@ def test_exported_views(tiny_run: Path, tmp_path: Path) -> None:
     assert f"written to {page}" in done.stderr
     assert "the key is &lt;b&gt;old&lt;/b&gt; ." in page.read_text()
     assert "<b>old" not in page.read_text()
+    assert page.read_text().startswith("<!doctype html>")
     assert picture.read_text().startswith("<svg")
     refused = dact("inspect", "a", "--run", tiny_run, "--svg", page / "view.svg")
     assert refused.exit_code == 5
@@ -135,7 +136,7 @@ def test_what_may_be_a_misspelt_option_is_no_text(tiny_run: Path) -> None:
     behind = dact("inspect", "--run", tiny_run, "--json", "--", "-x", "--verify", "--")
     assert [entry["text"] for entry in json.loads(behind.stdout)] == ["-x", "--verify", "--"]
     valued = dact("inspect", "a", "--pair", "-5 stars", "--run", tiny_run)
-    assert "--pair: this model judges single texts" in valued.stderr
+    assert "--pair: this model takes single texts" in valued.stderr
     assert "there is no text to inspect" in dact("inspect", "--run", tiny_run).stderr
 
 

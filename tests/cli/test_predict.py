@@ -122,13 +122,13 @@ def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypat
         file.write('{"text": "torn')
     again = dact("predict", source, "--run", tiny_run, "--output", target)
     assert again.exit_code == 2
-    assert "an interrupted output is there; add --resume to go on with it, or --overwrite" in again.stderr
+    assert "an interrupted output exists; add --resume to go on with it, or --overwrite" in again.stderr
     other = dact("predict", source, "--run", tiny_run, "--output", target, "--resume", "--rule", "full")
     assert "was begun with different rule" in other.stderr
     assert dact("predict", source, "--run", tiny_run, "--output", target, "--resume").exit_code == 0
     assert target.read_text() == (tmp_path / "whole.jsonl").read_text()
     finished = dact("predict", source, "--run", tiny_run, "--output", target)
-    assert "out.jsonl: is there already; add --overwrite" in finished.stderr
+    assert "out.jsonl: already exists; add --overwrite" in finished.stderr
     assert dact("predict", source, "--run", tiny_run, "--output", target, "--overwrite").exit_code == 0
 
 

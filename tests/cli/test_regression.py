@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from layouts import write_hub_folder
-from support import dact
+from support import dact, shared
 
 from dactcli.recipe.bundled import pick
 
@@ -16,7 +17,7 @@ GEOMETRY = "{hidden_size: 16, num_hidden_layers: 3, num_attention_heads: 2, inte
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("regression")
     data = write_hub_folder(folder / "stsb", "nyu-mll/glue", "stsb")
     values = [f"data.name={data}", "data.config=stsb", f"model.encoder={GEOMETRY}", "training.max_steps=2"]
@@ -26,7 +27,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = json.loads(trained.stdout)
     assert found["steps"] == 2
     assert list(found["evaluation"]["validation"]["rules"]) == ["full", "tolerance"]
-    return Path(found["run"])
+    return shared(Path(found["run"]))
+
+
+@pytest.fixture
+def run(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "run"))
 
 
 def test_it_is_evaluated_by_tolerance(run: Path) -> None:
@@ -66,10 +72,10 @@ def test_it_is_inspected_and_predicts(run: Path, tmp_path: Path) -> None:
     ("command", "sentence"),
     [
         (["eval", "--rule", "exact"], "rule exact is for classes; use full, tolerance or layer"),
-        (["eval", "--rule", "tolerance:-1"], "give a number from 0 on"),
+        (["eval", "--rule", "tolerance:-1"], "give a number of at least 0"),
         (["eval", "--calibrate", "budget=2"], "is for classes, and this is a regression; use rule tolerance:T"),
         (["eval", "--compare"], "compares classifiers only; evaluate regressions with --rule"),
-        (["inspect", "a lamp", "--run"], "this model judges pairs of texts; give --pair as well"),
+        (["inspect", "a lamp", "--run"], "this model takes pairs of texts; give --pair as well"),
     ],
 )
 def test_what_a_regression_does_not_serve_is_said(run: Path, command: list[str], sentence: str) -> None:

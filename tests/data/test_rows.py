@@ -36,7 +36,7 @@ def read(*names: str, kind: str | None = None) -> list[dict[str, Any]]:
 def text_of(kind: str) -> bytes:
     if kind in ("csv", "tsv"):
         sign = "," if kind == "csv" else "\t"
-        return "".join(sign.join(row) + "\n" for row in [["sentence", "label"], *map(dict.values, ROWS)]).encode()  # type: ignore[arg-type]
+        return "".join(sign.join(row) + "\n" for row in [["sentence", "label"], *map(dict.values, ROWS)]).encode()
     if kind == "json":
         return json.dumps(ROWS, indent=1).encode()
     return "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -97,7 +97,7 @@ def test_a_tsv_with_another_delimiter_is_named() -> None:
         ('[{"a": 1}', "a.json:1: a comma or ] is missing after the object that begins here"),
         ('[{"a": 1},', "a.json:1: invalid JSON: Expecting value"),
         ('[{"a": 1}]\n[', "a.json:2: something follows the array"),
-        ('{"data": [\n{"a": 1}]}', "a.json:1: is no array of objects"),
+        ('{"data": [\n{"a": 1}]}', "a.json:1: is not an array of objects"),
         ("[" * 100_000, "a.json:1: invalid JSON: maximum recursion depth"),
     ],
 )
@@ -247,7 +247,8 @@ def test_a_pipe_that_pauses_gives_what_is_there(monkeypatch: pytest.MonkeyPatch)
         assert ([row["text"] for row in first.to_rows()], first.pause) == (["one", "two"], True)
         go_on.set()
         assert [row["text"] for chunk in chunks for row in chunk.to_rows()] == ["three"]
-    writer.join()
+    writer.join(60)
+    assert not writer.is_alive()
 
 
 def test_a_named_pipe_is_read() -> None:
@@ -255,7 +256,8 @@ def test_a_named_pipe_is_read() -> None:
     writer = threading.Thread(target=lambda: Path("pipe").write_bytes(text_of("csv")))
     writer.start()
     assert read("pipe", kind="csv") == ROWS
-    writer.join()
+    writer.join(60)
+    assert not writer.is_alive()
 
 
 def test_a_recipe_takes_globs_and_addresses() -> None:

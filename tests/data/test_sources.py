@@ -1,39 +1,42 @@
 import json
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import write_hub_folder
 
-from dactcli.data.sources import draw_fractions, load_splits, read_file
+from dactcli.data.labels import Scale
+from dactcli.data.sources import Splits, draw_fractions, load_splits, read_file
 from dactcli.errors import DataError, ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.recipe.tasks import complete
 
 GOOD = "sentence,label\nthe lamp glows,1\nlamp the glow,0\n"
-COLUMNS = {"text": "sentence", "label": "label", "labels": ["negative", "positive"]}
+COLUMNS: dict[str, Any] = {"text": "sentence", "label": "label", "scale": Scale(["negative", "positive"])}
 
 
 @pytest.fixture(autouse=True)
-def _in_folder(tmp_path, monkeypatch):
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / ".cache"))
 
 
-def write(name, content):
+def write(name: str, content: str | bytes) -> str:
     Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return name
 
 
-def write_jsonl(name, rows):
+def write_jsonl(name: str, rows: Sequence[dict[str, Any]]) -> str:
     return write(name, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_parquet(name, columns):
+def write_parquet(name: str, columns: dict[str, list[Any]]) -> str:
     import pyarrow
     import pyarrow.parquet
 
@@ -41,19 +44,19 @@ def write_parquet(name, columns):
     return name
 
 
-def load(task=None, only=None, **data):
+def load(task: dict[str, Any] | None = None, only: Collection[str] | None = None, **data: Any) -> Splits:
     sections = {"task": task or {}, "data": {"source": "files", **data}, "model": {"encoder": "tiny"}}
     return load_splits(complete(Recipe.model_validate(sections)), only=only)
 
 
-def balanced(rows):
+def balanced(rows: int) -> list[dict[str, Any]]:
     return [{"sentence": f"lamp {index}", "label": index % 2} for index in range(rows)]
 
 
 # --- what is read ------------------------------------------------------------
 
 
-def test_csv():
+def test_csv() -> None:
     write("train.csv", '\ufeffsentence,label\r\n"a lamp, lit",1\r\n"two\r\nlines",0\r\n\r\nthe ""end"",1\r\n')
     read = load(train="train.csv")
     assert read.splits["train"].to_dict() == {
@@ -64,12 +67,12 @@ def test_csv():
     assert (read.labels, read.range, read.notices) == (["0", "1"], None, [])
 
 
-def test_tsv_keeps_quotes():
+def test_tsv_keeps_quotes() -> None:
     write("train.tsv", 'sentence\tlabel\n"lit\t1\nthe "lamp"\t0\n')
     assert load(train="train.tsv").splits["train"]["text"][:] == ['"lit', 'the "lamp"']
 
 
-def test_jsonl():
+def test_jsonl() -> None:
     write("train.jsonl", '{"sentence": "\\u00e9t\\u00e9", "label": 1}\n\n{"label": 0, "sentence": "b"}\n')
     assert load(train="train.jsonl").splits["train"].to_dict() == {
         "text": ["été", "b"],
@@ -78,7 +81,7 @@ def test_jsonl():
     }
 
 
-def test_parquet():
+def test_parquet() -> None:
     write_parquet("train.parquet", {"sentence": ["a", "b"], "label": [1, 0]})
     assert load(train="train.parquet").splits["train"].to_dict() == {
         "text": ["a", "b"],
@@ -87,7 +90,7 @@ def test_parquet():
     }
 
 
-def test_a_list_of_files_is_one_split():
+def test_a_list_of_files_is_one_split() -> None:
     write("a.csv", GOOD)
     write_jsonl("b.jsonl", balanced(2))
     assert load(train=["a.csv", "b.jsonl"]).splits["train"].to_dict() == {
@@ -97,7 +100,7 @@ def test_a_list_of_files_is_one_split():
     }
 
 
-def test_a_long_field():
+def test_a_long_field() -> None:
     import csv
 
     before = csv.field_size_limit()
@@ -106,7 +109,7 @@ def test_a_long_field():
     assert csv.field_size_limit() == before
 
 
-def test_pairs_and_regression():
+def test_pairs_and_regression() -> None:
     task = {"name": "stsb"}
     write("train.csv", "sentence1,sentence2,label\na,b,2.5\nc,d,5\n")
     read = load(task, train="train.csv")
@@ -119,7 +122,7 @@ def test_pairs_and_regression():
     assert (read.labels, read.range) == ([], (0.0, 5.0))
 
 
-def test_a_range_that_is_not_given_is_that_of_train():
+def test_a_range_that_is_not_given_is_that_of_train() -> None:
     write("train.csv", "sentence,label\na,-2\nb,7.5\n")
     write("dev.csv", "sentence,label\na,7\n")
     write("far.csv", "sentence,label\na,7\nb,9\n")
@@ -145,7 +148,7 @@ def test_a_range_that_is_not_given_is_that_of_train():
         ([-1, 1], ["-1", "1"], [0, 1]),
     ],
 )
-def test_labels_as_found_in_train(labels, found, indices):
+def test_labels_as_found_in_train(labels: list[Any], found: list[str], indices: list[int]) -> None:
     write_jsonl("train.jsonl", [{"sentence": "a", "label": label} for label in labels])
     read = load(train="train.jsonl")
     assert read.labels == found
@@ -161,26 +164,26 @@ def test_labels_as_found_in_train(labels, found, indices):
         (["false", "true"], [True, False], [1, 0]),
     ],
 )
-def test_labels_given_by_the_task(names, labels, indices):
+def test_labels_given_by_the_task(names: list[str], labels: list[Any], indices: list[int]) -> None:
     write_jsonl("train.jsonl", [{"sentence": "a", "label": label} for label in labels])
     read = load({"labels": names}, train="train.jsonl")
     assert read.labels == names
     assert read.splits["train"]["label"][:] == indices
 
 
-def test_only_reads_no_more_than_it_needs():
+def test_only_reads_no_more_than_it_needs() -> None:
     write("dev.csv", GOOD)
     read = load({"labels": ["bad", "good"]}, train="missing.csv", validation="dev.csv", only={"validation"})
     assert list(read.splits) == ["validation"]
 
 
-def test_only_refuses_a_split_that_is_not_there():
+def test_only_refuses_a_split_that_is_not_there() -> None:
     with pytest.raises(DataError) as caught:
         load(train="train.csv", only=["test"])
     assert str(caught.value) == "data.test: the recipe has no test split; it has train"
 
 
-def test_unlabelled_and_hidden_labels():
+def test_unlabelled_and_hidden_labels() -> None:
     write("train.csv", GOOD)
     write("test.csv", "sentence\na\n")
     write("hidden.csv", "sentence,label\na,-1\nb,-1\n")
@@ -190,7 +193,7 @@ def test_unlabelled_and_hidden_labels():
     assert read.notices == ["calibration: every label is -1, so it is taken as unlabelled"]
 
 
-def test_empty_texts_are_counted():
+def test_empty_texts_are_counted() -> None:
     write("train.csv", 'sentence,label\n"",1\na,0\n  ,1\n')
     write("dev.csv", "sentence,label\n ,1\n")
     assert load(train="train.csv", validation="dev.csv").notices == [
@@ -199,7 +202,7 @@ def test_empty_texts_are_counted():
     ]
 
 
-def test_fingerprint_knows_contents_and_nothing_else():
+def test_fingerprint_knows_contents_and_nothing_else() -> None:
     write("a.csv", GOOD)
     write_jsonl("b.jsonl", [{"label": 1, "sentence": "the lamp glows"}, {"label": 0, "sentence": "lamp the glow"}])
     write("c.csv", GOOD.replace("glows", "glow"))
@@ -208,7 +211,7 @@ def test_fingerprint_knows_contents_and_nothing_else():
     assert prints[0][:16] == "2018ebae7cbc61cf"
 
 
-def test_builtin():
+def test_builtin() -> None:
     read = load(source="builtin", examples=100, only=["train", "calibration"])
     assert {split: len(rows) for split, rows in read.splits.items()} == {"train": 100, "calibration": 1500}
     assert read.splits["train"].column_names == ["text", "label", "difficulty", "row"]
@@ -218,7 +221,7 @@ def test_builtin():
 # --- read_file ------------------------------------------------------------
 
 
-def test_read_file():
+def test_read_file() -> None:
     write("data.csv", GOOD)
     assert read_file("data.csv", **COLUMNS).to_dict() == {
         "text": ["the lamp glows", "lamp the glow"],
@@ -227,15 +230,15 @@ def test_read_file():
     }
 
 
-def test_read_file_without_labels():
+def test_read_file_without_labels() -> None:
     write("data.csv", "sentence,other\na,x\n")
     assert read_file("data.csv", **COLUMNS).column_names == ["text", "row"]
     assert read_file("data.csv", text="sentence").column_names == ["text", "row"]
 
 
-def test_read_file_with_numbers():
+def test_read_file_with_numbers() -> None:
     write("data.csv", "sentence,label\na,4\n")
-    read = read_file("data.csv", text="sentence", label="label", range=(0.0, 5.0))
+    read = read_file("data.csv", text="sentence", label="label", scale=Scale([], (0.0, 5.0)))
     assert read["label"][:] == [4.0]
 
 
@@ -252,7 +255,7 @@ CSV_QUOTES = "put double quotes around text that holds a comma or a line break, 
         (
             "a.json",
             GOOD,
-            "a.json:1: is no array of objects; a .json file is one array of objects, [{...}, {...}]; "
+            "a.json:1: is not an array of objects; a .json file is one array of objects, [{...}, {...}]; "
             "with an object a line it is jsonl",
         ),
         ("a.jsonk", GOOD, "a.jsonk: extension .jsonk is unknown; did you mean json?"),
@@ -348,13 +351,13 @@ CSV_QUOTES = "put double quotes around text that holds a comma or a line break, 
         ),
     ],
 )
-def test_broken_files(name, content, sentence):
+def test_broken_files(name: str, content: str | bytes, sentence: str) -> None:
     with pytest.raises(DataError) as caught:
         read_file(write(name, content), **COLUMNS)
     assert str(caught.value) == sentence
 
 
-def test_broken_json_too_deep():
+def test_broken_json_too_deep() -> None:
     with pytest.raises(DataError, match=r"a\.jsonl:1: invalid JSON: maximum recursion"):
         read_file(write("a.jsonl", "[" * 200_000), **COLUMNS)
 
@@ -369,7 +372,7 @@ def test_broken_json_too_deep():
         ("sub", "sub: is a folder, and holds no data file; name the file itself"),
     ],
 )
-def test_missing_files(path, sentence):
+def test_missing_files(path: str, sentence: str) -> None:
     write("train.csv", GOOD)
     Path("sub").mkdir()
     with pytest.raises(DataError) as caught:
@@ -377,12 +380,12 @@ def test_missing_files(path, sentence):
     assert str(caught.value) == sentence
 
 
-def test_broken_parquet():
+def test_broken_parquet() -> None:
     with pytest.raises(DataError, match=r"^a\.parquet: not a parquet file \(.*\); write it again, or use jsonl$"):
         read_file(write("a.parquet", GOOD), **COLUMNS)
 
 
-def test_parquet_rows_are_named():
+def test_parquet_rows_are_named() -> None:
     write_parquet("a.parquet", {"sentence": ["a", None], "label": [1, 0]})
     with pytest.raises(DataError, match=r"^a\.parquet: row 2: sentence is missing, not text"):
         read_file("a.parquet", **COLUMNS)
@@ -398,9 +401,11 @@ def test_parquet_rows_are_named():
         ("", "a.csv:2: the label is missing; write one, or take the row out"),
     ],
 )
-def test_broken_numbers(label, sentence):
+def test_broken_numbers(label: str, sentence: str) -> None:
     with pytest.raises(DataError) as caught:
-        read_file(write("a.csv", f"sentence,label\na,{label}\n"), text="sentence", label="label", range=(0.0, 5.0))
+        read_file(
+            write("a.csv", f"sentence,label\na,{label}\n"), text="sentence", label="label", scale=Scale([], (0.0, 5.0))
+        )
     assert str(caught.value) == sentence
 
 
@@ -446,7 +451,9 @@ def test_broken_numbers(label, sentence):
         ),
     ],
 )
-def test_a_train_split_that_cannot_serve(task, content, data, sentence):
+def test_a_train_split_that_cannot_serve(
+    task: dict[str, Any], content: str | bytes, data: dict[str, Any], sentence: str
+) -> None:
     write("train.csv", content)
     with pytest.raises(DataError) as caught:
         load(task, train="train.csv", **data)
@@ -456,7 +463,7 @@ def test_a_train_split_that_cannot_serve(task, content, data, sentence):
 # --- fractions ------------------------------------------------------------
 
 
-def test_fractions_come_out_of_train():
+def test_fractions_come_out_of_train() -> None:
     write_jsonl("train.jsonl", balanced(100))
     read = load(train="train.jsonl", validation=0.1, calibration=0.2)
     assert {split: len(rows) for split, rows in read.splits.items()} == {
@@ -480,7 +487,7 @@ FRACTIONS = st.lists(st.floats(0.01, 0.3), min_size=1, max_size=3).map(
 
 
 @given(STRATA, FRACTIONS)
-def test_a_draw_parts_the_rows_and_repeats(strata, fractions):
+def test_a_draw_parts_the_rows_and_repeats(strata: list[Any], fractions: dict[str, float]) -> None:
     drawn = draw_fractions(strata, fractions)
     assert list(drawn) == ["train", *fractions]
     assert sorted(index for rows in drawn.values() for index in rows) == list(range(len(strata)))
@@ -489,7 +496,7 @@ def test_a_draw_parts_the_rows_and_repeats(strata, fractions):
 
 
 @given(STRATA, FRACTIONS)
-def test_a_draw_gives_each_class_its_share(strata, fractions):
+def test_a_draw_gives_each_class_its_share(strata: list[Any], fractions: dict[str, float]) -> None:
     drawn = draw_fractions(strata, fractions)
     sizes = Counter(strata)
     assert {strata[index] for index in drawn["train"]} == set(sizes)
@@ -500,12 +507,12 @@ def test_a_draw_gives_each_class_its_share(strata, fractions):
 
 
 @given(st.integers(10, 200), st.floats(0.05, 0.4))
-def test_an_unstratified_draw_takes_exactly_its_share(rows, fraction):
+def test_an_unstratified_draw_takes_exactly_its_share(rows: int, fraction: float) -> None:
     assert len(draw_fractions([None] * rows, {"test": fraction})["test"]) == round(fraction * rows)
 
 
 @given(STRATA, FRACTIONS)
-def test_a_split_does_not_depend_on_those_after_it(strata, fractions):
+def test_a_split_does_not_depend_on_those_after_it(strata: list[Any], fractions: dict[str, float]) -> None:
     first = dict(list(fractions.items())[:1])
     assert draw_fractions(strata, first)["validation"] == draw_fractions(strata, fractions)["validation"]
 
@@ -513,7 +520,7 @@ def test_a_split_does_not_depend_on_those_after_it(strata, fractions):
 # --- hub ------------------------------------------------------------
 
 
-def test_a_local_folder_serves_as_a_hub_data_set():
+def test_a_local_folder_serves_as_a_hub_data_set() -> None:
     Path("folder").mkdir()
     write("folder/train.csv", GOOD + "lamps glow,1\n")
     write("folder/validation.csv", GOOD)
@@ -526,7 +533,7 @@ def test_a_local_folder_serves_as_a_hub_data_set():
     assert len(read.splits["calibration"]) == 1
 
 
-def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
+def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     features = datasets.Features(sentence=datasets.Value("string"), label=datasets.ClassLabel(names=["bad", "good"]))
@@ -541,7 +548,7 @@ def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch):
     assert (renamed.labels, renamed.splits["train"]["label"][:]) == (["no", "yes"], [0, 1])
 
 
-def test_mnli_as_the_hub_lays_it_out():
+def test_mnli_as_the_hub_lays_it_out() -> None:
     folder = write_hub_folder(Path("mnli"), "nyu-mll/glue", "mnli")
     splits = {"validation": "validation_matched", "test": "validation_mismatched", "calibration": "test_mismatched"}
     read = load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", **splits)
@@ -567,7 +574,7 @@ def test_mnli_as_the_hub_lays_it_out():
         load({"name": "mnli"}, source="hub", name="mnli", config="mnli", test="test")
 
 
-def test_a_regression_as_the_hub_lays_it_out():
+def test_a_regression_as_the_hub_lays_it_out() -> None:
     folder = write_hub_folder(Path("stsb"), "nyu-mll/glue", "stsb")
     read = load({"name": "stsb"}, source="hub", name=str(folder), config="stsb", test="test")
     assert (read.labels, read.range) == ([], (0.0, 5.0))
@@ -575,7 +582,7 @@ def test_a_regression_as_the_hub_lays_it_out():
     assert "label" not in read.splits["test"].column_names
 
 
-def test_a_second_label_column_with_the_names_that_it_declares():
+def test_a_second_label_column_with_the_names_that_it_declares() -> None:
     import datasets
 
     names = [f"kind {number}" for number in (3, 1, 2)]
@@ -595,13 +602,13 @@ def test_a_second_label_column_with_the_names_that_it_declares():
     assert sorted(set(read.splits["test"]["label"])) == [0, 1, 2]
 
 
-def test_a_revision_reaches_the_hub(monkeypatch):
+def test_a_revision_reaches_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     asked = []
     part = datasets.Dataset.from_dict({"text": ["a", "b"] * 5, "coarse_label": [0, 1] * 5})
 
-    def fake(name, config, revision):
+    def fake(name: str, config: str | None, revision: str | None) -> Any:
         asked.append((name, config, revision))
         return {"train": part, "test": part}
 
@@ -636,7 +643,7 @@ def test_a_revision_reaches_the_hub(monkeypatch):
         ),
     ],
 )
-def test_broken_hub_data(content, data, sentence):
+def test_broken_hub_data(content: str | bytes, data: dict[str, Any], sentence: str) -> None:
     Path("folder").mkdir()
     write("folder/train.csv", content)
     write("folder/validation.csv", GOOD)
@@ -675,10 +682,12 @@ FETCH = "check data.name and data.config, or use data.source: files"
         (RuntimeError(), DataError, f"data.name: some/data cannot be loaded (RuntimeError); {FETCH}"),
     ],
 )
-def test_a_hub_that_fails(monkeypatch, raised, kind, sentence):
+def test_a_hub_that_fails(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: type[Exception], sentence: str
+) -> None:
     import datasets
 
-    def fail(name, config, revision):
+    def fail(name: str, config: str | None, revision: str | None) -> None:
         assert datasets.are_progress_bars_disabled()
         raise raised
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import TORCHRUN, codes, environment, launch, sentences, write_data
@@ -92,7 +93,9 @@ def test_a_process_that_is_killed_ends_all(tmp_path: Path) -> None:
     write_data(tmp_path)
     done = launch(tmp_path, ["finetune", "words.yaml", "--device", "cpu"], fault=("lost_in_step", 2))
     assert codes(tmp_path) == [[5]]
-    assert sentences(done.stderr) == ["error: another process of the group is gone; see what the launcher says of it"]
+    assert sentences(done.stderr) == [
+        "error: another process of the group has ended; see the launcher's message about it"
+    ]
 
 
 def test_a_loss_that_is_not_finite_on_one_process_ends_all(tmp_path: Path) -> None:
@@ -122,10 +125,10 @@ ACCELERATE = [
     "--num_machines",
     "1",
 ]
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+ACCELERATE += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
-def summary(folder: Path) -> dict[str, object]:
+def summary(folder: Path) -> Any:
     return json.loads((folder / "runs" / "words-1" / "summary.json").read_text())
 
 
@@ -140,7 +143,7 @@ def test_engines_that_split_the_model_are_refused(tmp_path: Path) -> None:
     write_data(tmp_path)
     done = run(tmp_path, launcher=[*ACCELERATE, "--use_fsdp"])
     assert sentences(done.stderr) == [
-        "error: accelerate launch: accelerate is told to use FSDP, and every process of dact holds the whole model; "
+        "error: accelerate launch: accelerate is configured for FSDP, but every process of dact holds the whole model; "
         "use --multi_gpu"
     ]
 

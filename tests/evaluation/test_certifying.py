@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TINY, dact, train
+from support import TINY, dact, shared, train
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from dactcli import Listener, RiskRequest, calibrate, evaluate, open_run, predict
@@ -54,7 +54,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, lis
     for name, split in names.items():
         write(folder / f"{name}.jsonl", splits[split])
     text = TINY.replace("{source: builtin, max_length: 48, examples: 320}", FILES % "cal.jsonl")
-    return Path(train(folder, text).run), splits
+    return shared(Path(train(folder, text).run)), splits
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_whatever_can_change_an_answer_voids_the_certificate_everywhere(run: Pat
     assert found["rule"] not in shown
     told: list[str] = []
     listener = Listener()
-    listener.notice = told.append  # type: ignore[method-assign]
+    listener.notice = told.append  # type: ignore[method-assign, assignment]
     assert found["rule"] not in evaluate(run, listener=listener).rules
     predict(["the key is old ."], run=run, listener=listener)
     assert sum(sentence in text for text in told) == 2
@@ -346,7 +346,7 @@ def test_a_promise_that_leaves_out_classes_or_inputs_is_less(run: Path, splits: 
     ask(run, "risk=0.3,delta=0.2")
     before, _ = load_calibration(open_run(run))
     assert before is not None
-    lesser = {
+    lesser: dict[str, dict[str, Any]] = {
         "it leaves out classes": {"by_class": True, "small_classes": ["acceptable"]},
         "it holds under a condition": {"screened": ["train"]},
         "it is about inputs that training did not use": {"left_out": {"train": 1}},

@@ -168,7 +168,7 @@ def test_of_many_classes_the_worst_are_shown() -> None:
     wrong[70:76] = 0  # class 7 loses six of ten, class 3 loses two
     wrong[30:32] = 0
     decision = Decision(torch.ones(200, dtype=torch.long), one_hot(wrong, 20))
-    found = by_class(decision, one_hot(labels, 20), labels, [str(n) for n in range(20)])
+    found = by_class(decision, one_hot(labels, 20), labels.tolist(), [str(n) for n in range(20)])
     shown = RuleResult(None, {}, 1, 1, [1], 1.0, by_class=found).classes_shown
     assert shown[:2] == ["7", "3"]
     assert len(shown) == 5

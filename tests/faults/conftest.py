@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import STEPS, TINY, Interrupt, Silence, train
+from support import STEPS, TINY, Interrupt, Silence, shared, train
 
 from dactcli.runs import folders as runs
 
@@ -18,7 +18,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("interrupted")
     with pytest.raises(KeyboardInterrupt):
         train(folder, TINY, STEPS, listener=Interrupt(2, 8))
-    return folder
+    return shared(folder)
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def test_an_empty_text_is_one_padding_token_whatever_stands_beside_it(tmp_path: 
         for one in (beside[1], beside[3]):
             assert one.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
             assert one.label == alone.label
-        assert sum(alone.probabilities) == pytest.approx(1, abs=1e-5)
+        assert sum(alone.probabilities or []) == pytest.approx(1, abs=1e-5)
     (alone,) = predict_texts(run.model, run.tokenizer, [""], rule=run.model.rule("full"))
     told = json.loads(dact("inspect", "", long, "--run", folder, "--rule", "full", "--json").stdout)
     assert told[0]["probabilities"] == pytest.approx(alone.probabilities, abs=1e-4)

@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, tiny_run: Path) 
     disk = tmp_path / "runs"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False, timeout=600
     )
     if mounted.returncode:
         pytest.skip("a small disk cannot be mounted here")
@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, tiny_run: Path) 
         train(tmp_path, TINY, STEPS, resume=run)
         assert weights_digest(run) == weights_digest(tiny_run)
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", str(disk)], check=True, timeout=600)
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_link_out_of_the_run_folder_is_not_followed(tmp_path: Path, broken: Pa
     precious.write_text("mine")
     (broken / "metrics.jsonl").unlink()
     (broken / "metrics.jsonl").symlink_to(precious)
-    with pytest.raises(ArtefactError, match=r"metrics\.jsonl: is a link to .*precious, out of the run folder"):
+    with pytest.raises(ArtefactError, match=r"metrics\.jsonl: is a link to .*precious, outside the run folder"):
         resume()
     assert precious.read_text() == "mine"
 
@@ -306,7 +306,7 @@ def test_a_link_out_of_the_run_folder_is_not_followed(tmp_path: Path, broken: Pa
 def test_latest_that_is_a_folder_stays_and_the_run_is_kept(tmp_path: Path) -> None:
     (tmp_path / "runs" / "latest").mkdir(parents=True)
     (tmp_path / "runs" / "latest" / "mine").write_text("mine")
-    with pytest.raises(ResourceError, match="latest: is no link and cannot become one"):
+    with pytest.raises(ResourceError, match="latest: cannot be replaced by a link to the run"):
         train(tmp_path)
     assert (tmp_path / "runs" / "latest" / "mine").read_text() == "mine"
     assert runs.is_finished(tmp_path / "runs" / "tiny-1")

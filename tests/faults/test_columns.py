@@ -227,6 +227,8 @@ def test_streams_that_are_closed_or_full_are_no_traceback(
 ) -> None:
     Path("in.txt").write_text("the key .\n" * 200)
     command = f'ulimit -f 4; exec "$0" -m dactcli {arguments.replace("RUN", str(tiny_run))}'
-    done = subprocess.run(["bash", "-c", command, sys.executable], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], capture_output=True, text=True, check=False, timeout=600
+    )
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert sentence in done.stderr

@@ -18,10 +18,10 @@ from dactcli.training.checkpoints import newest_valid
 
 
 @pytest.fixture(scope="session")
-def poisoned(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+def poisoned(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Path:
     """An encoder in which one word is finite and so large that whatever holds it overflows, and data with it."""
     folder = tmp_path_factory.mktemp("poisoned")
-    run = load_run(tiny_run)
+    run = load_run(trained_run)
     run.model.encoder.save_pretrained(folder / "encoder")
     run.tokenizer.save_pretrained(folder / "encoder")
     words = [word for word in run.tokenizer.get_vocab() if word.isalpha() and len(word) > 2]
@@ -80,6 +80,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     """The last step before a save ruins a weight."""
 
     class Ruin(Silence):
+        model: Any = None
+
         def stepped(self, step: int) -> None:
             if step == 6:
                 with torch.no_grad():

@@ -129,7 +129,7 @@ def places(home: Path) -> dict[str, tuple[Path, int, str]]:
     (home / "folder").mkdir()
     return {
         "a folder": (home / "folder", 2, "is a folder; name a file"),
-        "there already": (home / "file", 2, "is there already; name another file, or add --overwrite"),
+        "there already": (home / "file", 2, "already exists; name another file, or add --overwrite"),
         "below a file": (home / "file" / "out.json", 5, "cannot be written"),
         "a name too long": (home / ("n" * 300), 5, "cannot be written: File name too long"),
         "no such device": (Path("/proc/nothing/out.json"), 5, "cannot be written"),
@@ -238,12 +238,12 @@ WHOLE = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.
         ({"RANK": "0"}, "RANK is set and WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT are not"),
         ({"LOCAL_RANK": "0"}, "LOCAL_RANK is set and"),
         ({**WHOLE, "MASTER_ADDR": None}, "are set and MASTER_ADDR is not"),
-        ({**WHOLE, "WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc', and no number"),
-        ({**WHOLE, "WORLD_SIZE": ""}, "WORLD_SIZE is '', and no number"),
-        ({**WHOLE, "WORLD_SIZE": "0"}, "WORLD_SIZE is '0', and no number"),
-        ({**WHOLE, "RANK": "-1"}, "RANK is '-1', and no number"),
+        ({**WHOLE, "WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc', not a number"),
+        ({**WHOLE, "WORLD_SIZE": ""}, "WORLD_SIZE is '', not a number"),
+        ({**WHOLE, "WORLD_SIZE": "0"}, "WORLD_SIZE is '0', not a number"),
+        ({**WHOLE, "RANK": "-1"}, "RANK is '-1', not a number"),
         ({**WHOLE, "RANK": "2"}, "RANK is 2 and WORLD_SIZE 2"),
-        ({**WHOLE, "MASTER_PORT": "x"}, "MASTER_PORT is 'x', and no number"),
+        ({**WHOLE, "MASTER_PORT": "x"}, "MASTER_PORT is 'x', not a number"),
     ],
 )
 @pytest.mark.parametrize("command", [["runs"], ["eval", "nothing"], ["finetune", "tiny.yaml"]])
@@ -373,7 +373,7 @@ def test_without_a_network_one_sentence_comes_soon(here: Path, monkeypatch: pyte
     assert done.exit_code == 3, done.stderr
     assert sum(waited) == 0
     assert "Retry" not in done.stderr
-    assert "note: http://127.0.0.1:9 cannot be reached; only what was fetched from it before is used" in done.stderr
+    assert "note: http://127.0.0.1:9 cannot be reached; only its local cache is used" in done.stderr
     assert done.stderr.count("\n") == 2
     assert list(Path("runs").iterdir()) == []
     assert constants.HF_HUB_OFFLINE is False

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dactcli.data.labels import Scale
 from dactcli.data.sources import read_file
 from dactcli.errors import DactError
-from dactcli.inspection.trace import trace
+from dactcli.inspection.trace import Texts, trace
 from dactcli.recipe.load import load_recipe
 from dactcli.runs.load import Run, load_run
 
@@ -57,7 +58,7 @@ def survives(action: Callable[[], Any]) -> None:
 def read(folder: Path, kind: str, content: bytes) -> None:
     path = folder / f"fuzz.{kind}"
     path.write_bytes(content)
-    survives(lambda: read_file(str(path), text="sentence", label="label", labels=["a", "b"]))
+    survives(lambda: read_file(str(path), text="sentence", label="label", scale=Scale(["a", "b"])))
 
 
 def load(folder: Path, content: bytes) -> None:
@@ -67,12 +68,12 @@ def load(folder: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="session")
-def small(tiny_run: Path) -> Run:
-    return load_run(tiny_run)
+def small(trained_run: Path) -> Run:
+    return load_run(trained_run)
 
 
 def look(run: Run, texts: list[str]) -> None:
-    traces = trace(run.model, run.tokenizer, texts, rule=run.model.rule("exact"))
+    traces = trace(run.model, run.tokenizer, Texts(texts), rule=run.model.rule("exact"))
     assert [one.text for one in traces] == texts
 
 

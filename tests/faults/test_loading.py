@@ -129,7 +129,7 @@ def test_code_beside_a_model_is_not_run(model: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     (model / "evil.py").write_text(f"open({str(canary)!r}, 'w')\nclass Evil: pass\n")
     change(model / "config.json", auto_map={"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil"})
-    with pytest.raises(ArtefactError, match="auto_map asks for code from elsewhere"):
+    with pytest.raises(ArtefactError, match="auto_map asks for remote code"):
         load_run(model)
     assert not canary.exists()
 
@@ -154,7 +154,7 @@ def test_an_encoder_that_brings_code_is_not_trained_on(tiny_run: Path, tmp_path:
     (folder / "evil.py").write_text(f"open({str(canary)!r}, 'w')\nclass Evil: pass\n")
     change(folder / "config.json", auto_map={"AutoModel": "evil.Evil"})
     text = TINY.replace(TINY[TINY.index("  encoder:") : TINY.index("  pooling")], f"  encoder: {folder}\n")
-    with pytest.raises(ArtefactError, match="auto_map asks for code from elsewhere"):
+    with pytest.raises(ArtefactError, match="auto_map asks for remote code"):
         train(tmp_path, text)
     assert not canary.exists()
 

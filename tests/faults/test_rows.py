@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import dact
+from support import dact, shared
 
 import dactcli
 from dactcli.data.agreement import generate
@@ -75,17 +75,17 @@ def after(calls: int, act: Callable[[], None]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def overflowing(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def overflowing(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose weights are finite, and whose activations are not where a text holds the word `boat`."""
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("overflowing") / "run"
-    shutil.copytree(tiny_run, folder)
+    shutil.copytree(trained_run, folder)
     weights = load_file(folder / "model.safetensors")
     (name,) = [name for name in weights if name.endswith("word_embeddings.weight")]
-    weights[name][dactcli.open_run(tiny_run).tokenizer.convert_tokens_to_ids("boat")] = 1e30
+    weights[name][dactcli.open_run(trained_run).tokenizer.convert_tokens_to_ids("boat")] = 1e30
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    return shared(folder)
 
 
 # --- rows without a text, answers that are none ------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_a_row_without_a_text_stops_or_is_skipped(tiny_run: Path) -> None:
         assert (
             dact("predict", "in.jsonl", "--run", tiny_run, "--on-error", "skip", "--output", f"o.{form}").exit_code == 0
         )
-        assert read(f"o.{form}")["label"].isna().tolist() == [False, True, True, True, False]  # type: ignore[operator]
+        assert read(f"o.{form}")["label"].isna().tolist() == [False, True, True, True, False]
 
 
 def test_what_stopped_at_a_row_goes_on_by_skipping_it(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +364,11 @@ def test_a_typed_output_goes_on_after_a_torn_end(tiny_run: Path, monkeypatch: py
 def test_typed_inputs_that_do_not_fit_together_are_refused_before_the_work(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tables = {"a": {"n": [1]}, "b": {"n": [0.5]}, "c": {"m": pyarrow.array([2], pyarrow.int8())}}
+    tables: dict[str, dict[str, Any]] = {
+        "a": {"n": [1]},
+        "b": {"n": [0.5]},
+        "c": {"m": pyarrow.array([2], pyarrow.int8())},
+    }
     for name, columns in tables.items():
         pyarrow.parquet.write_table(pyarrow.table({"sentence": [name], **columns}), f"{name}.parquet")
     call = ("predict", "a.parquet", "c.parquet", "--run", tiny_run, "--output", "out.parquet")
@@ -406,7 +410,7 @@ def test_a_signal_keeps_what_was_answered(
     assert [row["text"] for row in lines("made/out.jsonl")] == TEXTS
     again = dact(*call, "--resume")
     assert again.exit_code == 0
-    assert "made/out.jsonl is complete, and there is nothing to go on with" in again.stderr
+    assert "made/out.jsonl is complete, so there is nothing to resume" in again.stderr
 
 
 def test_a_signal_before_the_first_answer_leaves_nothing(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,3 +483,20 @@ def test_an_error_before_the_first_row_leaves_nothing_behind(tiny_run: Path) -> 
     for source, run in (("in.csv", tiny_run), ("none.jsonl", tiny_run), ("in.csv", Path("nowhere"))):
         assert dact("predict", source, "--run", run, "--output", "made/deep/out.jsonl").exit_code in (2, 3)
         assert sorted(os.listdir()) == ["in.csv", "none.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("sep=;\nsentence;label\na;1\n", "data.csv:1: the first line is sep=;, which only spreadsheets understand"),
+        (
+            "sentence,label\ra,1\rb,0\r",
+            "lines end with a carriage return alone; convert the line ends, for instance: tr",
+        ),
+    ],
+)
+def test_what_spreadsheets_write_is_named(content: str, sentence: str, tmp_path: Path, tiny_run: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text(content, newline="")
+    done = dact("eval", tiny_run, "--data", file)
+    assert (done.exit_code, sentence in done.stderr) == (2, True), done.stderr

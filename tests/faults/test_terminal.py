@@ -23,10 +23,10 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="session")
-def home(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run, to be a command's current folder."""
     folder = tmp_path_factory.mktemp("home")
-    shutil.copytree(tiny_run.parent, folder / "runs", symlinks=True)
+    shutil.copytree(trained_run.parent, folder / "runs", symlinks=True)
     return folder
 
 

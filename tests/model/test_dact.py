@@ -168,7 +168,8 @@ def test_the_certainty_head_trains_nothing_but_itself() -> None:
 
 
 def load_run_model(folder: Path) -> DactForSequenceClassification:
-    return DactForSequenceClassification.from_pretrained(folder).eval()
+    model: DactForSequenceClassification = DactForSequenceClassification.from_pretrained(folder).eval()
+    return model
 
 
 def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) -> None:
@@ -182,7 +183,7 @@ def damage(folder: Path, change: dict[str, object], *, encoder: bool = False) ->
     [
         ({"model_type": "bert"}, False, "this is a model of type 'bert', not a DACT model"),
         ({"encoder_config": None}, False, "encoder_config is missing"),
-        ({"auto_map": {"AutoModel": "evil.Model"}}, False, "auto_map asks for code from elsewhere"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, False, "auto_map asks for remote code"),
         ({"_attn_implementation": "someone/kernel"}, False, "could run foreign code"),
         ({"_attn_implementation": "someone/kernel"}, True, "could run foreign code"),
         ({"num_hidden_layers": -1}, True, "num_hidden_layers is -1"),
@@ -253,7 +254,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"config.json: cannot be read"):
         load_run(tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(ArtefactError, match=r"config.json: is missing"):
+    with pytest.raises(ArtefactError, match=r"is not a run: it has no config.json; give a run's folder"):
         load_run(tmp_path)
 
 
@@ -262,9 +263,18 @@ def test_runs_are_found_or_the_command_is_named(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ArtefactError, match="dact finetune recipes/quickstart.yaml"):
         find_run(None)
     (tmp_path / "runs" / "sst2-1").mkdir(parents=True)
+    (tmp_path / "runs" / "sst2-1" / "recipe.yaml").write_text("")
     with pytest.raises(ArtefactError, match="no such run; did you mean runs/sst2-1"):
         find_run(Path("runs/sst2-2"))
-    (tmp_path / "runs" / "sst2-1" / "recipe.yaml").write_text("")
+    with pytest.raises(ArtefactError, match="sst2-1: no such run; did you mean runs/sst2-1"):
+        find_run(Path("sst2-1"))
+    with pytest.raises(ArtefactError, match="runs: is not a run: it has no config.json; give a run: runs/sst2-1"):
+        find_run(Path("runs"))
+    with pytest.raises(ArtefactError, match="https://host/run: is an address, and runs are read from folders"):
+        find_run(Path("https://host/run"))
+    (tmp_path / "rows.csv").write_text("")
+    with pytest.raises(ArtefactError, match=r"rows.csv: is a file, not a run; give a run's folder"):
+        find_run(Path("rows.csv"))
     with pytest.raises(ArtefactError, match="sst2-1: is a training that has not finished; go on with it"):
         load_run(Path("runs/sst2-1"))
     (tmp_path / "runs" / "sst2-1" / "summary.json").write_text("{}")

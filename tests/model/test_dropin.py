@@ -346,7 +346,7 @@ def test_half_precision_answers_as_full_precision_does(dtype: torch.dtype, tmp_p
 
 
 def test_what_is_saved_again_says_the_same(tmp_path: Path) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "pooling": "attention",
         "halting_inputs": "answer",
         "rule": "confidence:0.9",
@@ -534,7 +534,8 @@ def test_padding_beyond_the_positions_takes_none() -> None:
 
 def test_a_saved_tokenizer_carries_nothing_of_its_last_call(saved: Path, tmp_path: Path) -> None:
     run = load_run(saved)
-    for number, call in enumerate(({"truncation": True, "max_length": 9}, {"padding": "max_length", "max_length": 30})):
+    calls: list[dict[str, Any]] = [{"truncation": True, "max_length": 9}, {"padding": "max_length", "max_length": 30}]
+    for number, call in enumerate(calls):
         run.tokenizer(TEXTS, **call)
         save_model(run.model, run.tokenizer, tmp_path / str(number))
         document = json.loads((tmp_path / str(number) / "tokenizer.json").read_text())

@@ -30,7 +30,8 @@ def by_hand(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor | 
     state = model.adapter.embed(input_ids, attention_mask, None)
     for layer in range(1, model.units.layers + 1):
         state = model.adapter.run(layer, state)
-    return model.adapter.output(state)
+    hidden: torch.Tensor = model.adapter.output(state)
+    return hidden
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,8 +19,7 @@ from dactcli.model.engine import run_adaptive, run_batches
 from dactcli.model.finite import unfinite_rows
 
 MARGIN = 1e-4
-MODELS = {name: small_model(name, layers=5) for name in FAMILIES}
-MODELS["attention"] = small_model(layers=5, pooling="attention")
+MODELS = [*FAMILIES, "attention"]
 RULES = [
     "exact",
     "paper",
@@ -30,9 +32,15 @@ RULES = [
 ]
 
 
-def near_the_cut(rule: Rule, model: object, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+@functools.cache
+def model_of(name: str) -> Any:
+    """The model of a name, built when the first test asks for it and changed by none."""
+    return small_model(layers=5, pooling="attention") if name == "attention" else small_model(name, layers=5)
+
+
+def near_the_cut(rule: Rule, model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """Rows whose score comes so close to the cut at some layer that rounding may move their halt [B]."""
-    full = run_adaptive(model, Full(), **batch, trace=True)  # type: ignore[arg-type]
+    full = run_adaptive(model, Full(), **batch, trace=True)
     assert full.trace is not None
     y, h = full.trace.layer_answers, full.trace.halting
     from dactcli.halting.state import HaltingState
@@ -53,7 +61,7 @@ def near_the_cut(rule: Rule, model: object, batch: dict[str, torch.Tensor]) -> t
 def test_the_engine_equals_the_full_pass_followed_by_the_rule(
     name: str, lengths: list[int], seed: int, text: str, left: bool
 ) -> None:
-    model, rule = MODELS[name], make_rule(text)
+    model, rule = model_of(name), make_rule(text)
     batch = random_batch(model, lengths, seed=seed, left=left)
     live = run_adaptive(model, rule, **batch)
     y, h, _ = model.layer_outputs(**batch)
@@ -71,7 +79,7 @@ def test_the_engine_equals_the_full_pass_followed_by_the_rule(
 @given(st.lists(st.integers(2, 20), min_size=2, max_size=6), st.integers(0, 10**6), st.integers(0, 8))
 @settings(max_examples=40)
 def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], seed: int, extra: int) -> None:
-    model, rule = MODELS[name], make_rule("exact")
+    model, rule = model_of(name), make_rule("exact")
     batch = random_batch(model, lengths, seed=seed)
     together = run_adaptive(model, rule, **batch)
     close = near_the_cut(rule, model, batch)
@@ -103,7 +111,7 @@ def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], se
 def test_pooling_survivors_of_several_batches_changes_nothing(
     name: str, lengths: list[list[int]], seed: int, text: str, regroup: int, left: bool
 ) -> None:
-    model, rule = MODELS[name], make_rule(text)
+    model, rule = model_of(name), make_rule(text)
     order = torch.randperm(sum(map(len, lengths)), generator=torch.Generator().manual_seed(seed)).tolist()
     batches, at = [], 0
     for number, some in enumerate(lengths):
@@ -131,7 +139,7 @@ def test_no_adversary_flips_a_sound_rule_in_live_inference(name: str, layers: in
     full = run_adaptive(model, Full(), rows.unsqueeze(-1))
     assert (early.exit_layer < layers).float().mean() > 0.3
     assert torch.equal(early.answer.argmax(-1), full.answer.argmax(-1))
-    batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in rows.split(997)]
+    batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in torch.split(rows, 997)]
     pooled = run_batches(model, make_rule(name), batches, len(rows), regroup=64)
     assert torch.equal(pooled.answer.argmax(-1), full.answer.argmax(-1))
     # torch's own sigmoid and softmax round differently at another place of a batch
@@ -148,7 +156,7 @@ def test_a_row_that_is_no_number_is_delivered_as_such_and_changes_no_other(text:
     bad[3], bad[7, 1:], bad[20, :, 2], off[11] = torch.nan, torch.nan, torch.inf, torch.nan
     rule, rows = make_rule(text), torch.arange(40)
     clean = run_adaptive(Scripted(logits, s), rule, rows.unsqueeze(-1))
-    batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in rows.split(7)]
+    batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in torch.split(rows, 7)]
     for out in (
         run_adaptive(Scripted(bad, off), rule, rows.unsqueeze(-1), trace=True),
         run_batches(Scripted(bad, off), rule, batches, 40, regroup=5),
@@ -166,7 +174,7 @@ def test_a_row_that_is_no_number_is_delivered_as_such_and_changes_no_other(text:
 @torch.no_grad()
 def test_a_row_of_padding_alone_is_one_padding_token(name: str) -> None:
     """An empty text by a tokenizer without special tokens: alone, beside others, padded on either side."""
-    model = MODELS[name]
+    model = model_of(name)
     token = torch.full((1, 1), model.encoder.config.pad_token_id)
     alone = run_adaptive(model, Full(), token, torch.ones_like(token)).answer[0]
     for left in (False, True):
@@ -221,7 +229,7 @@ def test_the_first_token_stays_where_units_pool_it() -> None:
 
 
 def test_rows_come_back_in_the_callers_order_and_the_trace_stops_with_them() -> None:
-    model = MODELS["bert"]
+    model = model_of("bert")
     batch = random_batch(model, [5, 11, 3, 8])
     depths = torch.tensor([4, 1, 5, 2])
     out = run_adaptive(model, ForcedDepths(depths), **batch, trace=True)

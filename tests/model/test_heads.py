@@ -65,7 +65,7 @@ def test_the_answer_that_a_unit_sees_is_detached() -> None:
     heads = make(halting_inputs="answer")
     torch.nn.init.normal_(heads.halting_weight)
     output = heads.outputs(1, torch.randn(5, 16))
-    output.halting_logits.sum().backward()
+    torch.autograd.backward(output.halting_logits.sum())
     assert heads.classifier_weight.grad is None
 
 

@@ -146,5 +146,5 @@ def test_classifiers_of_another_task_are_refused(settings: dict[str, Any], sente
 
 def test_a_bare_encoder_has_no_classifier_to_keep(tmp_path: Path) -> None:
     folder = pretrained("bert", tmp_path / "bare")
-    with pytest.raises(ArtefactError, match="is no sequence classifier: its config.json names BertModel"):
+    with pytest.raises(ArtefactError, match="is not a sequence classifier: its config.json names BertModel"):
         train(tmp_path / "run", RECIPE.replace("ENCODER", str(folder)))

@@ -41,6 +41,7 @@ def plain(logits: torch.Tensor, s: torch.Tensor, labels: torch.Tensor, settings:
                 p *= h[b][n]
                 rho += h[b][n] if settings.ponder == "sum_h" else p
             charge = 1 - a[label] if settings.answer_loss == "error" else -math.log(a[label])
+            assert settings.tau is not None
             total += heavy * charge + settings.tau * rho
         for n in range(N):
             weight = {"equal": 1 / N, "depth": (n + 1) / (N * (N + 1) / 2), "none": 0.0}[settings.layer_loss]

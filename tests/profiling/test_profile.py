@@ -187,7 +187,7 @@ def test_depth_profiles(tmp_path: Path) -> None:
     assert sorted(geometry.depth_profile(str(tmp_path / "depths.json"), 4, 3).tolist()) == [1, 1, 4]
     assert geometry.depth_profile(",".join(["3"] * 500), 4, 2).tolist() == [3, 3]
     for wrong in ("5", "0,1", "deep", "", "1.5", str(tmp_path), "x" * 500):
-        with pytest.raises(UsageError, match="`depths`: .* is no list of depths from 1 to 4; write uniform"):
+        with pytest.raises(UsageError, match="`depths`: .* is not a list of depths from 1 to 4; write uniform"):
             geometry.depth_profile(wrong, 4, 8)
 
 
@@ -205,7 +205,7 @@ def test_random_geometries(tmp_path: Path) -> None:
     assert geometry.random_model(str(path)).units.layers == 1
     for text in ("[]", "{", '{"hidden_size": 3}'):
         path.write_text(text)
-        with pytest.raises(ArtefactError, match="is no configuration of an encoder"):
+        with pytest.raises(ArtefactError, match="is not an encoder configuration"):
             geometry.random_model(str(path))
     path.write_text('{"model_type": "gpt2"}')
     with pytest.raises(DactError, match="encoders of type 'gpt2' are not supported"):
@@ -257,7 +257,7 @@ def test_a_baseline_is_compared_case_by_case(tmp_path: Path) -> None:
     assert "samples_ms" in result.to_json(raw=True)["cases"][0]["stock"]
     for text in ("{}", "[1]", "no"):
         path.write_text(text)
-        with pytest.raises(UsageError, match="is no profile; give a file that dact profile --output wrote"):
+        with pytest.raises(UsageError, match="is not a profile; give a file that dact profile --output wrote"):
             environment.read_baseline(path)
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         environment.read_baseline(tmp_path / "none.json")

@@ -19,6 +19,7 @@ from support import TINY, dact, train
 from syrupy.assertion import SnapshotAssertion
 from transformers import AutoConfig
 
+import dactcli
 from dactcli.publishing.card import UNLICENSED, code, write_card
 from dactcli.publishing.facts import CardFacts
 from dactcli.publishing.folder import shareable
@@ -64,6 +65,10 @@ def test_a_published_model_is_a_model_like_any_other(run: Path) -> None:
     looked = [json.loads(dact("inspect", *texts, "--run", place, "--json").stdout) for place in (run, folder)]
     assert looked[0] == looked[1]
     assert json.loads(dact("eval", folder, "--json").stdout)["rules"]["exact"]["agreement_with_full"] == 1
+    Path("runs/half-1").mkdir(parents=True)
+    shutil.copy(run / "recipe.yaml", "runs/half-1")
+    shutil.copytree(folder, "runs/public")
+    assert [Path(one.run).name for one in dactcli.list_runs("runs")] == ["half-1"]
     again = dact("publish", folder, "--to", "again")
     assert again.exit_code == 0
     assert (Path("again") / "README.md").read_text() == (folder / "README.md").read_text()
@@ -171,7 +176,8 @@ def test_a_model_without_recipe_and_summary_has_a_card_too(run: Path) -> None:
 
 def test_a_summary_of_another_shape_is_no_summary(run: Path) -> None:
     digest = json.loads((run / "summary.json").read_text())["weights_sha256"]
-    for document in ({"evaluation": 3, "versions": [1]}, {"evaluation": {"test": {"rules": {"x": None}}}}, []):
+    documents: list[Any] = [{"evaluation": 3, "versions": [1]}, {"evaluation": {"test": {"rules": {"x": None}}}}, []]
+    for document in documents:
         kept = {**document, "weights_sha256": digest} if isinstance(document, dict) else document
         (run / "summary.json").write_text(json.dumps(kept))
         assert dact("publish", run, "--to", "out", "--overwrite").exit_code == 0
@@ -352,7 +358,7 @@ def test_a_public_model_is_not_taken_for_a_private_one(run: Path, hub: Hub) -> N
     hub.public = True
     done = dact("publish", run, "--hub", "jane/agree", "--private")
     assert done.exit_code == 2
-    assert "is there already, and public" in done.stderr
+    assert "already exists and is public" in done.stderr
     assert not hub.uploaded
 
 
@@ -372,15 +378,15 @@ def test_no_token_and_no_network(run: Path, hub: Hub, monkeypatch: pytest.Monkey
         ([], 2, "dact publish: nothing says where to; add --to FOLDER or --hub NAMESPACE/NAME"),
         (["--to", "x", "--private"], 2, "--private: is for the hub; add --hub NAMESPACE/NAME"),
         (["--to", "x", "--message", "m"], 2, "--message: is for the hub"),
-        (["--hub", "agree"], 2, "--hub agree: is no NAMESPACE/NAME; write for example jane/sst2-dact"),
-        (["--hub", "a/b/c"], 2, "--hub a/b/c: is no NAMESPACE/NAME"),
-        (["--hub", "jane/a--b"], 2, "--hub jane/a--b: is no name on the hub"),
-        (["--hub", "jane/a b"], 2, "is no name on the hub; use letters"),
+        (["--hub", "agree"], 2, "--hub agree: is not of the form NAMESPACE/NAME; write for example jane/sst2-dact"),
+        (["--hub", "a/b/c"], 2, "--hub a/b/c: is not of the form NAMESPACE/NAME"),
+        (["--hub", "jane/a--b"], 2, "--hub jane/a--b: is not a valid name on the hub"),
+        (["--hub", "jane/a b"], 2, "is not a valid name on the hub; use letters"),
         (["--to", "run"], 2, "--to run: is where the run itself stands"),
         (["--to", "."], 2, "--to .: is where the run itself stands"),
-        (["--to", "full"], 2, "--to full: is there already; name another folder, or add --overwrite"),
-        (["--to", "full", "--overwrite"], 2, "--to full: is no published model, and is not replaced"),
-        (["--to", "file"], 2, "--to file: is no folder"),
+        (["--to", "full"], 2, "--to full: already exists; name another folder, or add --overwrite"),
+        (["--to", "full", "--overwrite"], 2, "--to full: is not a published model and is not replaced"),
+        (["--to", "file"], 2, "--to file: is not a folder"),
         (["--to", "file/x"], 5, "file/x: cannot be written"),
         (["--too", "x"], 2, "there is no option --too; did you mean --to?"),
     ],

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from dactcli.errors import RecipeError
@@ -7,7 +9,7 @@ from dactcli.recipe.tasks import TASKS, complete, is_regression
 FILES = {"source": "files", "train": "train.csv"}
 
 
-def recipe(**sections):
+def recipe(**sections: Any) -> Recipe:
     return Recipe.model_validate({"data": FILES, "model": {"encoder": "tiny"}, **sections})
 
 
@@ -25,7 +27,7 @@ def recipe(**sections):
         ("wnli", "sentence1", "sentence2", ["not_entailment", "entailment"], "accuracy"),
     ],
 )
-def test_glue_on_the_hub(name, text, text_pair, labels, metric):
+def test_glue_on_the_hub(name: str, text: str, text_pair: str | None, labels: list[Any], metric: str) -> None:
     done = complete(recipe(task={"name": name}, data={"source": "hub"}))
     assert (done.data.text, done.data.text_pair, done.data.label) == (text, text_pair, "label")
     assert (done.task.labels, done.task.metric) == (labels, metric)
@@ -42,33 +44,35 @@ def test_glue_on_the_hub(name, text, text_pair, labels, metric):
         ("trec", "coarse_label", 6, ("CogComp/trec", "refs/convert/parquet")),
     ],
 )
-def test_tasks_whose_test_labels_are_public(name, label, classes, address):
+def test_tasks_whose_test_labels_are_public(
+    name: str, label: str, classes: int, address: tuple[str, str | None]
+) -> None:
     done = complete(recipe(task={"name": name}, data={"source": "hub"}))
     assert (done.data.text, done.data.text_pair, done.data.label) == ("text", None, label)
-    assert (len(done.task.labels), done.task.metric) == (classes, "accuracy")
+    assert (len(done.task.labels or []), done.task.metric) == (classes, "accuracy")
     assert (done.data.name, done.data.config, done.data.revision) == (address[0], None, address[1])
     assert (done.data.train, done.data.validation, done.data.test) == ("train", 0.1, "test")
     assert complete(recipe(task={"name": name}, data={"source": "hub", "name": "./mine"})).data.revision is None
 
 
-def test_regression_range():
+def test_regression_range() -> None:
     done = complete(recipe(task={"name": "stsb"}))
     assert done.task.range == [0.0, 5.0]
     assert done.evaluation.rules == ["full", "tolerance"]
 
 
-def test_plain_classification():
+def test_plain_classification() -> None:
     done = complete(recipe(task={"name": "anything"}))
     assert (done.task.metric, done.task.labels, done.task.range) == ("accuracy", None, None)
     assert (done.data.text, done.data.label) == ("sentence", "label")
 
 
-def test_a_range_alone_makes_a_regression():
+def test_a_range_alone_makes_a_regression() -> None:
     done = complete(recipe(task={"range": [0.0, 1.0]}))
     assert (done.task.metric, done.evaluation.rules) == ("pearson", ["full", "tolerance"])
 
 
-def test_builtin_needs_nothing():
+def test_builtin_needs_nothing() -> None:
     done = complete(recipe(data={"source": "builtin"}))
     assert (done.task.name, done.task.labels) == ("agreement", ["unacceptable", "acceptable"])
     assert (done.task.metric, done.data.name) == ("accuracy", "agreement")
@@ -76,7 +80,7 @@ def test_builtin_needs_nothing():
     assert splits == ("train", "validation", "calibration", "test")
 
 
-def test_what_the_user_set_stands():
+def test_what_the_user_set_stands() -> None:
     done = complete(
         recipe(
             task={"name": "sst2", "metric": "f1", "labels": ["bad", "good"]},
@@ -90,7 +94,7 @@ def test_what_the_user_set_stands():
     assert done.evaluation.rules == ["full", "confidence:0.9"]
 
 
-def test_another_data_set_gets_no_glue_config():
+def test_another_data_set_gets_no_glue_config() -> None:
     done = complete(recipe(task={"name": "cola"}, data={"source": "hub", "name": "./my-cola"}))
     assert (done.data.name, done.data.config) == ("./my-cola", None)
 
@@ -106,7 +110,7 @@ def test_another_data_set_gets_no_glue_config():
         ({}, ["encoder"], ["full"]),
     ],
 )
-def test_rules_follow_the_loss(dact, stages, rules):
+def test_rules_follow_the_loss(dact: dict[str, Any] | None, stages: list[str], rules: list[str]) -> None:
     named = [stage.partition(":") for stage in stages]
     sections = [{"name": name, **({"tau": float(tau)} if tau else {})} for name, _, tau in named]
     done = complete(recipe(dact=dact, training={"stages": sections}))
@@ -115,7 +119,7 @@ def test_rules_follow_the_loss(dact, stages, rules):
 
 @pytest.mark.parametrize("name", [*TASKS, "other"])
 @pytest.mark.parametrize("data", [FILES, {"source": "hub"}, {"source": "hub", "name": "a/b"}, {"source": "builtin"}])
-def test_completing_twice_changes_nothing(name, data):
+def test_completing_twice_changes_nothing(name: str, data: dict[str, Any]) -> None:
     task = {} if data["source"] == "builtin" else {"name": name}
     if data == {"source": "hub"} and name in ("agreement", "other"):
         data = {**data, "name": "a/b"}
@@ -162,7 +166,7 @@ def test_completing_twice_changes_nothing(name, data):
         ),
     ],
 )
-def test_contradictions(sections, sentence):
+def test_contradictions(sections: dict[str, Any], sentence: str) -> None:
     with pytest.raises(RecipeError) as caught:
         complete(recipe(**sections))
     assert str(caught.value) == sentence
@@ -178,5 +182,5 @@ def test_contradictions(sections, sentence):
         ({"range": [0.0, 5.0]}, True),
     ],
 )
-def test_is_regression(task, expected):
+def test_is_regression(task: dict[str, Any], expected: bool) -> None:
     assert is_regression(TaskSection.model_validate(task)) is expected

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
+from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,18 @@ from syrupy.assertion import SnapshotAssertion
 from dactcli.errors import DactError
 from dactcli.recipe.schema import SPLITS
 from dactcli.report import console
-from dactcli.report.blocks import bar, histogram, short_rule, sparkline
+from dactcli.report.blocks import GUIDE, bar, histogram, short_rule, sparkline
 from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
 from dactcli.report.console import Screen, show
 from dactcli.report.evaluation import render_evaluation
-from dactcli.report.inspection import reason, render_traces
+from dactcli.report.inspection import render_traces
 from dactcli.report.listings import render_plan, render_publication, render_recipes, render_runs
+from dactcli.report.page import trace_page
 from dactcli.report.profiling import render_profile
 from dactcli.report.sweeps import render_sweep
 from dactcli.report.training import PlainScreen, RichScreen, TrainingView, render_training, screen
+from dactcli.report.wording import meanings, reason
 from dactcli.results import (
     Breakdown,
     Calibration,
@@ -68,7 +71,7 @@ TRACE = ExitTrace(
     halting_weights=[0.4, 0.6],
     answers=[[0.4, 0.6], [0.03, 0.97]],
     scores=[0.0768, 1.714],
-    cut=1.000001,
+    cut=1.0,
 )
 LOG = StepLog(0.25, 5e-5, 1.2, 0.5, 80.0, 2.5, [0.1, 0.2, 0.6, 0.1])
 FULL = RuleResult(0.9412, {"accuracy": 0.9412}, 4.0, 1.0, [0, 0, 0, 1000], 1.0)
@@ -137,38 +140,100 @@ PROFILE = ProfileResult(
 )  # fmt: skip
 
 
-EMPTY = replace(TRACE, text="", notices=["the text is empty: the answer is what the model says of nothing"])
+EMPTY = replace(TRACE, text="", notices=["the text is empty"])
 JUDGED = replace(
     TRACE, rule="confidence:0.9", cut=0.9, scores=[0.6, 0.97], promise="a promise", expected=0,
     expected_name="unacceptable", full_answer=[0.8, 0.2], answers=[[0.6, 0.4], [0.03, 0.97]],
+)  # fmt: skip
+OWN = replace(
+    TRACE, rule="entropy:0.3123456789", cut=-0.3123456789, scores=[-0.971, -0.81, -0.62, -0.2], exit_layer=4,
+    halting_weights=[0.0, 0.0, 0.0, 1.0], answers=[[0.4, 0.6], [0.25, 0.75], [0.15, 0.85], [0.03, 0.97]],
+    remaining=[1.0] * 4, halting=[1.0] * 4, layer_probabilities=[[0.4, 0.6]] * 4, answered_by="layer", layers=6,
+)  # fmt: skip
+VALUE = replace(
+    TRACE, label=3.21, label_name=None, probabilities=[], rule="tolerance:0.05", cut=-0.05, scores=[-1.3, -0.04],
+    layer_probabilities=[[2.9], [3.3]], answers=[[2.9], [3.21]], expected=3.4,
 )  # fmt: skip
 NAMES = ["unacceptable", "acceptable"]
 
 
 def comparison() -> RenderableType:
     points = [CurvePoint("runs/a-1", 0.5, 1.2, 0.85), CurvePoint("runs/a-1", 0.9, 2.5, 0.93)]
-    at = {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}
+    at: dict[str, float | None] = {"0.25": 0.81, "0.5": 0.9, "0.75": 0.93}
     rule = ComparedRule(Interval(0.962, 0.951, 0.973), 1.0, at, 2.2, points)
     deep = ComparedRule(
         None, 2.5, {"0.25": None, "0.5": None, "0.75": 0.94}, 2.5, [CurvePoint("runs/a-1", None, 2.5, 0.94)]
     )
     rules = {"confidence": rule, "answer_entropy": replace(rule, layers_for_99=None, points=points[:1]), "exact": deep}
-    beside = {"majority_metric": 0.702, "last_layer_metric": 0.9398, "notices": ["these figures are measurements"]}
+    beside: dict[str, Any] = {
+        "majority_metric": 0.702,
+        "last_layer_metric": 0.9398,
+        "notices": ["these figures are measurements"],
+    }
     reference = ("full depth", ["runs/a-1"], 0.94)
     return render_comparison(Comparison("test", 1000, "accuracy", 4, ["runs/a-1"], *reference, rules, **beside))
 
 
 def calibration() -> RenderableType:
     digests = ("weights_sha256", "config_sha256", "tokenizer_sha256", "data_fingerprint")
-    bound = {**dict.fromkeys(digests, "0123456789abcdef"), "dtype": "float32", "max_length": 48, "split": "fresh.csv"}
-    chosen = ("risk", "confidence:0.93", 0.93, True, ["confidence", "slack"], 1000, 2.4)
-    promise = {"loss": "harm", "epsilon": 0.01, "delta": 0.05, "delta_spent": 0.0125, "attempt": 2, "observed": 4}
-    sample = {"distinct": 990, "screened": ["train", "validation"], "left_out": {"train": 12}}
+    bound: dict[str, Any] = {
+        **dict.fromkeys(digests, "0123456789abcdef"),
+        "dtype": "float32",
+        "max_length": 48,
+        "split": "fresh.csv",
+    }
+    chosen: dict[str, Any] = {
+        "kind": "risk", "rule": "confidence:0.93", "threshold": 0.93, "certified": True,
+        "rules_tried": ["confidence", "slack"], "examples": 1000, "layers_mean": 2.4,
+    }  # fmt: skip
+    promise: dict[str, Any] = {
+        "loss": "harm",
+        "epsilon": 0.01,
+        "delta": 0.05,
+        "delta_spent": 0.0125,
+        "attempt": 2,
+        "observed": 4,
+    }
+    sample: dict[str, Any] = {"distinct": 990, "screened": ["train", "validation"], "left_out": {"train": 12}}
     classes = {
         "negative": ClassResult(400, 0.9, 0.91, 0.01, 0.01, 2.6),
         "[red]positive": ClassResult(600, 0.97, 0.97, 0.0, 0.0017, 2.27),
     }
-    return render_calibration(Calibration(*chosen, **bound, **promise, **sample, classes=classes, layers=6))
+    return render_calibration(Calibration(**chosen, **bound, **promise, **sample, classes=classes, layers=6))
+
+
+def certified(**changes: Any) -> RenderableType:
+    """The end of a training with a calibration."""
+    digests = ("weights_sha256", "config_sha256", "tokenizer_sha256", "data_fingerprint")
+    bound: dict[str, Any] = {
+        **dict.fromkeys(digests, "0123456789abcdef"),
+        "dtype": "float32",
+        "max_length": 48,
+        "split": "calibration",
+    }
+    chosen: tuple[Any, ...] = (
+        "risk",
+        "confidence:0.8072509765625",
+        0.8072509765625,
+        True,
+        ["confidence"],
+        1500,
+        2.2413,
+    )
+    promise: dict[str, Any] = {
+        "loss": "disagreement",
+        "epsilon": 0.01,
+        "delta": 0.05,
+        "delta_spent": 0.025,
+        "attempt": 1,
+    }
+    known: Any = {**bound, **promise, "distinct": 1500, "layers": 6}
+    found = replace(Calibration(*chosen, **known), **changes)
+    return render_training(
+        TrainResult(
+            "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, calibration=found, splits=tuple(SPLITS)
+        )
+    )
 
 
 def sweep() -> RenderableType:
@@ -227,6 +292,11 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     ),
     "inspect, several": lambda: render_traces([TRACE, EMPTY], NAMES, every=[TRACE, EMPTY, JUDGED]),
     "inspect, calibrated": lambda: render_traces([JUDGED], NAMES),
+    "inspect, the layer's own answer": lambda: render_traces([OWN], NAMES),
+    "inspect, full depth": lambda: render_traces(
+        [replace(OWN, rule="full", layers=4, scores=[None] * 4, cut=0.0)], NAMES
+    ),
+    "inspect, regression": lambda: render_traces([VALUE], []),
     "eval": lambda: render_evaluation(EVALUATION),
     "eval, many classes": lambda: render_evaluation(MANY),
     "eval, regression": lambda: render_evaluation(VALUES),
@@ -240,6 +310,18 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
         TrainResult(
             "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, halting_fitted=True, splits=tuple(SPLITS)
         )
+    ),
+    "finetune, certified": certified,
+    "finetune, certain": lambda: certified(
+        rule="exact",
+        threshold=None,
+        certified=False,
+        layers_mean=3.05,
+        outdone="confidence:0.8072509765625",
+        outdone_layers_mean=3.264,
+    ),
+    "finetune, not certified": lambda: certified(
+        rule="exact", threshold=None, certified=False, layers_mean=None, examples=300, distinct=298
     ),
     "recipes": recipe_list,
     "runs": run_list,
@@ -338,6 +420,8 @@ def test_screens_and_bars_obey_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
             shown.notice(HOSTILE)
             shown.stage_started(HOSTILE, 1, 1, 4)
             shown.evaluated(poisoned(EVALUATION))
+            with shown.working(HOSTILE) as work:
+                work(1, 2)
         console.print_notice(HOSTILE)
         console.print_error(DactError(HOSTILE, place=HOSTILE, remedy=HOSTILE))
         with console.counting(HOSTILE) as count:
@@ -363,7 +447,7 @@ def test_a_narrow_terminal_cuts_names_and_no_figures(width: int) -> None:
         (VIEWS["profile"](), ["(0.57-0.60)", "0.000", "1,234"][:1]),
         (VIEWS["compare"](), ["0.9620", "0.8100", "0.0110"]),
         (VIEWS["sweep"](), ["0.9000", "3.20"]),
-        (VIEWS["inspect, several"](), ["0.400", "0.060", "99.0%"]),
+        (VIEWS["inspect, several"](), ["0.400", "0.060", "97.0%"]),
     ):
         text = drawn(view, width, "plain")
         assert [figure for figure in figures if figure not in text] == []
@@ -430,8 +514,22 @@ def test_a_live_bar_shows_loss_layers_and_metric() -> None:
         live.stepped(20)
         live.logged(LOG)
         live.evaluated(EVALUATION)
+        with live.working("calibration: 1,500 examples") as progress:  # a bar of the same view
+            progress(750, 1500)
+            live.live.refresh()
+        assert [task.description for task in live.progress.tasks] == ["1/1 joint"]
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("1/1 joint", "20/40", "0.250", "2.50", "accuracy", "0.941", "majority class: 0.702", "▂▃█▂"):
+    for part in (
+        "1/1 joint",
+        "20/40",
+        "0.250",
+        "2.50",
+        "accuracy",
+        "0.941",
+        "majority class: 0.702",
+        "▂▃█▂",
+        "750/1500",
+    ):
         assert part in text
 
 
@@ -467,17 +565,139 @@ def test_sparklines_show_how_a_number_moved() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({}, "exact: stopped after layer 2; certain: the class cannot change any more, whatever the other 2 layers answer (1.7140 >= 1.0000)"),
-        ({"rule": "full", "exit_layer": 4}, "full: all 4 layers run"),
-        ({"exit_layer": 4}, "exact: ran to the last layer, because no earlier one was enough"),
-        ({"rule": "confidence:0.9", "cut": 0.9, "scores": [0.6, 0.97]}, "confidence:0.9: stopped after layer 2 (0.9700 >= 0.9000)"),
-        ({"rule": "slack:0", "scores": [0.6, 1.2]}, "slack:0: stopped after layer 2; certain: the class cannot change any more, whatever the other 2 layers answer (1.2000 >= 1.0000)"),
-        ({"rule": "slack:0.5", "scores": [0.6, 1.2]}, "slack:0.5: stopped after layer 2 (1.2000 >= 1.0000)"),
-        ({"rule": "tolerance:0.05", "scores": [-1.0, -0.04]}, "tolerance:0.05: stopped after layer 2; the value can change by at most 0.0400"),
+        ({}, "exact stopped after layer 2: certain, the class cannot change any more, whatever the other 2 layers answer (safety 1.714 reached 1)"),
+        ({"rule": "full", "exit_layer": 4}, "full runs all 4 layers"),
+        ({"exit_layer": 4}, "exact ran to the last layer, because no earlier one was enough"),
+        ({"rule": "confidence:0.9", "cut": 0.9, "scores": [0.6, 0.97]}, "confidence:0.9 stopped after layer 2: confidence 0.97 reached 0.9"),
+        ({"rule": "entropy:0.3", "cut": -0.3, "scores": [-0.6, -0.21]}, "entropy:0.3 stopped after layer 2: entropy 0.21 reached 0.3 or less"),
+        ({"rule": "layer:2", "cut": 2.0, "scores": [1.0, 2.0]}, "layer:2 stopped after layer 2"),
+        ({"rule": "confidence:0.912345", "cut": 0.912345, "scores": [0.6, 0.97], "promise": "confidence:0.912345 runs 2.1 layers."}, "confidence:0.9123 stopped after layer 2: confidence 0.97 reached 0.9123; calibrated: confidence:0.9123 runs 2.1 layers."),
+        ({"rule": "slack:0", "scores": [0.6, 1.2]}, "slack:0 stopped after layer 2: certain, the class cannot change any more, whatever the other 2 layers answer (safety 1.2 reached 1)"),
+        ({"rule": "slack:0.5", "scores": [0.6, 1.2]}, "slack:0.5 stopped after layer 2: safety 1.2 reached 1"),
+        ({"rule": "tolerance:0.05", "cut": -0.05, "scores": [-1.0, -0.04]}, "tolerance:0.05 stopped after layer 2: the value can change by at most 0.04"),
     ],
 )  # fmt: skip
 def test_the_reason_for_stopping(change: dict[str, object], sentence: str) -> None:
     assert reason(replace(TRACE, **change)) == sentence  # type: ignore[arg-type]
+
+
+def test_no_example_is_both_the_hardest_and_the_easiest() -> None:
+    close = replace(TRACE, text="close", probabilities=[0.49, 0.51])
+    alike = drawn(render_traces([TRACE, close], NAMES), 120, "plain")
+    assert "closest call  2 layers, acceptable 51.0%: close" in alike
+    assert "hardest" not in alike
+    assert "easiest" not in alike
+    shallow = replace(TRACE, text="shallow", exit_layer=1)
+    unlike = drawn(render_traces([TRACE, shallow], NAMES), 120, "plain")
+    assert "hardest  2 layers, acceptable 97.0%: the key" in unlike
+    assert "easiest  1 layer, acceptable 97.0%: shallow" in unlike
+
+
+def test_weights_stand_only_where_the_rule_works_on_them() -> None:
+    weighted = drawn(render_traces([TRACE], NAMES), 120, "plain")
+    assert re.search(r"layer +weight +left +this layer +answer so far", weighted)
+    own = drawn(render_traces([OWN], NAMES), 120, "plain")
+    assert "weight" not in own
+    assert "left" not in own
+    assert "1.000" not in own
+    assert "stops at 0.3123 or less" in own
+    assert re.search(r"4 stop +acceptable 97.0% +0\.2 ", own)
+    mixed = drawn(render_traces([JUDGED], NAMES), 120, "plain")
+    assert "weight:" not in mixed
+    assert "left: share" in mixed
+
+
+def test_a_long_label_is_whole_where_it_fits() -> None:
+    long = "balance_not_updated_after_bank_transfer"
+    trace = replace(TRACE, label_name=long, label=1)
+    text = drawn(render_traces([trace], ["other", long]), 80, "plain")
+    assert f"{long} 60.0%" in text
+    assert f"{long} 97.0%" in text
+    assert "this layer:" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_list_of_runs_breaks_no_column_into_letters(width: int) -> None:
+    name = "runs/banking77-minilm-l12-tau-0.003-sweep-7"
+    facts = RunFacts(
+        name, "banking77", True, True, "accuracy", 0.8741, "confidence:0.912345678", 2.24, 6, 0.0, 98.4, 0.02
+    )
+    text = drawn(render_runs([facts]), width, "plain")
+    assert f"{name} *\n" in text
+    words = " ".join(text.split())
+    assert "banking77, accuracy 0.8741 (majority class 0.0200), 2.24 of 6 layers, rule confidence:0.9123, " in words
+
+
+def test_every_section_that_a_view_names_exists() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / GUIDE).read_text(encoding="utf-8")
+    sections = {
+        re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", line[3:]).strip())
+        for line in page.splitlines()
+        if line[:3] == "## "
+    }
+    source = "".join(file.read_text(encoding="utf-8") for file in (root / "dactcli" / "report").glob("*.py"))
+    named = set(re.findall(r'guide\("([\w-]+)"\)|GUIDE\}#([\w-]+)', source))
+    assert {one or other for one, other in named} == sections
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text; refuses elements that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("trace", [TRACE, JUDGED, OWN, VALUE], ids=lambda one: one.rule)
+def test_a_web_page_holds_what_the_view_shows(trace: ExitTrace) -> None:
+    page = Page(trace_page([trace], NAMES if trace.probabilities else [], every=[trace, trace]))
+    tags = [tag for tag, _ in page.elements]
+    assert {"main", "article", "table", "thead", "tbody", "h1", "dl"} <= set(tags)
+    assert not {"script", "link", "img", "iframe", "pre"} & set(tags)
+    assert not [
+        value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href")
+    ]
+    rows = [attributes.get("class") for tag, attributes in page.elements if tag == "tr"]
+    assert rows.count("stop") == 1
+    assert rows.count("unrun") == trace.layers - trace.exit_layer
+    for part in (trace.text, reason(trace), "2 examples", *meanings(trace)):
+        assert part in page.text
+    assert "prefers-color-scheme: dark" in page.text
+    assert ("weight" in meanings(trace)) == any(
+        "value" in found for tag, found in page.elements if tag == "meter" and "max" not in found
+    )
+
+
+def test_a_hostile_text_or_label_is_inert_in_a_web_page() -> None:
+    evil = """<script>alert(1)</script><img src=x onerror="a()">{{ 7 * 7 }}{% raw %}&amp;'</style>"""
+    names = [evil, f"{evil}\x1b[31m\u202e"]
+    trace = replace(
+        TRACE, text=evil + HOSTILE, text_pair=evil, label_name=names[1], notices=[evil], promise=evil, expected=0,
+        expected_name=evil, full_answer=[0.9, 0.1], rule="confidence:0.9", cut=0.9,
+    )  # fmt: skip
+    page = Page(trace_page([trace], names, every=[trace, trace]))
+    assert not {"script", "img"} & {tag for tag, _ in page.elements}
+    assert page.text.count(evil) >= 8
+    assert "49" not in page.text
+    assert SHOWN in page.text
+    assert not re.search("[\x1b\u202e]", page.text)
 
 
 def test_bars_and_histograms() -> None:

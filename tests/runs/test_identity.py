@@ -11,6 +11,7 @@ import torch
 
 import dactcli
 from dactcli.runs import identity
+from dactcli.storage import sha256
 
 
 @pytest.fixture
@@ -22,13 +23,13 @@ def tiny_copy(tiny_run: Path, tmp_path: Path) -> Path:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are hashed during the test."""
     names: list[str] = []
-    plain = identity.sha256
+    plain = sha256
 
     def counted(path: Path) -> str:
         names.append(path.name)
         return plain(path)
 
-    monkeypatch.setattr(identity, "sha256", counted)
+    monkeypatch.setattr("dactcli.runs.identity.sha256", counted)
     return names
 
 

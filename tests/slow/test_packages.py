@@ -32,7 +32,7 @@ def run(*command: object, folder: Path) -> str:
     words = [str(word) for word in command]
     hidden = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     clean = {name: value for name, value in os.environ.items() if name not in hidden}
-    done = subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

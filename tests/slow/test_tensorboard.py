@@ -39,7 +39,7 @@ def tensorboard(folder: Path, log: Path) -> Iterator[str]:
                 server.wait(20)
             except subprocess.TimeoutExpired:
                 server.kill()
-                server.wait()
+                server.wait(20)
 
 
 def ask(base: str, page: str, **values: str) -> Any:
@@ -65,7 +65,7 @@ def test_the_overview_and_operator_pages_show_the_trace(tiny_run: Path, tmp_path
     folder, log = tmp_path / "trace", tmp_path / "tensorboard.log"
     command = [sys.executable, "-m", "dactcli", "profile", str(tiny_run), "--trace", str(folder)]
     limits = ["--batch-size", "2", "--examples", "4", "--warmup", "0", "--repeats", "2"]
-    subprocess.run([*command, *limits], check=True, capture_output=True)
+    subprocess.run([*command, *limits], check=True, capture_output=True, timeout=600)
     with tensorboard(folder, log) as base:
         run = first_run(base, log)
         (worker, *_) = ask(base, "workers", run=run, view="Overview")

@@ -102,7 +102,7 @@ def test_a_resumed_run_goes_on_with_its_weights_and_no_others(folder: Path) -> N
         ),
         (
             ["training.class_weights=balanced", "task={metric: pearson}", "data.label=size"],
-            "training.class_weights: weighs classes, and this task is a regression; remove it",
+            "training.class_weights: is set, but this task is a regression; remove it",
         ),
     ],
 )

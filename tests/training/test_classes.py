@@ -31,7 +31,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 EXPECTED = [
-    "train: one example only of class 'rare'",
+    "train: only one example of class 'rare'",
     "train: no example of classes 'gone', 'never'; there are some in validation",
     "classes 'Pos', 'pos ' differ only by case or blanks, and are learned as different classes",
 ]

@@ -25,7 +25,7 @@ from dactcli.training.stages import resolve_stages
 from dactcli.training.trainer import DactTrainer
 
 
-def weights(run: str | Path) -> dict[str, torch.Tensor]:
+def weights(run: str | Path) -> Any:
     return load_file(Path(run) / "model.safetensors")
 
 
@@ -204,7 +204,7 @@ def test_a_learned_vocabulary_is_the_same_in_every_process(tmp_path: Path) -> No
         "print(_learn_words(Geometry(vocab_size=40), ['the Cats sat', 'the dogs ran , ran', 'a cat']))"
     )
     runs_of = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=600).stdout
         for _ in range(2)
     ]
     assert runs_of[0] == runs_of[1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,12 +206,12 @@ def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> 
     second, top = np.sort(a)[-2:]
 
     def entropy(q: np.ndarray) -> float:
-        return -sum(x * math.log(x) for x in q if x > 0) / math.log(len(q))
+        return float(-sum(x * math.log(x) for x in q if x > 0) / math.log(len(q)))
 
     streak = 0
     for m in range(1, n):
         streak = streak + 1 if y[m].argmax() == y[m - 1].argmax() else 0
-    return {
+    halts: dict[str, Callable[[], Any]] = {
         "full": lambda: False,
         "paper": lambda: top * (1 - p) ** d >= second + p * d + layers * 2**-20,
         "exact": lambda: (1 - p) ** d * (1 + top - second) >= 1 + layers * 2**-20,
@@ -220,7 +222,8 @@ def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> 
         "max_prob": lambda: y[n - 1].max() >= value,
         "patience": lambda: streak >= value,
         "layer": lambda: n >= value,
-    }[name]()
+    }
+    return bool(halts[name]())
 
 
 CASES = [("full", 0), ("paper", 0), ("exact", 0), ("slack", 0.1), ("slack", 0.7), ("confidence", 0.6)]
@@ -313,10 +316,14 @@ def test_states_drop_rows() -> None:
         (
             "patience:1.5",
             {},
-            "`rule`: '1.5' is no threshold for patience (layers in a row); give a whole number from 1 on",
+            "`rule`: '1.5' is not a threshold for patience (layers in a row); give a whole number of at least 1",
         ),
-        ("entropy:nan", {}, "`rule`: 'nan' is no threshold for entropy (normalised entropy); give a number from 0 on"),
-        ("max_prob:x", {}, "`rule`: 'x' is no threshold for max_prob (probability); give a number from 0 on"),
+        (
+            "entropy:nan",
+            {},
+            "`rule`: 'nan' is not a threshold for entropy (normalised entropy); give a number of at least 0",
+        ),
+        ("max_prob:x", {}, "`rule`: 'x' is not a threshold for max_prob (probability); give a number of at least 0"),
         (
             "learned:0.9",
             {"certainty": False},

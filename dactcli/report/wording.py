@@ -1,0 +1,159 @@
+"""What a halting trace says, in words; the terminal's view and the web page share them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from dactcli.halting.names import RuleFacts, facts_of, proven_promise
+from dactcli.report.blocks import short_number, short_rule, short_rules
+from dactcli.results import ExitTrace
+
+STOP, ALONE = "stop", "this layer"
+
+
+def summary_lines(traces: Sequence[ExitTrace]) -> list[str]:
+    """What several traces have in common: how many are right, agree with full depth, and which are extreme.
+
+    Args:
+        traces: All examples.
+    """
+    lines = []
+    labelled = [trace for trace in traces if trace.expected is not None]
+    if labelled and labelled[0].probabilities:
+        right = sum(trace.expected == trace.label for trace in labelled)
+        most = max(Counter(trace.expected for trace in labelled).values())
+        lines.append(f"{right:,} of {len(labelled):,} right; always answering the most frequent label: {most:,} right")
+    verified = [trace for trace in traces if trace.full_label is not None]
+    if verified:
+        same = sum(trace.full_label == trace.label for trace in verified)
+        full = "full depth (every layer run; of a DACT model, the mixture of their answers)"
+        lines.append(f"{same:,} of {len(verified):,} agree with {full}")
+    if traces[0].probabilities:
+        hardest = min(traces, key=lambda trace: (-trace.exit_layer, trace.margin))
+        easiest = min(traces, key=lambda trace: (trace.exit_layer, -trace.margin))
+        if hardest.exit_layer > easiest.exit_layer:
+            lines += [f"hardest  {_short(hardest)}", f"easiest  {_short(easiest)}"]
+        else:
+            lines.append(f"closest call  {_short(hardest)}")
+    return lines
+
+
+def _short(trace: ExitTrace) -> str:
+    text = trace.text if len(trace.text) <= 60 else f"{trace.text[:59]}…"
+    layers = "1 layer" if trace.exit_layer == 1 else f"{trace.exit_layer} layers"
+    return f"{layers}, {trace.label_name} {max(trace.probabilities):.1%}: {text or '(empty)'}"
+
+
+def verdicts_of(trace: ExitTrace, names: Sequence[str]) -> list[tuple[str, bool]]:
+    """What the label and full depth say of the answer, and whether they agree with it.
+
+    Args:
+        trace: The example's trace.
+        names: Class names; empty for regression.
+    """
+    lines = []
+    if trace.expected is not None:
+        wanted = trace.expected_name if trace.expected_name is not None else f"{trace.expected:.3f}"
+        fits = not names or trace.expected == trace.label
+        verdict = "" if not names else "right: " if fits else "wrong: "
+        lines.append((f"{verdict}labelled {wanted}", fits))
+    if trace.full_answer is not None:
+        same = not names or trace.full_label == trace.label
+        agreed = "the same class" if same and names else "another class" if names else "beside it"
+        lines.append((f"full depth: {answer_text(trace.full_answer, names)}, {agreed}", same))
+    return lines
+
+
+def weighted(trace: ExitTrace) -> bool:
+    """Whether the rule works on the halting weights, so that weight and remainder explain the stop.
+
+    Args:
+        trace: An example's trace.
+    """
+    facts = facts_of(trace.rule)
+    return trace.answered_by == "mixture" and facts is not None and facts.promise is not None
+
+
+def score_facts(trace: ExitTrace) -> RuleFacts | None:
+    """The facts of the rule where it compares a number with its cut."""
+    facts = facts_of(trace.rule)
+    return facts if facts is not None and facts.score and any(one is not None for one in trace.scores) else None
+
+
+def score_heading(facts: RuleFacts, cut: float) -> str:
+    """The heading of the score, with the value at which the rule stops."""
+    return f"{facts.score}\nstops at {cut_text(facts, cut)}"
+
+
+def cut_text(facts: RuleFacts, cut: float) -> str:
+    """The score at which the rule stops, such as `0.9`, or `0.3 or less`."""
+    return f"{short_number(abs(cut))} or less" if facts.falls else short_number(cut)
+
+
+def shown_score(facts: RuleFacts, score: float) -> str:
+    """A score as users know it; rules keep one that has to fall as its negative."""
+    return short_number(abs(score) if facts.falls else score)
+
+
+def meanings(trace: ExitTrace) -> dict[str, str]:
+    """One line for each column of a trace's table, by its heading.
+
+    Args:
+        trace: An example's trace.
+    """
+    facts, mixture = score_facts(trace), trace.answered_by == "mixture"
+    said = {"answer so far": "the answer if this layer were the last one to run"}
+    if not mixture:
+        said["answer so far"] = "this layer's own answer, which is what the rule answers with"
+    if weighted(trace):
+        said = {
+            "weight": "share of the final answer that comes from this layer",
+            "left": "share that is left for later layers; near 0, they cannot change the answer",
+            ALONE: "the answer of this layer alone",
+            "answer so far": "the layers' answers up to here, mixed by their weights",
+        }
+    if facts is not None:
+        said[facts.score] = f"{facts.score_text}; the example stops at {cut_text(facts, trace.cut)}"
+    if facts is not None and mixture and not weighted(trace):
+        said["left"] = "share of the answer that is left for later layers"
+    return {"layer": f"in the order they run; {STOP} marks the last one that ran", **said}
+
+
+def answer_text(values: Sequence[float], names: Sequence[str]) -> str:
+    """The likeliest class and its probability, or the value of a regression.
+
+    Args:
+        values: Probabilities, or one value.
+        names: Class names; empty for regression.
+    """
+    if not names:
+        return f"{values[0]:.3f}"
+    best = max(range(len(values)), key=values.__getitem__)
+    return f"{names[best]} {values[best]:.1%}"
+
+
+def reason(trace: ExitTrace) -> str:
+    """Why the example stopped where it did, in one sentence.
+
+    Args:
+        trace: The example's trace.
+    """
+    facts, rule = facts_of(trace.rule), short_rule(trace.rule)
+    left = trace.layers - trace.exit_layer
+    if facts is not None and not facts.early:
+        return f"{rule} runs all {trace.layers} layers"
+    if not left:
+        return f"{rule} ran to the last layer, because no earlier one was enough"
+    stopped = f"{rule} stopped after layer {trace.exit_layer}"
+    score = trace.scores[-1]
+    if facts is None or not facts.score or score is None:
+        return stopped
+    seen, cut = shown_score(facts, score), cut_text(facts, trace.cut)
+    if proven_promise(trace.rule) == "class":
+        layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
+        return f"{stopped}: certain, the class cannot change any more, whatever {layers} (safety {seen} reached {cut})"
+    if proven_promise(trace.rule) == "value":
+        return f"{stopped}: the value can change by at most {seen}"
+    promised = f"; calibrated: {short_rules(trace.promise)}" if trace.promise else ""
+    return f"{stopped}: {facts.score} {seen} reached {cut}{promised}"
