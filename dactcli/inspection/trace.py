@@ -164,7 +164,7 @@ class _About:
             probabilities=[] if model.regression else answer.tolist(),
             rule=str(self.rule),
             exit_layer=ran,
-            layers=model.units.layers,
+            layers=model.exit_heads.layers,
             layer_probabilities=layers.layer_answers[row, :ran].tolist(),
             halting=layers.halting[row, :ran].tolist(),
             remaining=layers.remaining[row, :ran].tolist(),
