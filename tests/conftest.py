@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,18 @@ import pytest
 from hypothesis import settings
 from support import SHARED, contents, shared, train
 
+import dactcli
+
 settings.register_profile("dact", deadline=None, print_blob=True)
 settings.load_profile("dact")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modules_are_imported() -> None:
+    """Import every module before any test replaces a name, since a later import would keep the replacement for good."""
+    for module in pkgutil.walk_packages(dactcli.__path__, "dactcli."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 @pytest.fixture(scope="session")
