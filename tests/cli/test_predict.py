@@ -115,7 +115,9 @@ def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypat
         patch.setattr("dactcli.prediction.predict.predict_texts", dies)
         stopped = dact("predict", source, "--run", tiny_run, "--output", target)
     assert stopped.exit_code == 130
-    assert "stopped by SIGINT after 24 predictions; the same command with --resume continues from there" in stopped.stderr
+    assert (
+        "stopped by SIGINT after 24 predictions; the same command with --resume continues from there" in stopped.stderr
+    )
     part = tmp_path / "out.jsonl.part"
     assert len(part.read_text().splitlines()) == 24
     with part.open("a") as file:
