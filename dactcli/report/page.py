@@ -61,6 +61,10 @@ class Table:
     caption: str = ""
     meanings: Mapping[str, str] = field(default_factory=dict)
 
+    def number(self, column: int) -> bool:
+        """Whether a column holds figures, counted from 0."""
+        return column > 0 and any(cells[column - 1].number for _, cells in self.rows)
+
 
 def write_page(traces: Sequence[ExitTrace], names: Sequence[str], path: Path, *, every: Sequence[ExitTrace]) -> None:
     """Write traces as an HTML file.
