@@ -198,7 +198,9 @@ def report_table(rule: str, classes: dict[str, ClassResult]) -> Group:
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for name, found in classes.items():
         table.add_row(Text(name), *report_cells(found))
-    return Group(Text(f"every class under {short_rule(rule)}", style="bold"), table, legend(REPORTED))
+    labelled = any(found.recall is not None for found in classes.values())
+    kind = "class" if labelled else "class of full depth, because there are no labels,"
+    return Group(Text(f"every {kind} under {short_rule(rule)}", style="bold"), table, legend(REPORTED))
 
 
 def report_cells(found: ClassResult) -> list[str]:

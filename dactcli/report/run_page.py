@@ -176,7 +176,9 @@ def _classes(report: RunReport) -> Table | None:
     if not found:
         return None
     rows = [(name, [Cell(text, number=True) for text in report_cells(one)]) for name, one in found.items()]
-    return Table(["class", *REPORTED], rows, meanings=REPORTED)
+    unlabelled = report.evaluation.by_class_of == "full_depth"
+    caption = "Without labels, examples count for their class at full depth" if unlabelled else ""
+    return Table(["class", *REPORTED], rows, caption, REPORTED)
 
 
 def _matrix(report: RunReport) -> Table | None:

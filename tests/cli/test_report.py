@@ -21,7 +21,7 @@ import dactcli
 from dactcli.data.agreement import generate
 from dactcli.halting.rules import make_rule
 from dactcli.report.run_page import report_page, result_sentence
-from dactcli.results import ExitTrace, RunReport
+from dactcli.results import Confusion, ExitTrace, RunReport
 
 Integers = NDArray[np.int64]
 RULE = "max_prob:0.55"
@@ -134,6 +134,19 @@ def test_hostile_texts_and_names_are_inert(report: RunReport) -> None:
     assert not re.search("[\x1b\u202e]", text)
 
 
+def test_of_many_classes_only_confusions_are_listed(report: RunReport) -> None:
+    names = [f"intent {number}" for number in range(13)]
+    many = replace(
+        report, model=replace(report.model, names=names), confusion_matrix=[[number] * 13 for number in range(13)],
+        confusions=[Confusion("intent 1", "intent 12", 7, 0.7)],
+    )  # fmt: skip
+    text = Page(report_page(many)).text
+    assert "Examples by label (rows) and answer (columns)" not in text
+    assert re.search(r"intent 1\s*intent 12\s*7\s*70.0%", text)
+    few = replace(many, model=replace(many.model, names=names[:12]), confusion_matrix=[[3] * 12] * 12)
+    assert "Examples by label (rows) and answer (columns)" in Page(report_page(few)).text
+
+
 def test_the_command_writes_the_page_and_the_document(tiny_run: Path, tmp_path: Path) -> None:
     page = tmp_path / "deep" / "report.html"
     arguments = ("report", tiny_run, "--split", "test", "--rule", RULE, "--examples", "3", "--output", page)
@@ -164,6 +177,9 @@ def test_a_file_without_labels(tiny_run: Path, tmp_path: Path) -> None:
     text = Page(report_page(found)).text
     assert "Confusions" not in text
     assert "30 new.jsonl examples run" in text
+    assert "Without labels, examples count for their class at full depth" in text
+    done = dact("eval", tiny_run, "--data", tmp_path / "new.jsonl", "--rule", RULE, "--report")
+    assert f"every class of full depth, because there are no labels, under {RULE}" in done.stdout
 
 
 def test_one_text_and_no_examples(tiny_run: Path, tmp_path: Path) -> None:

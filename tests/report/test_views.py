@@ -92,6 +92,10 @@ EVALUATION = EvalResult(
     "runs/agreement-1", "test", 1000, "accuracy", 4, {"full": FULL, "exact": EXACT},
     {"exact": {"0": 1.4, "4": 3.2, "spearman": 0.61}}, BESIDE, notices=[COLLAPSED],
 )  # fmt: skip
+REPORTED = replace(EVALUATION, rules={"full": FULL, "exact": replace(EXACT, by_class={
+    "unacceptable": replace(BY_CLASS["unacceptable"], precision=0.9188, f1=0.899),
+    "acceptable, in the ears of most speakers": replace(BY_CLASS["acceptable"], precision=None, f1=0.0),
+})})  # fmt: skip
 # 77 classes, 24 layers, no labels, and names that are longer than there is room for
 MANY = EvalResult(
     "runs/intents-1", "requests.csv", 3080, "matthews_correlation", 24,
@@ -299,6 +303,7 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "inspect, regression": lambda: render_traces([VALUE], []),
     "eval": lambda: render_evaluation(EVALUATION),
     "eval, many classes": lambda: render_evaluation(MANY),
+    "eval --report": lambda: render_evaluation(REPORTED, report=True),
     "eval, regression": lambda: render_evaluation(VALUES),
     "profile": lambda: render_profile(PROFILE),
     "compare": comparison,
