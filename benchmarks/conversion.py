@@ -35,6 +35,7 @@ SHARE = 0.7
 
 def fine_tune(folder: Path, overrides: list[str]) -> None:
     """Plain fine-tuning by transformers alone, with the recipe's rate, batches and epochs."""
+    from datasets import Dataset
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -50,7 +51,8 @@ def fine_tune(folder: Path, overrides: list[str]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(recipe.model.encoder))
     names = {"id2label": dict(enumerate(splits.labels)), "label2id": {n: i for i, n in enumerate(splits.labels)}}
     model = AutoModelForSequenceClassification.from_pretrained(str(recipe.model.encoder), **names)
-    data = encode_split(splits.splits["train"], tokenizer, recipe.data.max_length).to_dataset()
+    encoded = encode_split(splits.splits["train"], tokenizer, recipe.data.max_length)
+    data = Dataset.from_dict({**encoded.inputs, "labels": encoded.labels})
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), num_train_epochs=keys.epochs, learning_rate=keys.learning_rate,
         per_device_train_batch_size=keys.batch_size, warmup_steps=keys.warmup, weight_decay=keys.weight_decay,

@@ -62,7 +62,7 @@ def main() -> None:
         f"  realised share, whole data set, pooled   {whole.value:.3f} ({whole.low:.3f}-{whole.high:.3f})", flush=True
     )
     assert run.recipe is not None  # run_examples refuses a run without one
-    texts = load_splits(run.recipe, only=(options.split,)).splits[options.split]["text"][:]
+    texts = load_splits(run.recipe, only=(options.split,)).splits[options.split].texts
     throughput(subject, tokenizer, texts, layers, options)
 
 

@@ -122,7 +122,7 @@ def labels_of(out: Path, overrides: list[str]) -> dict[str, Any]:
     if not overrides:
         return dict(np.load(out / LABELS, allow_pickle=False))
     splits = load_splits(load_recipe(RECIPES / "sst2.yaml", overrides)).splits
-    return {split: np.asarray(splits[split]["label"]) for split in ("validation", "test")}
+    return {split: np.asarray(splits[split].labels) for split in ("validation", "test")}
 
 
 def load(path: Path, labels: dict[str, Any]) -> tuple[Entrant, dict[str, Any]]:

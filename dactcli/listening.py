@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
-from dactcli.results import EvalResult, StepLog
+if TYPE_CHECKING:
+    from dactcli.results import EvalResult, StepLog
 
 Progress = Callable[[int, int], None]  # (done, total)
 StreamProgress = Callable[[int, int, int | None], None]  # (examples done, bytes read, total bytes if known)

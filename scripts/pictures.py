@@ -20,7 +20,7 @@ from rich.text import Text
 
 from dactcli import evaluate, inspect, open_run, profile
 
-# internals: draws the views of the commands
+# internals: draws the views of the commands, and reads the summary of a run
 from dactcli.report.console import svg_of
 from dactcli.report.evaluation import render_evaluation
 from dactcli.report.inspection import render_traces

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,23 @@ import pytest
 from hypothesis import settings
 from support import SHARED, contents, shared, train
 
+import dactcli
+
 settings.register_profile("dact", deadline=None, print_blob=True)
 settings.load_profile("dact")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move tests marked `last` to the end: they judge what the other tests of their module found."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modules_are_imported() -> None:
+    """Import every module before any test replaces a name, since a later import would keep the replacement for good."""
+    for module in pkgutil.walk_packages(dactcli.__path__, "dactcli."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 @pytest.fixture(scope="session")

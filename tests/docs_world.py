@@ -168,7 +168,7 @@ def write_world(folder: Path, run: Path) -> None:
     write_lines(folder / "test.jsonl", rows(30, ("sentence",), "label", 2))
     write_lines(folder / "fresh.jsonl", rows(350, ("sentence",), "label", 2))
     write_table(folder / "fresh.csv", rows(350, ("sentence",), "label", 2))
-    write_table(folder / "reviews.csv", rows(30, ("review",), None, 2))
+    write_table(folder / "reviews.csv", rows(30, ("review",), "stars", 2))
     write_table(folder / "new.csv", rows(30, ("subject",), None, 2))
     write_table(folder / "texts.csv", rows(120, ("text",), "label", 2))
     tickets = rows(120, ("subject",), "queue", 2)

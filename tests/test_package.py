@@ -46,6 +46,8 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.report.inspection",
         "dactcli.report.profiling",
         "dactcli.report.training",
+        "dactcli.runs.load",
+        "dactcli.storage",
     ],
     "realised_share.py": [
         "dactcli.data.batches",

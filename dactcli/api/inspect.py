@@ -106,9 +106,8 @@ def _texts(run: Run, request: InspectRequest) -> tuple[list[str], list[str] | No
     from dactcli.evaluation.examples import DataFile, read_examples
 
     if request.file is not None:
-        dataset = read_examples(run, DataFile(Path(request.file)))
-        pairs, labels = (dataset[name][:] if name in dataset.column_names else None for name in ("text_pair", "label"))
-        return dataset["text"][:], pairs, labels
+        examples = read_examples(run, DataFile(Path(request.file)))
+        return examples.texts, examples.pairs, examples.labels
     of_pairs = run.recipe is not None and run.recipe.data.text_pair is not None
     if of_pairs and request.pairs is None:
         raise UsageError("this model takes pairs of texts", place=str(run.folder), remedy="give `pairs` as well")

@@ -21,13 +21,13 @@ from dactcli.api.common import (
 )
 from dactcli.errors import StoppedError, UsageError, did_you_mean
 from dactcli.listening import Listener
-from dactcli.results import PredictedFile, Prediction
 
 if TYPE_CHECKING:
     from dactcli.data.rows import Rows
     from dactcli.halting.base import Rule
     from dactcli.prediction.output import Output
     from dactcli.prediction.windows import Answer, Columns, Window
+    from dactcli.results import PredictedFile, Prediction
     from dactcli.runs.load import Run
 
 ON_ERROR = ("stop", "skip")
@@ -171,6 +171,7 @@ def predict_files(
         StoppedError: SIGINT or SIGTERM came; what was answered is kept.
     """
     from dactcli import distributed
+    from dactcli.results import PredictedFile
 
     refuse_text(inputs, "inputs")
     wanted, hears = build_request(PredictFilesRequest, request, fields, listener)

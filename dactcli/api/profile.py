@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from dactcli.api.common import AnyRun, build_request, check_numbers, data_file, locate, open_run, rule_for
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
-from dactcli.results import ProfileResult, duration
 
 if TYPE_CHECKING:
     from dactcli.profiling.latency import Effort
     from dactcli.profiling.profile import Measured
     from dactcli.profiling.ways import Subject
+    from dactcli.results import ProfileResult
 
 FALLBACK = "bert-base"  # the geometry that is measured where there is no run
 TOKENS = 32  # tokens of a random example
@@ -224,6 +224,7 @@ def _subject(model: Any, request: ProfileRequest, rule: Any, depths: Any, *, fre
 def _tell_duration(ready: _Prepared, request: ProfileRequest, effort: Effort, listener: Listener) -> None:
     """Say how long the measurement takes."""
     from dactcli.profiling.estimate import estimate_seconds
+    from dactcli.results import duration
 
     with suppress(ArtefactError):  # the measurement itself names the examples whose answers are not finite
         seconds = estimate_seconds(
@@ -238,6 +239,7 @@ def _training(
 ) -> ProfileResult:
     """Time the training step for each batch size."""
     from dactcli.profiling.training import profile_training
+    from dactcli.results import ProfileResult
 
     steps = []
     for size in request.batch_sizes:
@@ -251,6 +253,7 @@ def _inference(
 ) -> ProfileResult:
     """Time latency for each batch size, and throughput over all examples."""
     from dactcli.profiling.profile import profile_latency, profile_throughput
+    from dactcli.results import ProfileResult
 
     subject, measured = ready.subject, ready.measured
     cases = []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dactcli.errors import UsageError, did_you_mean
-from dactcli.results import RunFacts
+
+if TYPE_CHECKING:
+    from dactcli.results import RunFacts
 
 FOLDER, SORT = Path("runs"), "date"  # the defaults
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from dactcli import distributed
+from dactcli.data.examples import Examples
 from dactcli.recipe.schema import Kind
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
@@ -55,15 +55,6 @@ class Encoded:
             [self.labels[position] for position in positions] if self.labels is not None else None,
             [place for place, position in enumerate(positions) if position in kept],
         )
-
-    def to_dataset(self) -> Dataset:
-        """As a `datasets.Dataset` for the Trainer, with `labels`."""
-        from datasets import Dataset
-
-        columns: dict[str, Any] = dict(self.inputs)
-        if self.labels is not None:
-            columns["labels"] = self.labels
-        return Dataset.from_dict(columns)
 
 
 def encode(
@@ -147,19 +138,15 @@ def label_tensor(labels: Sequence[Any], kind: Kind, classes: int) -> Tensor:
     return found
 
 
-def encode_split(dataset: Dataset, tokenizer: Tokenizer, max_length: int) -> Encoded:
+def encode_split(examples: Examples, tokenizer: Tokenizer, max_length: int) -> Encoded:
     """Tokenise a split.
 
     Args:
-        dataset: Columns `text`, and where there are such `text_pair` and `label`.
+        examples: The examples.
         tokenizer: The model's tokenizer.
         max_length: Most tokens per example, special ones included.
     """
-
-    def column(name: str) -> list[Any] | None:
-        return dataset[name][:] if name in dataset.column_names else None
-
-    return encode(tokenizer, dataset["text"][:], column("text_pair"), column("label"), max_length=max_length)
+    return encode(tokenizer, examples.texts, examples.pairs, examples.labels, max_length=max_length)
 
 
 class Padding(Protocol):

@@ -1,7 +1,7 @@
 """From a completed recipe to checked splits, whatever the source: builtin, hub or files.
 
 What can be wrong with texts and labels is found here, before a model is loaded, and named by its line. Every
-source becomes `rows.Table`s, and one reader turns tables into the columns of a split.
+source becomes `rows.Table`s, and one reader turns tables into the `Examples` of a split.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dactcli.data import agreement
+from dactcli.data.examples import Examples
 from dactcli.data.formats import describe
 from dactcli.data.hub import read_hub
 from dactcli.data.labels import HIDDEN, Scale, as_list, class_names, label_key, marked_labels, split_labels
@@ -25,10 +26,6 @@ from dactcli.errors import DataError
 from dactcli.recipe.schema import SPLITS, DataSection, Kind, Recipe
 from dactcli.recipe.tasks import kind_of
 
-if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
-
-Columns = dict[str, list[Any]]
 MUST_HAVE_LABELS = ("train", "validation")
 
 
@@ -37,8 +34,7 @@ class Splits:
     """The examples of a task, read and checked.
 
     Attributes:
-        splits: Columns `text`, `text_pair` (tasks of pairs), `label` (a class index, a number, or a list of label
-            indices; absent where unlabelled), `difficulty` (builtin only) and `row`, the line or row in the source.
+        splits: The examples of each split.
         kind: What an answer is.
         labels: Names of the classes or labels in the order of their indices; empty for regression.
         range: Lowest and highest label of a regression: the recipe's, else those of train; no split goes beyond it.
@@ -46,7 +42,7 @@ class Splits:
         notices: What is allowed but worth telling.
     """
 
-    splits: DatasetDict
+    splits: dict[str, Examples]
     kind: Kind
     labels: list[str]
     range: tuple[float, float] | None
@@ -74,22 +70,22 @@ def load_splits(recipe: Recipe, *, only: Collection[str] | None = None) -> Split
     tables = {split: [labels.gather(table) for table in parts] for split, parts in _read_tables(recipe, wanted).items()}
     kind = kind_of(recipe) or _found_kind(tables, labels.name)
     scale = _scale(recipe, kind, tables, labels.name)
-    reader, columns = _Reader(data.text, data.text_pair, labels.name, scale), {}
+    reader, splits = _Reader(data.text, data.text_pair, labels.name, scale), dict[str, Examples]()
     if "train" in tables:
-        columns["train"] = reader.read(tables["train"], "train")
-        scale = _check_train(scale, columns["train"]["label"], tables["train"][0].source)
+        splits["train"] = reader.read(tables["train"], "train")
+        scale = _check_train(scale, splits["train"].labels or [], tables["train"][0].source)
         reader = replace(reader, scale=scale)
-    columns |= {split: reader.read(parts, split) for split, parts in tables.items() if split != "train"}
-    if "train" in columns:
-        columns |= _draw(columns["train"], _fractions(data), kind)
-    columns = {split: columns[split] for split in wanted}
+    splits |= {split: reader.read(parts, split) for split, parts in tables.items() if split != "train"}
+    if "train" in splits:
+        splits |= _draw(splits["train"], _fractions(data), kind)
+    splits = {split: splits[split] for split in wanted}
     return Splits(
-        splits=_dataset_dict(columns),
+        splits=splits,
         kind=kind,
         labels=scale.labels,
         range=scale.range,
-        fingerprint={split: _fingerprint(values) for split, values in columns.items()},
-        notices=[*reader.notices, *overlaps(columns)],
+        fingerprint={split: _fingerprint(examples) for split, examples in splits.items()},
+        notices=[*reader.notices, *overlaps(splits)],
     )
 
 
@@ -101,7 +97,7 @@ def read_file(
     label: LabelColumn | str | None = None,
     scale: Scale | None = None,
     asked: Collection[str] = (),
-) -> Dataset:
+) -> Examples:
     """Read one file, or those of a glob, labelled or not, with the columns and checks of `load_splits`.
 
     Args:
@@ -114,14 +110,14 @@ def read_file(
             must be there.
 
     Returns:
-        A data set with `text`, `row`, and where there are such `text_pair` and `label`.
+        The examples; `labels` is None if the file has no label column.
 
     Raises:
         DataError: As for `load_splits`.
     """
     found = label if isinstance(label, LabelColumn) else LabelColumn(label)
     reader = _Reader(text, text_pair, found.name, scale or Scale([]), asked=asked)
-    return _dataset(reader.read([found.gather(table) for table in read_tables([path])]))
+    return reader.read([found.gather(table) for table in read_tables([path])])
 
 
 def draw_fractions(strata: Sequence[Hashable], fractions: Mapping[str, float]) -> dict[str, list[int]]:
@@ -237,7 +233,7 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Turns the tables of a split into its columns, checking every text and label."""
+    """Turns the tables of a split into its examples, checking every text and label."""
 
     text: str
     text_pair: str | None
@@ -246,8 +242,8 @@ class _Reader:
     notices: list[str] = field(default_factory=list)
     asked: Collection[str] = ()
 
-    def read(self, tables: list[Table], split: str = "data") -> Columns:
-        """The columns of one split, its tables one after the other."""
+    def read(self, tables: list[Table], split: str = "data") -> Examples:
+        """The examples of one split, its tables one after the other."""
         texts = {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
         labelled = (
             split in MUST_HAVE_LABELS or "label" in self.asked or any(self.label in table.columns for table in tables)
@@ -255,35 +251,36 @@ class _Reader:
         names = {**texts, **({"label": self.label} if self.label and labelled else {})}
         for table in tables:
             _require(table, names, self.asked)
-        columns: Columns = {
-            role: [text for table in tables for text in _texts(table, name)] for role, name in texts.items()
-        }
-        if "label" in names:
-            columns |= self._labels(tables, names["label"], split)
-        if all("difficulty" in table.columns and table.source == agreement.__name__ for table in tables):
-            columns["difficulty"] = [value for table in tables for value in table.columns["difficulty"]]
-        columns["row"] = [number for table in tables for number in table.numbers]
-        self._note_empty(tables, columns, split)
-        return columns
+        columns = {role: [text for table in tables for text in _texts(table, name)] for role, name in texts.items()}
+        generated = all(table.source == agreement.__name__ for table in tables)
+        examples = Examples(
+            texts=columns["text"],
+            pairs=columns.get("text_pair"),
+            labels=self._labels(tables, names["label"], split) if "label" in names else None,
+            difficulty=[value for table in tables for value in table.columns["difficulty"]] if generated else None,
+            rows=[number for table in tables for number in table.numbers],
+        )
+        self._note_empty(tables, examples, split)
+        return examples
 
-    def _labels(self, tables: list[Table], name: str, split: str) -> Columns:
+    def _labels(self, tables: list[Table], name: str, split: str) -> list[Any] | None:
         values = [value for table in tables for value in table.columns[name]]
         if split not in MUST_HAVE_LABELS and self.scale.hides(values):
             self.notices.append(f"{split}: every label is {HIDDEN}, so it is taken as unlabelled")
-            return {}
+            return None
         numbers = []
         for table in tables:
             for index, value in enumerate(table.columns[name]):
                 with _placed(table, index):
                     numbers.append(self.scale.read(value))
-        return {"label": numbers}
+        return numbers
 
-    def _note_empty(self, tables: list[Table], columns: Columns, split: str) -> None:
+    def _note_empty(self, tables: list[Table], examples: Examples, split: str) -> None:
         places = (table.place(index) for table in tables for index in range(len(table.numbers)))
-        pairs = columns.get("text_pair", columns["text"])
+        pairs = examples.texts if examples.pairs is None else examples.pairs
         empty = [
             place
-            for place, text, pair in zip(places, columns["text"], pairs, strict=True)
+            for place, text, pair in zip(places, examples.texts, pairs, strict=True)
             if not (text.strip() and pair.strip())
         ]
         if empty:
@@ -376,44 +373,22 @@ def _strata(labels: list[Any], kind: Kind) -> list[Hashable]:
     return [min(row, key=lambda label: (counts[label], label), default=None) for row in labels]
 
 
-def _draw(train: Columns, fractions: Mapping[str, float], kind: Kind) -> dict[str, Columns]:
+def _draw(train: Examples, fractions: Mapping[str, float], kind: Kind) -> dict[str, Examples]:
     if sum(fractions.values()) >= 1:
         fault = f"{' and '.join(fractions)} take all of train"
         raise DataError(fault, place=f"data.{next(iter(fractions))}", remedy="use smaller fractions")
-    labels = train["label"]
+    labels = train.labels or []
     drawn = draw_fractions(_strata(labels, kind), fractions)
     for split, indices in drawn.items():
         if not indices:
             fault = f"{fractions[split]:g} of {len(labels)} training rows gives no example"
             raise DataError(fault, place=f"data.{split}", remedy="use a larger fraction, or a file")
-    return {
-        split: {name: [values[index] for index in indices] for name, values in train.items()}
-        for split, indices in drawn.items()
-    }
+    return {split: train.select(indices) for split, indices in drawn.items()}
 
 
-def _fingerprint(columns: Columns) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(examples: Examples) -> str:
+    digest, columns = hashlib.sha256(), examples.columns()
     shown = [columns[name] for name in ("text", "text_pair", "label") if name in columns]
     for row in zip(*shown, strict=True):
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
-
-
-def _dataset(columns: Columns) -> Dataset:
-    from datasets import Dataset, Features, List, Value
-
-    labels = columns.get("label", [])
-    integers = all(isinstance(label, int) for label in labels)
-    kinds: dict[str, Any] = {"text": Value("string"), "text_pair": Value("string")}
-    kinds["label"] = Value("int64" if integers else "float64")
-    if any(isinstance(label, list) for label in labels):
-        kinds["label"] = List(Value("int64"))
-    features = Features({name: kinds.get(name, Value("int64")) for name in columns})
-    return Dataset.from_dict(columns, features=features)
-
-
-def _dataset_dict(columns: Mapping[str, Columns]) -> DatasetDict:
-    from datasets import DatasetDict
-
-    return DatasetDict({split: _dataset(values) for split, values in columns.items()})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dactcli.data.batches import Encoded, encode_split
+from dactcli.data.examples import Examples
 from dactcli.data.labels import Scale
 from dactcli.data.sources import LabelColumn, load_splits, read_file
 from dactcli.errors import UsageError
@@ -54,19 +55,34 @@ def run_examples(run: Run, split: str, data: DataFile | None, notice: Notice) ->
     Raises:
         DactError: The split does not exist, or the file cannot serve.
     """
-    dataset = read_examples(run, data) if data is not None else own_split(run, split, notice)
-    encoded = encode_split(dataset, run.tokenizer, run.tokenizer.model_max_length)
-    difficulty = list(dataset["difficulty"]) if "difficulty" in dataset.column_names else None
+    examples = given_examples(run, split, data, notice)
+    return encode_examples(run, examples, notice), examples.difficulty
+
+
+def given_examples(run: Run, split: str, data: DataFile | None, notice: Notice) -> Examples:
+    """The examples to evaluate a run on; the arguments are those of `run_examples`."""
+    return read_examples(run, data) if data is not None else own_split(run, split, notice)
+
+
+def encode_examples(run: Run, examples: Examples, notice: Notice) -> Encoded:
+    """Examples as the tokens that a run's model reads.
+
+    Args:
+        run: The run.
+        examples: The examples.
+        notice: Told how many texts were cut.
+    """
+    encoded = encode_split(examples, run.tokenizer, run.tokenizer.model_max_length)
     if encoded.truncated:
         notice(
             f"{len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
             f"{run.tokenizer.model_max_length} tokens and were cut"
         )
-    return encoded, difficulty
+    return encoded
 
 
-def read_examples(run: Run, file: DataFile) -> Any:
-    """A file's examples: a data set with `text`, and `text_pair`, `label` where there are.
+def read_examples(run: Run, file: DataFile) -> Examples:
+    """The examples of a file.
 
     Raises:
         UsageError: A column of second texts is named, and the model judges single texts.
@@ -88,7 +104,7 @@ def read_examples(run: Run, file: DataFile) -> Any:
     )
 
 
-def own_split(run: Run, split: str, notice: Notice) -> Any:
+def own_split(run: Run, split: str, notice: Notice) -> Examples:
     """A split of the data that a run was trained on.
 
     Raises:

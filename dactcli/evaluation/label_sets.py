@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dactcli.evaluation.measures import precision_and_f1
 from dactcli.evaluation.metrics import Array
 from dactcli.results import NO_LABEL, ClassResult
 
@@ -169,6 +170,7 @@ def by_label(
         return shares
 
     recall, full_recall, harm = share(halted), share(full), share(full & ~halted)
+    hits, answered = (halted & groups).sum(0), halted.sum(0)
     differs, layers = share(halted != full), (exits.double().numpy() @ groups / known).tolist()
     return {
         names[index]: ClassResult(
@@ -178,6 +180,7 @@ def by_label(
             harm=harm[index] if told else None,
             disagreement=differs[index],
             layers_mean=layers[index],
+            **(precision_and_f1(int(hits[index]), int(counts[index]), int(answered[index])) if told else {}),
         )
         for index in np.flatnonzero(counts).tolist()
     }

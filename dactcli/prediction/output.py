@@ -229,7 +229,7 @@ class Output:
         if any(one.pipe for one in self.inputs):
             remedy = f"a pipe cannot be resumed; what was answered is in {self.part}"
         else:
-            remedy = "the same command with `resume` goes on from there"
+            remedy = "the same command with `resume` continues from there"
         return StoppedError(number, fault, place=str(self.path), remedy=remedy)
 
     def __enter__(self) -> Output:

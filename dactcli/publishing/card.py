@@ -19,8 +19,8 @@ from dactcli.results import Calibration, Comparison, EvalResult, Reference, Rule
 
 LICENSE = "# license: name the one under which you give this model away, for example apache-2.0"
 UNLICENSED = (
-    "**License: not chosen yet.** Whoever gives this model away names one as `license` in the header of this file, in "
-    "keeping with those of the encoder and the data, and takes this line out."
+    "**License: not chosen yet.** Before you share this model, name one as `license` in the header of this file, "
+    "compatible with those of the encoder and the data, and delete this line."
 )
 LABELS_SHOWN = 20
 BAR = 25  # signs of a bar for all examples
@@ -70,14 +70,14 @@ def _opening(facts: CardFacts) -> str:
     kind = "A regression on texts" if facts.answer_range else classifier
     made = f"`dact` {facts.dact_version}"
     if facts.objective == "last":
-        text = f"{kind}, fine-tuned in the plain way by {made}: every one of its {facts.layers} encoder layers runs."
+        text = f"{kind}, plainly fine-tuned by {made}: every one of its {facts.layers} encoder layers runs."
     else:
         text = (
-            f"{kind} that can stop after any of its {facts.layers} encoder layers, because a unit after every layer "
-            f"answers (DACT-BERT, arXiv 2109.11745, by {made}). "
+            f"{kind} that can stop after any of its {facts.layers} encoder layers, because an exit head after "
+            f"every layer answers (DACT-BERT, arXiv 2109.11745, by {made}). "
         )
         text += (
-            "Every layer runs, unless a rule is asked for."
+            "Every layer runs unless a call names a halting rule."
             if not _early(facts.rule)
             else f"It halts each text by the rule {code(facts.rule)}."
         )
@@ -100,12 +100,12 @@ def _task(facts: CardFacts) -> str:
         "a label is there": _label_thresholds(facts),
         "metric": facts.metric.replace("_", " ") if facts.metric else None,
         "data": source,
-        "texts": ("pairs, " if facts.pairs else "") + f"at most {facts.max_length} tokens; longer ones are cut",
+        "texts": ("pairs, " if facts.pairs else "") + f"at most {facts.max_length} tokens; longer ones are truncated",
         "encoder": (code(facts.base_model) + ", " if facts.base_model else "")
         + f"{facts.family}, {facts.layers} layers of width {facts.hidden_size}",
         "parameters": f"{facts.parameters:,}",
         "price of a layer (tau)": None if facts.tau is None else f"{facts.tau:g}",
-        "halting thresholds": "learned on the validation split, whose figures are a little too good for it"
+        "halting thresholds": "fitted on the validation split, so its figures are slightly optimistic"
         if facts.fitted_on_validation
         else None,
         "seed": None if facts.seed is None else str(facts.seed),
@@ -128,7 +128,7 @@ def _quality(facts: CardFacts) -> Iterator[str]:
     """Every split by its rules, where the texts stop, and the metric against the layers."""
     if not facts.evaluations:
         return
-    yield "## How good, and how deep"
+    yield "## Accuracy and depth"
     for split, result in facts.evaluations.items():
         yield _rules(split, result)
     beside = any(result.beside for result in facts.evaluations.values())
@@ -183,7 +183,7 @@ def _plain(text: str) -> str:
 def _legend(*, mixture: bool, beside: bool) -> str:
     """What full depth is, and what stands beside the rules."""
     full = (
-        "Full depth is the mixture of all layers' answers (a_N), and not the last layer's own answer (y_N)"
+        "Full depth is the mixture of all layers' answers (a_N), not the last layer's own answer (y_N)"
         if mixture
         else "Full depth is the last layer's answer"
     )
@@ -238,7 +238,7 @@ def _curve(comparison: Comparison) -> str:
     told = (
         f"Each rule over its whole range of thresholds on {comparison.split} ({comparison.examples:,} examples), "
         f"chosen {chosen}. Full depth has {comparison.reference_metric:.4f}{constant}; the last column is the mean "
-        "number of layers that keeps 99% of it. A dash stands where a rule never runs so few layers."
+        "number of layers that keeps 99% of it. A dash means that the rule never runs so few layers."
     )
     told += "".join(f" {notice[:1].upper()}{notice[1:]}." for notice in comparison.notices)
     title = f"### {metric[:1].upper()}{metric[1:]} against layers"
@@ -263,8 +263,8 @@ def _certificate(facts: CardFacts) -> str:
     if found is not None and found.certified:
         parts.append(
             "The promise is bound to these weights, this configuration and this tokenizer, in "
-            f"{found.dtype} and with at most {found.max_length} tokens a text. It says nothing about texts of another "
-            "kind than the calibration sample's."
+            f"{found.dtype} and with at most {found.max_length} tokens a text. It does not cover texts "
+            "that differ in kind from the calibration sample."
         )
     return "## What is promised\n\n" + "\n\n".join(parts) if parts else ""
 
@@ -274,7 +274,7 @@ def _origin(found: Calibration) -> str:
     if found.attempt is not None:
         text += f" in attempt {found.attempt} on them, tested at delta {found.delta_spent:g} of {found.delta:g}"
     if found.observed is not None:
-        lost = "wrongly where full depth is right" if found.loss == "harm" else "otherwise than full depth"
+        lost = "wrongly where full depth is right" if found.loss == "harm" else "differently from full depth"
         text += f"; it answers {found.observed:,} of them {lost}"
     return text + ":"
 
@@ -296,7 +296,7 @@ With the package `dactcli`:
 dact predict texts.csv --run {folder} --output answers.jsonl
 ```
 
-As a transformers pipeline, each text as deep as the rule asks:
+With a transformers pipeline, which halts each text by the rule:
 
 ```python
 import dactcli.model  # registers DACT with the Auto classes
@@ -306,7 +306,7 @@ classify = pipeline("text-classification", model={name})
 print(classify([{texts}], batch_size=8, truncation=True{scores}))
 ```
 
-`rule="full"` switches early exit off, for good, for a pipeline, or for one call:
+`rule="full"` switches early exit off: permanently, for a pipeline, or for one call:
 
 ```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -319,13 +319,13 @@ print(model(**inputs, rule={rule}).exit_layer, model(**inputs).logits)
 
 
 def _limits(facts: CardFacts) -> str:
-    lines = ["The figures above hold for texts of the kind of its data; of others, nothing was measured."]
+    lines = ["The figures above hold for texts like those of its data. Nothing was measured on other texts."]
     if not facts.evaluations:
-        lines = ["No figures were kept with the run that this model comes from."]
-    lines.append(f"Texts longer than {facts.max_length} tokens are cut, and only their beginning is judged.")
+        lines = ["The run of this model kept no figures."]
+    lines.append(f"Texts longer than {facts.max_length} tokens are truncated; the model reads only their beginning.")
     if proven_promise(facts.rule) is None and (facts.calibration is None or not facts.calibration.certified):
-        lines.append(f"{code(facts.rule)} may answer otherwise than full depth, and how often is not promised.")
-    lines.append("Which biases its data and encoder brought along was not examined.")
+        lines.append(f"{code(facts.rule)} may differ from full depth, and no promise limits how often.")
+    lines.append("Biases of its data and encoder were not examined.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 

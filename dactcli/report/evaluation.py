@@ -27,11 +27,12 @@ METRICS = {
 }
 
 
-def render_evaluation(result: EvalResult) -> Group:
+def render_evaluation(result: EvalResult, *, report: bool = False) -> Group:
     """The metric, the depth and the agreement of every rule beside plain answers; where examples stop; each class.
 
     Args:
         result: What `dact eval` computed.
+        report: Whether to show precision, recall and F1 of every class, rather than what stopping early costs it.
     """
     result = visible(result)
     parts: list[RenderableType] = [_Rules(result)]
@@ -43,7 +44,8 @@ def render_evaluation(result: EvalResult) -> Group:
         parts.append(_difficulty(rule, levels))
     shown = result.telling_rule
     if shown is not None and result.rules[shown].by_class:
-        parts += [Text(), class_table(shown, result.rules[shown].by_class, result.decision)]
+        table = report_table if report else class_table
+        parts += [Text(), table(shown, result.rules[shown].by_class, result.decision)]
     return Group(*parts, guide("dact-eval"))
 
 
@@ -150,7 +152,7 @@ def class_table(rule: str, classes: dict[str, ClassResult], decision: str = "cla
         classes: As in `RuleResult.by_class`.
         decision: As in `EvalResult`.
     """
-    noun = "label" if decision == "label set" else "class"
+    noun = noun_of(decision)
     names = classes_shown(classes)
     which = f", the worst {len(names)} of {len(classes):,}" if len(names) < len(classes) else ""
     labelled = any(found.recall is not None for found in classes.values())
@@ -178,3 +180,59 @@ def class_table(rule: str, classes: dict[str, ClassResult], decision: str = "cla
             "harm": "full depth is right and the rule is wrong",
         }
     return Group(title, table, legend({**said, "mean layers": f"layers that ran, averaged over the {noun}"}))
+
+
+def reported(noun: str) -> dict[str, str]:
+    """One line for each figure of `report_cells`, by its heading.
+
+    Args:
+        noun: `class` or `label`.
+    """
+    return {
+        "precision": f"answers with the {noun} that are right",
+        "recall": f"examples of the {noun} that are answered with it",
+        "F1": "harmonic mean of precision and recall",
+        "support": f"examples of the {noun}",
+        "mean layers": f"layers that ran, averaged over the {noun}",
+    }
+
+
+def noun_of(decision: str) -> str:
+    """What `by_class` groups by, in words: `label` for label sets, otherwise `class`.
+
+    Args:
+        decision: As in `EvalResult`.
+    """
+    return "label" if decision == "label set" else "class"
+
+
+def report_table(rule: str, classes: dict[str, ClassResult], decision: str = "class") -> Group:
+    """Precision, recall, F1, support and mean exit layer of every class or label under a rule.
+
+    Args:
+        rule: The rule.
+        classes: As in `RuleResult.by_class`.
+        decision: As in `EvalResult`.
+    """
+    noun = noun_of(decision)
+    said = reported(noun)
+    table = _table(2)
+    table.add_column(noun, overflow="fold", min_width=8)
+    for heading in said:
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    for name, found in classes.items():
+        table.add_row(Text(name), *report_cells(found))
+    labelled = any(found.recall is not None for found in classes.values())
+    kind = noun if labelled else f"{noun} of full depth, because there are no labels,"
+    return Group(Text(f"every {kind} under {short_rule(rule)}", style="bold"), table, legend(said))
+
+
+def report_cells(found: ClassResult) -> list[str]:
+    """The figures of a class, in the order of `reported`; a dash for an undefined one.
+
+    Args:
+        found: The class.
+    """
+    shares = (found.precision, found.recall, found.f1)
+    said = ["-" if share is None else f"{share:.2%}" for share in shares]
+    return [*said, f"{found.examples:,}", f"{found.layers_mean:.2f}"]

@@ -44,7 +44,7 @@ def screen(folder: Path, *, bare: bool = False) -> None:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if (folder / "recipe.yaml").is_file() and not (folder / "summary.json").exists():
-            remedy = "go on with it: dact finetune RECIPE --resume, with what it was begun with"
+            remedy = "resume it: dact finetune RECIPE --resume, with what it was begun with"
             raise ArtefactError("is a training that has not finished", place=str(folder), remedy=remedy) from None
         raise ArtefactError("is missing", place=str(path), remedy="give the folder of a saved model") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -77,7 +77,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         ArtefactError: The pretrained encoder cannot be loaded, or its tokenizer does not fit it.
     """
     set_seed(recipe.training.seed)
-    tokenizer = build_tokenizer(recipe, splits.splits["train"]["text"])
+    tokenizer = build_tokenizer(recipe, splits.splits["train"].texts)
     encoded = {}
     for split in only:
         encoded[split] = found = encode_split(splits.splits[split], tokenizer, recipe.data.max_length)
@@ -93,7 +93,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
             place="training.mask_tokens",
             remedy="set it to 0",
         )
-    known = splits.splits["train"]["label"][:]
+    known = splits.splits["train"].labels or []
     model = build_model(
         recipe,
         tokenizer,

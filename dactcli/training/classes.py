@@ -22,9 +22,11 @@ def class_notices(splits: Splits) -> list[str]:
     if not names:
         return []
     counts = {
-        split: Counter(label for row in data["label"][:] for label in (row if splits.kind == "multilabel" else (row,)))
+        split: Counter(
+            label for row in (data.labels or ()) for label in (row if splits.kind == "multilabel" else (row,))
+        )
         for split, data in splits.splits.items()
-        if "label" in data.column_names
+        if data.labels is not None
     }
     train = counts["train"]
     notices = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dactcli import hub
-from dactcli.data.batches import Encoded, encode, label_tensor, pad
+from dactcli.data.batches import Encoded, encode_split, label_tensor, pad
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
@@ -89,12 +89,10 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
 
 def _whole_lengths(built: Built, split: str, splits: Splits) -> list[int]:
     """Tokens of each example of a split as it would be without a limit."""
-    encoded, dataset = built.encoded[split], splits.splits[split]
+    encoded, examples = built.encoded[split], splits.splits[split]
     lengths = encoded.lengths
     if encoded.truncated:
-        rows = dataset.select(encoded.truncated)
-        pairs = rows["text_pair"][:] if "text_pair" in rows.column_names else None
-        whole = encode(built.tokenizer, rows["text"][:], pairs, max_length=NO_LIMIT)
+        whole = encode_split(examples.select(encoded.truncated), built.tokenizer, NO_LIMIT)
         for position, length in zip(encoded.truncated, whole.lengths, strict=True):
             lengths[position] = length
     return lengths

@@ -42,7 +42,6 @@ from dactcli.training.trackers import reporting
 from dactcli.training.trainer import DactTrainer, TrainingSet, check_weights, stage_arguments
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 BEGUN = "begun.json"  # what a run began with, checked when it is resumed
@@ -165,11 +164,11 @@ def _fit(
             tokenizer=made.tokenizer,
             train=made.encoded["train"],
             validation=made.encoded["validation"],
-            difficulty=_difficulty(splits.splits["validation"]),
+            difficulty=splits.splits["validation"].difficulty,
             evaluate=evaluate,
             listener=listener,
             device=device,
-            rows=list(splits.splits["train"]["row"]),
+            rows=splits.splits["train"].rows,
             stopper=stopper,
             weights_only=weights_only,
         )
@@ -376,10 +375,6 @@ def _check_same(run: Path, recipe: Recipe, splits: Splits) -> None:
             place=str(run),
             remedy="restore the files, or leave out `resume` to start a new run",
         )
-
-
-def _difficulty(dataset: Dataset) -> list[int] | None:
-    return list(dataset["difficulty"]) if "difficulty" in dataset.column_names else None
 
 
 def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, Any]:

@@ -146,17 +146,16 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         self.saved = -1
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=RECENT)
 
-        def collate(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-            part = distributed.share(rows) or rows[:1]
-            batch = pad(tokenizer, {name: [row[name] for row in part] for name in encoded.inputs})
-            batch["labels"] = label_tensor([row["labels"] for row in part], model.answers.kind, model.classes)
-            batch[POSITIONS] = torch.tensor([row[POSITIONS] for row in rows])
-            return batch
+        def collate(positions: list[int]) -> dict[str, Tensor]:
+            part = encoded.select(distributed.share(positions) or positions[:1])
+            batch = pad(tokenizer, part.inputs)
+            labels = label_tensor(part.labels or [], model.answers.kind, model.classes)
+            return {**batch, "labels": labels, POSITIONS: torch.tensor(positions)}
 
         super().__init__(
             model=model,
             args=args,
-            train_dataset=encoded.to_dataset().add_column(POSITIONS, list(range(len(encoded.lengths)))),
+            train_dataset=range(len(encoded.lengths)),  # positions; `collate` looks the examples up
             data_collator=collate,
             callbacks=callbacks,
         )

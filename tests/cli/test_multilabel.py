@@ -229,3 +229,17 @@ def test_a_damaged_configuration_is_refused(run: Path, tmp_path: Path, change: d
     refused = dact("inspect", "a pin", "--run", copy)
     assert refused.exit_code == 3
     assert fault in refused.stderr
+
+
+def test_its_report_has_labels_and_no_confusions(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = dact("report", run, "--output", page, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["confusion_matrix"], found["reliability"]) == (None, [])
+    assert found["curve"]
+    assert all(one["accuracy"] is not None for one in found["by_length"])
+    labels = next(iter(found["evaluation"]["rules"].values()))["by_class"]
+    assert all(one["f1"] is not None for one in labels.values())
+    assert set(labels) <= set(found["model"]["names"])
+    assert "labels, any number of them" in page.read_text(encoding="utf-8")

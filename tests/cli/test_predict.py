@@ -115,14 +115,16 @@ def test_an_interrupted_output_goes_on(tiny_run: Path, tmp_path: Path, monkeypat
         patch.setattr("dactcli.prediction.predict.predict_texts", dies)
         stopped = dact("predict", source, "--run", tiny_run, "--output", target)
     assert stopped.exit_code == 130
-    assert "stopped by SIGINT after 24 predictions; the same command with --resume goes on from there" in stopped.stderr
+    assert (
+        "stopped by SIGINT after 24 predictions; the same command with --resume continues from there" in stopped.stderr
+    )
     part = tmp_path / "out.jsonl.part"
     assert len(part.read_text().splitlines()) == 24
     with part.open("a") as file:
         file.write('{"text": "torn')
     again = dact("predict", source, "--run", tiny_run, "--output", target)
     assert again.exit_code == 2
-    assert "an interrupted output exists; add --resume to go on with it, or --overwrite" in again.stderr
+    assert "an interrupted output exists; add --resume to continue it, or --overwrite" in again.stderr
     other = dact("predict", source, "--run", tiny_run, "--output", target, "--resume", "--rule", "full")
     assert "was begun with different rule" in other.stderr
     assert dact("predict", source, "--run", tiny_run, "--output", target, "--resume").exit_code == 0

@@ -47,21 +47,21 @@ def test_a_column_of_lists_is_found(kind: str) -> None:
     write_lists(kind)
     read = load(train=f"train.{kind}")
     assert (read.kind, read.labels, read.range) == ("multilabel", ["card", "new", "pin"], None)
-    assert read.splits["train"]["label"][:] == WANTED
+    assert read.splits["train"].labels == WANTED
 
 
 def test_columns_of_0_and_1_name_the_labels() -> None:
     Path("train.csv").write_text("sentence,pin,card,new\na,0,1,0\nb,1,0,true\nc,false,0,0\nd,0,1.0,1\n")
     read = load(train="train.csv", label=["card", "new", "pin"])
     assert (read.kind, read.labels) == ("multilabel", ["card", "new", "pin"])
-    assert read.splits["train"]["label"][:] == WANTED
+    assert read.splits["train"].labels == WANTED
 
 
 def test_a_separator_splits_a_column_of_text() -> None:
     Path("train.csv").write_text("sentence,label\na,card\nb,new | pin\nc,\nd,card|new|card\n")
     read = load(train="train.csv", label_separator="|")
     assert read.labels == ["card", "new", "pin"]
-    assert read.splits["train"]["label"][:] == WANTED
+    assert read.splits["train"].labels == WANTED
 
 
 def test_numbers_and_given_names_are_labels_too() -> None:
@@ -69,7 +69,7 @@ def test_numbers_and_given_names_are_labels_too() -> None:
     assert load(train="train.jsonl").labels == ["2", "10"]
     Path("train.jsonl").write_text('{"sentence": "a", "label": [1, "no"]}\n{"sentence": "b", "label": []}\n')
     read = load({"labels": ["no", "yes"]}, train="train.jsonl")
-    assert read.splits["train"]["label"][:] == [[0, 1], []]
+    assert read.splits["train"].labels == [[0, 1], []]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_rare_labels_go_into_every_drawn_split() -> None:
     Path("train.jsonl").write_text("".join(json.dumps({"sentence": "a", "label": row}) + "\n" for row in rows))
     read = load(train="train.jsonl", validation=0.1, calibration=0.1)
     for split in ("validation", "calibration"):
-        assert sum(len(row) == 2 for row in read.splits[split]["label"][:]) == 2
+        assert sum(len(row) == 2 for row in (read.splits[split].labels or [])) == 2
 
 
 def test_the_kind_and_the_metric_that_are_found_stand_in_the_recipe() -> None:

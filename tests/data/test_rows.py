@@ -56,7 +56,7 @@ def test_every_kind_packed_or_not_serves_everyone(kind: str, ending: str) -> Non
     assert read(name) == ROWS
     (table,) = read_tables([name])
     assert [dict(zip(table.columns, row, strict=True)) for row in zip(*table.columns.values(), strict=True)] == ROWS
-    assert read_file(name, text="sentence")["text"][:] == [row["sentence"] for row in ROWS]
+    assert read_file(name, text="sentence").texts == [row["sentence"] for row in ROWS]
 
 
 def test_a_packed_file_is_known_by_its_bytes() -> None:
@@ -274,4 +274,4 @@ def test_a_recipe_takes_globs_and_addresses() -> None:
     recipe = load_recipe(Path("data/r.yaml"))
     assert recipe.data.test == "s3://bucket/x.csv"
     train = load_splits(recipe, only=["train"]).splits["train"]
-    assert (train["text"][:], train["label"][:]) == (["null", "b0", "b1"], [1, 0, 0])
+    assert (train.texts, train.labels) == (["null", "b0", "b1"], [1, 0, 0])

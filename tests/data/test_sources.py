@@ -59,7 +59,7 @@ def balanced(rows: int) -> list[dict[str, Any]]:
 def test_csv() -> None:
     write("train.csv", '\ufeffsentence,label\r\n"a lamp, lit",1\r\n"two\r\nlines",0\r\n\r\nthe ""end"",1\r\n')
     read = load(train="train.csv")
-    assert read.splits["train"].to_dict() == {
+    assert read.splits["train"].columns() == {
         "text": ["a lamp, lit", "two\r\nlines", 'the ""end""'],
         "label": [1, 0, 1],
         "row": [2, 3, 6],
@@ -69,12 +69,12 @@ def test_csv() -> None:
 
 def test_tsv_keeps_quotes() -> None:
     write("train.tsv", 'sentence\tlabel\n"lit\t1\nthe "lamp"\t0\n')
-    assert load(train="train.tsv").splits["train"]["text"][:] == ['"lit', 'the "lamp"']
+    assert load(train="train.tsv").splits["train"].texts == ['"lit', 'the "lamp"']
 
 
 def test_jsonl() -> None:
     write("train.jsonl", '{"sentence": "\\u00e9t\\u00e9", "label": 1}\n\n{"label": 0, "sentence": "b"}\n')
-    assert load(train="train.jsonl").splits["train"].to_dict() == {
+    assert load(train="train.jsonl").splits["train"].columns() == {
         "text": ["été", "b"],
         "label": [1, 0],
         "row": [1, 3],
@@ -83,7 +83,7 @@ def test_jsonl() -> None:
 
 def test_parquet() -> None:
     write_parquet("train.parquet", {"sentence": ["a", "b"], "label": [1, 0]})
-    assert load(train="train.parquet").splits["train"].to_dict() == {
+    assert load(train="train.parquet").splits["train"].columns() == {
         "text": ["a", "b"],
         "label": [1, 0],
         "row": [1, 2],
@@ -93,7 +93,7 @@ def test_parquet() -> None:
 def test_a_list_of_files_is_one_split() -> None:
     write("a.csv", GOOD)
     write_jsonl("b.jsonl", balanced(2))
-    assert load(train=["a.csv", "b.jsonl"]).splits["train"].to_dict() == {
+    assert load(train=["a.csv", "b.jsonl"]).splits["train"].columns() == {
         "text": ["the lamp glows", "lamp the glow", "lamp 0", "lamp 1"],
         "label": [1, 0, 0, 1],
         "row": [2, 3, 1, 2],
@@ -105,7 +105,7 @@ def test_a_long_field() -> None:
 
     before = csv.field_size_limit()
     write("train.csv", f"sentence,label\n{'a' * 200_000},1\nb,0\n")
-    assert len(load(train="train.csv").splits["train"]["text"][0]) == 200_000
+    assert len(load(train="train.csv").splits["train"].texts[0]) == 200_000
     assert csv.field_size_limit() == before
 
 
@@ -113,7 +113,7 @@ def test_pairs_and_regression() -> None:
     task = {"name": "stsb"}
     write("train.csv", "sentence1,sentence2,label\na,b,2.5\nc,d,5\n")
     read = load(task, train="train.csv")
-    assert read.splits["train"].to_dict() == {
+    assert read.splits["train"].columns() == {
         "text": ["a", "c"],
         "text_pair": ["b", "d"],
         "label": [2.5, 5.0],
@@ -152,7 +152,7 @@ def test_labels_as_found_in_train(labels: list[Any], found: list[str], indices: 
     write_jsonl("train.jsonl", [{"sentence": "a", "label": label} for label in labels])
     read = load(train="train.jsonl")
     assert read.labels == found
-    assert read.splits["train"]["label"][:] == indices
+    assert read.splits["train"].labels == indices
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_labels_given_by_the_task(names: list[str], labels: list[Any], indices: 
     write_jsonl("train.jsonl", [{"sentence": "a", "label": label} for label in labels])
     read = load({"labels": names}, train="train.jsonl")
     assert read.labels == names
-    assert read.splits["train"]["label"][:] == indices
+    assert read.splits["train"].labels == indices
 
 
 def test_only_reads_no_more_than_it_needs() -> None:
@@ -188,8 +188,8 @@ def test_unlabelled_and_hidden_labels() -> None:
     write("test.csv", "sentence\na\n")
     write("hidden.csv", "sentence,label\na,-1\nb,-1\n")
     read = load(train="train.csv", calibration="hidden.csv", test="test.csv")
-    assert read.splits["test"].column_names == ["text", "row"]
-    assert read.splits["calibration"].column_names == ["text", "row"]
+    assert list(read.splits["test"].columns()) == ["text", "row"]
+    assert list(read.splits["calibration"].columns()) == ["text", "row"]
     assert read.notices == ["calibration: every label is -1, so it is taken as unlabelled"]
 
 
@@ -214,7 +214,7 @@ def test_fingerprint_knows_contents_and_nothing_else() -> None:
 def test_builtin() -> None:
     read = load(source="builtin", examples=100, only=["train", "calibration"])
     assert {split: len(rows) for split, rows in read.splits.items()} == {"train": 100, "calibration": 1500}
-    assert read.splits["train"].column_names == ["text", "label", "difficulty", "row"]
+    assert list(read.splits["train"].columns()) == ["text", "label", "difficulty", "row"]
     assert read.labels == ["unacceptable", "acceptable"]
 
 
@@ -223,7 +223,7 @@ def test_builtin() -> None:
 
 def test_read_file() -> None:
     write("data.csv", GOOD)
-    assert read_file("data.csv", **COLUMNS).to_dict() == {
+    assert read_file("data.csv", **COLUMNS).columns() == {
         "text": ["the lamp glows", "lamp the glow"],
         "label": [1, 0],
         "row": [2, 3],
@@ -232,14 +232,14 @@ def test_read_file() -> None:
 
 def test_read_file_without_labels() -> None:
     write("data.csv", "sentence,other\na,x\n")
-    assert read_file("data.csv", **COLUMNS).column_names == ["text", "row"]
-    assert read_file("data.csv", text="sentence").column_names == ["text", "row"]
+    assert list(read_file("data.csv", **COLUMNS).columns()) == ["text", "row"]
+    assert list(read_file("data.csv", text="sentence").columns()) == ["text", "row"]
 
 
 def test_read_file_with_numbers() -> None:
     write("data.csv", "sentence,label\na,4\n")
     read = read_file("data.csv", text="sentence", label="label", scale=Scale([], (0.0, 5.0)))
-    assert read["label"][:] == [4.0]
+    assert read.labels == [4.0]
 
 
 # --- what is refused ------------------------------------------------------------
@@ -471,10 +471,10 @@ def test_fractions_come_out_of_train() -> None:
         "validation": 10,
         "calibration": 20,
     }
-    assert sorted(text for rows in read.splits.values() for text in rows["text"]) == sorted(
+    assert sorted(text for rows in read.splits.values() for text in rows.texts) == sorted(
         row["sentence"] for row in balanced(100)
     )
-    assert Counter(read.splits["calibration"]["label"]) == {0: 10, 1: 10}
+    assert Counter(read.splits["calibration"].labels) == {0: 10, 1: 10}
     assert load(train="train.jsonl", validation=0.1).fingerprint["validation"] == read.fingerprint["validation"]
     alone = load(train="train.jsonl", validation=0.1, calibration=0.2, only=["calibration"])
     assert alone.fingerprint == {"calibration": read.fingerprint["calibration"]}
@@ -525,7 +525,7 @@ def test_a_local_folder_serves_as_a_hub_data_set() -> None:
     write("folder/train.csv", GOOD + "lamps glow,1\n")
     write("folder/validation.csv", GOOD)
     read = load(source="hub", name="./folder", calibration=0.4)
-    assert read.splits["validation"].to_dict() == {
+    assert read.splits["validation"].columns() == {
         "text": ["the lamp glows", "lamp the glow"],
         "label": [1, 0],
         "row": [1, 2],
@@ -543,9 +543,9 @@ def test_declared_class_names_beat_the_order_of_the_recipe(monkeypatch: pytest.M
     plain, turned, renamed = (
         load(task, **data) for task in ({}, {"labels": ["good", "bad"]}, {"labels": ["no", "yes"]})
     )
-    assert (plain.labels, plain.splits["train"]["label"][:]) == (["bad", "good"], [0, 1])
-    assert (turned.labels, turned.splits["train"]["label"][:]) == (["good", "bad"], [1, 0])
-    assert (renamed.labels, renamed.splits["train"]["label"][:]) == (["no", "yes"], [0, 1])
+    assert (plain.labels, plain.splits["train"].labels) == (["bad", "good"], [0, 1])
+    assert (turned.labels, turned.splits["train"].labels) == (["good", "bad"], [1, 0])
+    assert (renamed.labels, renamed.splits["train"].labels) == (["no", "yes"], [0, 1])
 
 
 def test_mnli_as_the_hub_lays_it_out() -> None:
@@ -559,11 +559,11 @@ def test_mnli_as_the_hub_lays_it_out() -> None:
         "test": 12,
     }
     assert read.labels == ["entailment", "neutral", "contradiction"]
-    assert read.splits["train"].column_names == ["text", "text_pair", "label", "row"]
-    assert read.splits["test"]["label"][:3] == [0, 1, 2]
-    assert read.splits["validation"]["text"][:] != read.splits["test"]["text"][:]
+    assert list(read.splits["train"].columns()) == ["text", "text_pair", "label", "row"]
+    assert read.splits["test"].columns()["label"][:3] == [0, 1, 2]
+    assert read.splits["validation"].texts != read.splits["test"].texts
     # the labels that GLUE keeps to itself
-    assert "label" not in read.splits["calibration"].column_names
+    assert "label" not in read.splits["calibration"].columns()
     assert "calibration: every label is -1, so it is taken as unlabelled" in read.notices
     both = load({"name": "mnli"}, source="hub", name=str(folder), config="mnli", test=list(splits.values())[:2])
     assert len(both.splits["test"]) == 24
@@ -578,8 +578,8 @@ def test_a_regression_as_the_hub_lays_it_out() -> None:
     folder = write_hub_folder(Path("stsb"), "nyu-mll/glue", "stsb")
     read = load({"name": "stsb"}, source="hub", name=str(folder), config="stsb", test="test")
     assert (read.labels, read.range) == ([], (0.0, 5.0))
-    assert (min(read.splits["train"]["label"]), max(read.splits["train"]["label"])) == (0.0, 5.0)
-    assert "label" not in read.splits["test"].column_names
+    assert (min(read.splits["train"].columns()["label"]), max(read.splits["train"].columns()["label"])) == (0.0, 5.0)
+    assert "label" not in read.splits["test"].columns()
 
 
 def test_a_second_label_column_with_the_names_that_it_declares() -> None:
@@ -599,7 +599,7 @@ def test_a_second_label_column_with_the_names_that_it_declares() -> None:
     task = {"name": "trec", "labels": None}
     read = load(task, source="hub", name="./trec", label="fine_label", validation=0.25)
     assert read.labels == names
-    assert sorted(set(read.splits["test"]["label"])) == [0, 1, 2]
+    assert sorted(set(read.splits["test"].columns()["label"])) == [0, 1, 2]
 
 
 def test_a_revision_reaches_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_a_signal_stops_all_after_the_same_step(tmp_path: Path, whole: str, numb
     _, stderr = process.communicate(timeout=120)
     assert process.returncode != 0
     assert sentences(stderr) == []  # a stop that was asked for is no error
-    said = f"stopped by {number.name}; the same command with --resume goes on"
+    said = f"stopped by {number.name}; the same command with --resume continues"
     (sentence,) = [line for line in stderr.splitlines() if said in line]
     run_folder = tmp_path / "runs" / "words-1"
     (checkpoint, *_) = sorted((run_folder / "checkpoints").glob("*/checkpoint-*"), key=os.path.getmtime)[::-1]

@@ -10,7 +10,15 @@ from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_prec
 from dactcli.errors import UsageError
 from dactcli.evaluation.comparison import Entrant, compare
 from dactcli.evaluation.evaluate import EvalSplit, judge
-from dactcli.evaluation.label_sets import LABEL_SETS, as_booleans, label_ranking, majority_set, set_metrics, tally_sets
+from dactcli.evaluation.label_sets import (
+    LABEL_SETS,
+    as_booleans,
+    by_label,
+    label_ranking,
+    majority_set,
+    set_metrics,
+    tally_sets,
+)
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.halting import make_rule
 from dactcli.halting.answers import LabelSets
@@ -135,3 +143,19 @@ def test_curves_are_drawn_of_decisions() -> None:
     assert first.metric == pytest.approx(f1_score(truth, decided.numpy(), average="micro"))
     with pytest.raises(UsageError, match="judges probabilities, and a curve is drawn of decisions"):
         compare([one], metric="label_ranking_average_precision", split="test")
+
+
+def test_precision_and_f1_of_labels_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    draw = np.random.default_rng(4)
+    labels, halted = draw.random((200, 5)) < 0.3, draw.random((200, 5)) < 0.3
+    halted[:, 4] = False  # never answered
+    found = by_label(halted, labels, labels, torch.ones(200, dtype=torch.long), list("abcde"))
+    wanted = precision_recall_fscore_support(labels, halted, zero_division=np.nan)
+    for index, result in enumerate(found.values()):
+        ours = (result.precision, result.recall, result.f1, result.examples)
+        numbers = [np.nan if value is None else value for value in ours]
+        np.testing.assert_allclose(numbers, [column[index] for column in wanted])
+    unlabelled = by_label(halted, labels, None, torch.ones(200, dtype=torch.long), list("abcde"))
+    assert {(one.precision, one.f1) for one in unlabelled.values()} == {(None, None)}

@@ -114,7 +114,8 @@ def test_what_a_kill_left_of_a_save_is_no_checkpoint(tiny_run: Path, broken: Pat
 def test_a_missing_state_is_an_error_unless_weights_are_enough(broken: Path, resume: Resume, name: str) -> None:
     (stage(broken) / "checkpoint-6" / name).unlink()
     with pytest.raises(
-        ArtefactError, match=rf"{name}: is missing, without which .*; restore it, or add `weights_only`"
+        ArtefactError,
+        match=rf"{name}: is missing, and training cannot continue exactly without it; restore it, or add `weights_only`",
     ):
         resume()
     run, _ = resume(weights_only=True)

@@ -67,7 +67,7 @@ def test_a_flipped_bit_is_seen_where_a_calibration_was_made(model: Path, tiny_ru
     found, why = load_calibration(run)
     assert (found is not None, why) == (True, None)
     flip(model / "model.safetensors")
-    found, why = load_calibration(run)
+    found, why = load_calibration(load_run(model))
     assert found is None
     assert why is not None
     assert "void, because the weights changed" in why

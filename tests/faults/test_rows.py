@@ -399,7 +399,7 @@ def test_a_signal_keeps_what_was_answered(
         stopped = dact(*call)
     assert stopped.exit_code == 128 + number
     assert (
-        f"stopped by {name} after 16 predictions; the same command with --resume goes on from there" in stopped.stderr
+        f"stopped by {name} after 16 predictions; the same command with --resume continues from there" in stopped.stderr
     )
     assert signal.getsignal(number) == before
     with monkeypatch.context() as patch:

@@ -46,7 +46,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
         train(tmp_path, TINY, listener=listener)
     assert caught.value.exit_code == 128 + number
     assert f"saved after step {step} of stage {stage}-" in caught.value.sentence
-    assert f"stopped by {number.name}; the same command with `resume` goes on" in caught.value.sentence
+    assert f"stopped by {number.name}; the same command with `resume` continues" in caught.value.sentence
     assert any("once more ends the run at once" in str(value) for what, value in listener.heard if what == "notice")
     assert signal.getsignal(number) is before
     run = runs.unfinished(tmp_path / "runs", "tiny")
@@ -98,7 +98,7 @@ def test_outside_the_main_thread_signals_are_left_alone(tmp_path: Path) -> None:
 
 
 def go_on(folder: str) -> None:
-    """Begin the run in a folder, or go on with it: what is killed."""
+    """Begin the run in a folder, or resume it: what is killed."""
     runs_folder = Path(folder) / "runs"
     unfinished = runs.unfinished(runs_folder, "tiny") if runs_folder.is_dir() else None
     train(Path(folder), TINY, "training.save_steps=1", resume=unfinished)

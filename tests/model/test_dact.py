@@ -275,7 +275,7 @@ def test_runs_are_found_or_the_command_is_named(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "rows.csv").write_text("")
     with pytest.raises(ArtefactError, match=r"rows.csv: is a file, not a run; give a run's folder"):
         find_run(Path("rows.csv"))
-    with pytest.raises(ArtefactError, match="sst2-1: is a training that has not finished; go on with it"):
+    with pytest.raises(ArtefactError, match="sst2-1: is a training that has not finished; resume it"):
         load_run(Path("runs/sst2-1"))
     (tmp_path / "runs" / "sst2-1" / "summary.json").write_text("{}")
     with pytest.raises(ArtefactError, match="latest: is not there; name a run: runs/sst2-1"):

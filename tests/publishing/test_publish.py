@@ -169,7 +169,7 @@ def test_a_model_without_recipe_and_summary_has_a_card_too(run: Path) -> None:
     done = dact("publish", run, "--to", "out")
     assert done.exit_code == 0, done.stderr
     card = Path("out/README.md").read_text()
-    assert "No figures were kept" in card
+    assert "kept no figures" in card
     assert "metrics" not in header(card)
     assert not Path("out/recipe.yaml").exists()
 
@@ -272,8 +272,8 @@ def test_a_card_says_that_a_metric_is_undefined() -> None:
 def test_a_card_promises_what_the_rule_does(rule: str, always: bool, unpromised: bool) -> None:
     card = write_card(replace(FACTS, rule=rule, calibration=None))
     assert ("it is always the class of full depth" in card) == always
-    assert ("may answer otherwise than full depth" in card) == unpromised
-    assert ("Every layer runs, unless a rule is asked for." in card) == (rule == "full")
+    assert ("may differ from full depth" in card) == unpromised
+    assert ("Every layer runs unless a call names a halting rule." in card) == (rule == "full")
 
 
 @pytest.mark.parametrize("facts", [FACTS, FEW], ids=["everything", "little"])

@@ -301,7 +301,7 @@ def test_a_tokenizer_without_a_mask_token_cannot_hide_any(tmp_path: Path, tiny_r
     run.tokenizer.mask_token = None
     run.tokenizer.save_pretrained(folder)
     text = TINY.replace(TINY[TINY.index("  encoder:") : TINY.index("  pooling")], f"  encoder: {folder}\n")
-    with pytest.raises(RecipeError, match="training.mask_tokens: hides tokens, and this encoder's tokenizer has no"):
+    with pytest.raises(RecipeError, match="training.mask_tokens: masks tokens, but this encoder's tokenizer has no"):
         train(tmp_path, text, "training.mask_tokens=0.1")
 
 
