@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dactcli.data.batches import Encoded, by_length, encode
 from dactcli.errors import UsageError
-from dactcli.halting.answers import LabelSets
 from dactcli.halting.base import Rule
+from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.recursion import halting_weights
 from dactcli.halting.rules import Full
 from dactcli.model.engine import EngineOutput, Trace, run_adaptive

@@ -13,6 +13,17 @@ from torch import Tensor
 from dactcli.errors import UsageError
 from dactcli.halting.base import Rule
 
+# warnings of training calls that leave parts untrained
+NO_LABELS = (
+    "A training step without labels: a loss that is made from the logits (label smoothing, a loss of your own) trains "
+    "the full-depth answer alone, without the layers' own losses and the price of a layer. Give the model labels to "
+    "train those too."
+)
+FROZEN_HEADS = (
+    "The exit heads after the layers are frozen and keep their weights. To train them too with PEFT, name them: "
+    "modules_to_save=['units']."
+)
+
 
 def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
     """Token ids [B, T], or the word embeddings given in their place [B, T, E].

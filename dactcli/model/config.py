@@ -16,7 +16,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import ModelOutput
 
 from dactcli.errors import UsageError
-from dactcli.halting.answers import THRESHOLD, Answers, Classes, LabelSets, Values
+from dactcli.halting.answers import THRESHOLD, Answers, Classes, Values
+from dactcli.halting.label_sets import LabelSets
 from dactcli.recipe.schema import ModelSection
 from dactcli.recipe.settings import REGRESSION_TAU, HaltingInputs, HaltingSettings, Objective, Pooling, first_fault
 

@@ -19,7 +19,17 @@ from dactcli.halting.base import Rule
 from dactcli.halting.names import sound_rule
 from dactcli.halting.recursion import ponder_cost
 from dactcli.halting.rules import Full, make_rule
-from dactcli.model.calls import Untrained, at_least_a_token, check_mask, no_attentions, one_of, refuse_early, stand_in
+from dactcli.model.calls import (
+    FROZEN_HEADS,
+    NO_LABELS,
+    Untrained,
+    at_least_a_token,
+    check_mask,
+    no_attentions,
+    one_of,
+    refuse_early,
+    stand_in,
+)
 from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
@@ -294,17 +304,10 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         learns = self.training and torch.is_grad_enabled()
         if labels is None:
             if learns and self.loss_settings.objective != "last":
-                logger.warning_once(
-                    "A training step without labels: a loss that is made from the logits (label smoothing, a loss of "
-                    "your own) trains the full-depth answer alone, without the layers' own losses and the price of a "
-                    "layer. Give the model labels to train those too."
-                )
+                logger.warning_once(NO_LABELS)
             return None
         if learns and not any(parameter.requires_grad for parameter in self.exit_heads.parameters()):
-            logger.warning_once(
-                "The exit heads after the layers are frozen and keep their weights. To train them too with "
-                "PEFT, name them: modules_to_save=['units']."
-            )
+            logger.warning_once(FROZEN_HEADS)
         return read_labels(labels, batch=batch, classes=self.classes, kind=self.answers.kind)
 
     def _chosen_rule(self, rule: str | Rule | None) -> Rule:

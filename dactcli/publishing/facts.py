@@ -123,7 +123,7 @@ def gather(run: Run, published: PublishedModel, figures: Figures) -> CardFacts:
     """
     from importlib.metadata import version
 
-    from dactcli.halting.answers import LabelSets
+    from dactcli.halting.label_sets import LabelSets
 
     config, summary = run.model.config, figures.summary
     kept: dict[str, EvalResult] = _kept(dict[str, EvalResult], summary.get("evaluation", {}))

@@ -15,7 +15,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from dactcli.errors import ArtefactError, RecipeError, UsageError, first_line
-from dactcli.halting.answers import Classes, LabelSets, Values
+from dactcli.halting.answers import Classes, Values
+from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import make_rule
 from dactcli.model.config import MULTILABEL, check_thresholds, from_flat
 from dactcli.model.encoders import Encoder, family

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,6 +34,7 @@ from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
 from dactcli.training.label_thresholds import choose_label_thresholds
 from dactcli.training.plan import check_plan
+from dactcli.training.revision import git_revision
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage, final_objective, final_settings, halting_loss, resolve_stages
 from dactcli.training.thresholds import fit_thresholds, steps_in_all
@@ -389,18 +389,9 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
         "device": str(job.device),
         "processes": distributed.world_size(),
         "threads": torch.get_num_threads(),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
         "data_fingerprint": splits.fingerprint,
         "weights_sha256": weights_digest(job.run),
         "model_sha256": identify(Run(job.run, job.model, job.tokenizer, job.recipe)).digest,
         "stages": [stage.loss.model_dump(mode="json") | {"stage": stage.label} for stage in stages],
     }
-
-
-def _git_revision() -> str | None:
-    """The git revision of the current folder; None outside a repository."""
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None

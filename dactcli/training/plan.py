@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dactcli import distributed
 from dactcli.errors import RecipeError, listed
-from dactcli.halting.answers import Answers, Classes, LabelSets, Values
+from dactcli.halting.answers import Answers, Classes, Values
+from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import make_rule
 from dactcli.recipe.schema import Recipe
 from dactcli.recipe.tasks import kind_of

@@ -21,7 +21,7 @@ from dactcli.evaluation.label_sets import (
 )
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.halting import make_rule
-from dactcli.halting.answers import LabelSets
+from dactcli.halting.label_sets import LabelSets
 from dactcli.runs.outputs import LayerOutputs
 
 SETS = LabelSets()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support import recursion
 
 from dactcli.halting import base, make_rule
-from dactcli.halting.answers import LabelSets
 from dactcli.halting.decision import Decision, decide, exit_layers, score_layers
+from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import Exact, Full, Paper
 from dactcli.halting.state import HaltingState
 

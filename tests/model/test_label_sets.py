@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from dactcli.data.batches import Encoded
 from dactcli.errors import UsageError
-from dactcli.halting.answers import LabelSets
 from dactcli.halting.decision import decide
+from dactcli.halting.label_sets import LabelSets
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.model.engine import run_adaptive
 from dactcli.model.loss import charge_for, dact_loss
