@@ -19,17 +19,7 @@ from dactcli.halting.base import Rule
 from dactcli.halting.names import sound_rule
 from dactcli.halting.recursion import ponder_cost
 from dactcli.halting.rules import Full, make_rule
-from dactcli.model.calls import (
-    FROZEN_HEADS,
-    NO_LABELS,
-    Untrained,
-    at_least_a_token,
-    check_mask,
-    no_attentions,
-    one_of,
-    refuse_early,
-    stand_in,
-)
+from dactcli.model import calls
 from dactcli.model.config import DactConfig, DactOutput, check_task
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
@@ -188,7 +178,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     ) -> LayerStates:
         """Run all layers; `hidden` keeps their hidden states too. Arguments as for `forward`."""
         if not len(input_ids):  # transformers' layers take no empty batch
-            return self.layer_states(stand_in(input_ids), hidden=hidden).none()
+            return self.layer_states(calls.stand_in(input_ids), hidden=hidden).none()
         adapter = self.adapter
         if attention_mask is not None:
             attention_mask = at_least_one(attention_mask)
@@ -278,13 +268,13 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 model, cannot give.
             ArtefactError: Outside training, an answer is not finite, as where activations overflow.
         """
-        padded = at_least_a_token(input_ids, self.encoder.config.pad_token_id or 0)
+        padded = calls.at_least_a_token(input_ids, self.encoder.config.pad_token_id or 0)
         if padded is not None:
             input_ids, attention_mask, token_type_ids = padded, None, None
-        tokens = one_of(input_ids, inputs_embeds)
-        check_mask(attention_mask)
+        tokens = calls.one_of(input_ids, inputs_embeds)
+        calls.check_mask(attention_mask)
         if self.config.output_attentions if output_attentions is None else output_attentions:
-            raise no_attentions()
+            raise calls.no_attentions()
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         chosen, targets = self._chosen_rule(rule), self._targets(labels, len(tokens))
         if isinstance(chosen, Full):
@@ -293,7 +283,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             )
             out = self._full_depth(states, targets)
         else:
-            refuse_early(chosen, hidden_states=hidden, position_ids=position_ids)
+            calls.refuse_early(chosen, hidden_states=hidden, position_ids=position_ids)
             out = self._early(chosen, targets, tokens, attention_mask, token_type_ids)
         if self.config.return_dict if return_dict is None else return_dict:
             return out
@@ -304,10 +294,10 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         learns = self.training and torch.is_grad_enabled()
         if labels is None:
             if learns and self.loss_settings.objective != "last":
-                logger.warning_once(NO_LABELS)
+                logger.warning_once(calls.NO_LABELS)
             return None
         if learns and not any(parameter.requires_grad for parameter in self.exit_heads.parameters()):
-            logger.warning_once(FROZEN_HEADS)
+            logger.warning_once(calls.FROZEN_HEADS)
         return read_labels(labels, batch=batch, classes=self.classes, kind=self.answers.kind)
 
     def _chosen_rule(self, rule: str | Rule | None) -> Rule:
@@ -339,7 +329,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             counted = logs if targets.rows is None else logs[targets.rows]
             loss = answer_miss(counted, targets.values, self.loss_settings, self.answers)
             if torch.is_grad_enabled():
-                loss = cast("Tensor", Untrained.apply(loss.requires_grad_()))  # type: ignore[no-untyped-call]
+                loss = cast("Tensor", calls.Untrained.apply(loss.requires_grad_()))  # type: ignore[no-untyped-call]
         return DactOutput(loss=loss, logits=self.answers.logits(logs), exit_layer=found.exit_layer)
 
     def _full_depth(self, states: LayerStates, targets: Targets | None) -> DactOutput:
