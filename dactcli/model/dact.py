@@ -257,15 +257,13 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             position_ids: [B, T] or [1, T], at full depth only.
             output_hidden_states: Whether to give the hidden states, at full depth only; None for the configuration's.
             output_attentions: Refused: attention weights are not kept.
-            return_dict: False for the tuple of a plain classifier: loss (with labels), logits, hidden states (on
-                request). None for the configuration's.
+            return_dict: False for a plain classifier's tuple: loss, logits, hidden states; None for the configuration's.
 
         Returns:
             See `DactOutput`.
 
         Raises:
-            UsageError: The rule is unknown or this model cannot serve it, or the call asks for what the rule, or the
-                model, cannot give.
+            UsageError: The rule is unknown, or the rule or the model does not support the call.
             ArtefactError: Outside training, an answer is not finite, as where activations overflow.
         """
         padded = calls.at_least_a_token(input_ids, self.encoder.config.pad_token_id or 0)
