@@ -257,7 +257,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             position_ids: [B, T] or [1, T], at full depth only.
             output_hidden_states: Whether to give the hidden states, at full depth only; None for the configuration's.
             output_attentions: Refused: attention weights are not kept.
-            return_dict: False for a plain classifier's tuple: loss, logits, hidden states; None for the configuration's.
+            return_dict: False for a plain classifier's tuple (loss, logits, hidden states); None: the configuration's.
 
         Returns:
             See `DactOutput`.
