@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dactcli import RiskRequest, calibrate, evaluate, fit
+
+# internals: the overrides of a recipe file, and atomic results
 from dactcli.recipe.load import load_recipe
 from dactcli.storage import write_json
 

@@ -32,6 +32,7 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.profiling.profile",
         "dactcli.profiling.ways",
     ],
+    "multilabel.py": ["dactcli.recipe.load", "dactcli.storage"],
     "peers.py": [
         "dactcli.data.sources",
         "dactcli.evaluation.comparison",

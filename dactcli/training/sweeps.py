@@ -90,10 +90,9 @@ def finished_run(recipe: Recipe, folder: Path, name: str) -> Path | None:
 
 
 def _without_findings(recipe: Recipe) -> str:
-    """A recipe without the labels and range that a run found in its data."""
-    return dump_recipe(
-        recipe.model_copy(update={"task": recipe.task.model_copy(update={"labels": None, "range": None})})
-    )
+    """A recipe without the kind of answer, metric, labels and range that a run found in its data."""
+    found = dict.fromkeys(("kind", "metric", "labels", "range"))
+    return dump_recipe(recipe.model_copy(update={"task": recipe.task.model_copy(update=found)}))
 
 
 def front(runs: Sequence[dict[str, Any]], rule: str) -> list[str]:
