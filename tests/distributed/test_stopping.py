@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from processes import TORCHRUN, codes, environment, launch, sentences, write_data
+from support import weights_digest
 
-from dactcli.runs.load import weights_digest
 from dactcli.storage import faults
 
 pytestmark = pytest.mark.slow
