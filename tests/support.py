@@ -13,6 +13,7 @@ from dactcli.halting.answers import CLASSES
 from dactcli.listening import Listener
 from dactcli.model.encoders.base import Encoder, EncoderState
 from dactcli.model.heads import ExitOutput
+from dactcli.storage import sha256
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
 NO_POSITIONS = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"]}
@@ -303,3 +304,8 @@ def tiny_on_files(calibration: str) -> str:
     Path("few.jsonl").write_text("".join(Path("calibration.jsonl").read_text().splitlines(keepends=True)[:50]))
     data = f"{{source: files, train: train.jsonl, validation: validation.jsonl, calibration: {calibration}}}"
     return TINY.replace("{source: builtin, max_length: 48, examples: 320}", data)
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a saved model's weights."""
+    return sha256(folder / "model.safetensors")

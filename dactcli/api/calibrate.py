@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_columns, check_numbers, data_file, open_run
+from dactcli.api.common import AnyRun, build_request, check_examples, data_file, open_run
 from dactcli.listening import Listener
 from dactcli.results import Calibration
 
@@ -44,11 +44,7 @@ class CalibrateRequest:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        from dactcli.api.evaluate import check_split
-
-        check_split(self.split, self.data)
-        check_columns(self)
-        check_numbers(self, batch_size=1)
+        check_examples(self)
 
 
 def calibrate(

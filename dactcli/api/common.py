@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
-from dactcli.errors import UsageError
+from dactcli.errors import UsageError, did_you_mean
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
@@ -153,18 +153,26 @@ def data_file(request: Any) -> DataFile | None:
     return DataFile(Path(request.data), **columns)
 
 
-def check_columns(request: Any) -> None:
-    """Refuse columns of a file where no file is named.
+def check_examples(request: Any) -> None:
+    """Refuse fields of a request that contradict each other about the examples to use.
 
     Args:
-        request: Has `data` and the fields of `COLUMNS`.
+        request: Has `split`, `data`, `batch_size` and the fields of `COLUMNS`.
 
     Raises:
-        UsageError: A column is named without a file.
+        UsageError: The split is unknown or stands beside a file, a column is named without a file, or a batch is empty.
     """
+    from dactcli.recipe.schema import SPLITS
+
+    split = request.split
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"split {split!r} is unknown", place="`split`", remedy=did_you_mean(split, SPLITS))
+    if split is not None and request.data is not None:
+        raise UsageError("cannot be combined with `split`", place="`data`", remedy="leave one of them out")
     for name in COLUMNS:
         if getattr(request, name) is not None and request.data is None:
             raise UsageError("names a column of a file", place=f"`{name}`", remedy="add `data` FILE, or leave it out")
+    check_numbers(request, batch_size=1)
 
 
 def valid_calibration(run: Run, listener: Listener) -> Calibration | None:

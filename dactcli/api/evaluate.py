@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from dactcli.api.common import (
     AnyRun,
     build_request,
-    check_columns,
+    check_examples,
     check_lists,
-    check_numbers,
     data_file,
     name_of,
     open_run,
     valid_calibration,
 )
-from dactcli.errors import UsageError, did_you_mean
 from dactcli.listening import Listener
 from dactcli.results import EvalResult
 
@@ -56,10 +54,8 @@ class EvaluateRequest:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        check_split(self.split, self.data)
-        check_columns(self)
+        check_examples(self)
         check_lists(self, "rules")
-        check_numbers(self, batch_size=1)
 
 
 def evaluate(
@@ -98,16 +94,6 @@ def judge_run(run: Run, request: EvaluateRequest, listener: Listener) -> EvalRes
     outputs = outputs_of(run, encoded, data.path.stem if data else split, request.batch_size, listener)
     about = EvalSplit(metric_name(run), name_of(run), data.path.name if data else split, difficulty)
     return judge(outputs, rules, encoded.labels, about, calibration=calibration)
-
-
-def check_split(split: str | None, data: Path | str | None) -> None:
-    """Refuse an unknown split, and a split beside a file."""
-    from dactcli.recipe.schema import SPLITS
-
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"split {split!r} is unknown", place="`split`", remedy=did_you_mean(split, SPLITS))
-    if split is not None and data is not None:
-        raise UsageError("cannot be combined with `split`", place="`data`", remedy="leave one of them out")
 
 
 def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None, listener: Listener) -> LayerOutputs:

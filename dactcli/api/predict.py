@@ -242,14 +242,14 @@ def _answer(run: Run, rule: Rule, progress: Callable[[int], None] | None = None)
 
 
 def _rule(run: Run, rule: str | None, max_layers: int | None, listener: Listener) -> Rule:
-    from dactcli.evaluation.examples import promise_of
+    from dactcli.evaluation.examples import promise_under, valid_calibration
     from dactcli.halting.limits import AtMost
 
     chosen = rule_for(run, rule, listener)
     if max_layers is None or max_layers >= run.model.exit_heads.layers:
         return chosen
     # rule_for gave notice of a void calibration already
-    if promise := promise_of(run, str(chosen), lambda text: None):
+    if promise := promise_under(chosen, valid_calibration(run, lambda text: None)):
         listener.notice(f"with `max_layers` {max_layers} the promise of {chosen} no longer holds: {promise}")
     return AtMost(chosen, max_layers)
 

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 from dactcli.api.common import (
     AnyRun,
     build_request,
-    check_columns,
+    check_examples,
     check_numbers,
     data_file,
     open_run,
     rule_for,
     valid_calibration,
 )
-from dactcli.api.evaluate import check_split, outputs_of
+from dactcli.api.evaluate import SPLIT, outputs_of
 from dactcli.listening import Listener
 from dactcli.results import EvalResult, ExitTrace, ReportedModel, ReportedTime, RunReport
 
 if TYPE_CHECKING:
     from dactcli.data.examples import Examples
     from dactcli.halting.base import Rule
-    from dactcli.results import Calibration
+    from dactcli.halting.decision import Decision
     from dactcli.runs.load import Run
     from dactcli.runs.outputs import LayerOutputs
 
-SPLIT, PROFILE = "validation", "profile.json"
+PROFILE = "profile.json"
 TRAINING = ("steps", "seconds", "device", "processes", "threads", "seed")  # keys of summary.json
 
 
@@ -59,9 +59,8 @@ class ReportRequest:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        check_split(self.split, self.data)
-        check_columns(self)
-        check_numbers(self, batch_size=1, examples=0)
+        check_examples(self)
+        check_numbers(self, examples=0)
 
 
 def report_run(
@@ -84,7 +83,7 @@ def report_run(
     wanted, hears = build_request(ReportRequest, request, fields, listener)
     opened = open_run(run, device=wanted.device)
     from dactcli.evaluation.evaluate import EvalSplit, judge
-    from dactcli.evaluation.examples import encode_examples, given_examples, metric_name, rules_to_judge
+    from dactcli.evaluation.examples import encode_examples, given_examples, metric_name, promise_under, rules_to_judge
 
     calibration, rule = valid_calibration(opened, hears), rule_for(opened, wanted.rule, Listener())
     rules = [opened.model.rule(name) for name in {"full": 0, **dict.fromkeys(rules_to_judge(opened, calibration))}]
@@ -95,23 +94,17 @@ def report_run(
     outputs = outputs_of(opened, encoded, data.path.stem if data else split, wanted.batch_size, hears)
     about = EvalSplit(metric_name(opened), opened.folder.resolve().name, data.path.name if data else split)
     judged = judge(outputs, rules, encoded.labels, about, calibration=calibration)
+    decision = outputs.decide(rule)
     return RunReport(
         model=_model(opened),
         evaluation=judged,
         rule=str(rule),
-        promise=_promise(rule, calibration),
+        promise=promise_under(rule, calibration),
         calibration=calibration,
-        **_figures(judged, outputs, rule, examples, encoded.lengths),
-        **_examples(opened, outputs, rule, examples, wanted.examples),
+        **_figures(judged, outputs, rule, decision, examples, encoded.lengths),
+        **_examples(opened, outputs, rule, decision, examples, wanted.examples),
         **_kept(opened, hears),
     )
-
-
-def _promise(rule: Rule, calibration: Calibration | None) -> str | None:
-    """What the rule guarantees, by its calibration or by proof."""
-    if calibration is not None and calibration.certified and calibration.rule == str(rule):
-        return calibration.promise
-    return rule.promise
 
 
 def _model(run: Run) -> ReportedModel:
@@ -133,7 +126,12 @@ def _model(run: Run) -> ReportedModel:
 
 
 def _figures(
-    judged: EvalResult, outputs: LayerOutputs, rule: Rule, examples: Examples, lengths: Sequence[int]
+    judged: EvalResult,
+    outputs: LayerOutputs,
+    rule: Rule,
+    decision: Decision,
+    examples: Examples,
+    lengths: Sequence[int],
 ) -> dict[str, Any]:
     """The fields of a report about the whole split."""
     from dactcli.evaluation import report
@@ -141,7 +139,6 @@ def _figures(
     from dactcli.evaluation.measures import unique_names
     from dactcli.halting.names import calibrated_rule
 
-    decision = outputs.decide(rule)
     if examples.labels is None or not outputs.answers.decides:
         return {"by_length": report.by_length(lengths, decision.exit_layer, None)}
     swept = rule.name if rule.threshold is not None else calibrated_rule(mixes=outputs.mixes)
@@ -164,13 +161,13 @@ def _figures(
     }
 
 
-def _examples(run: Run, outputs: LayerOutputs, rule: Rule, examples: Examples, count: int) -> dict[str, Any]:
+def _examples(
+    run: Run, outputs: LayerOutputs, rule: Rule, decision: Decision, examples: Examples, count: int
+) -> dict[str, Any]:
     """The hardest and the disagreeing examples, layer by layer."""
     from dactcli.evaluation.report import disagreeing_examples, hardest_examples
     from dactcli.halting.rules import Full
     from dactcli.inspection.trace import Texts, trace
-
-    decision, full = outputs.decide(rule), outputs.decide(Full())
 
     def traces(positions: list[int]) -> list[ExitTrace]:
         if not positions:
@@ -182,7 +179,7 @@ def _examples(run: Run, outputs: LayerOutputs, rule: Rule, examples: Examples, c
     hardest = traces(hardest_examples(decision, count))
     if not outputs.answers.decides:
         return {"hardest": hardest}
-    same = outputs.answers.same(decision.answer, full.answer)
+    same = outputs.answers.same(decision.answer, outputs.decide(Full()).answer)
     return {"hardest": hardest, "disagreeing": traces(disagreeing_examples(decision, same, count))}
 
 

@@ -30,28 +30,11 @@ def evaluate(
             autocompletion=options.runs,
         ),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Split of the run's data: validation, calibration, test or train.",
-            metavar="NAME",
-            rich_help_panel=WHAT,
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="A csv, tsv, jsonl, json or parquet file instead of a split.", metavar="FILE", rich_help_panel=WHAT
-        ),
-    ] = None,
+    split: options.Split = None,
+    data: options.DataFile = None,
     text: options.TextColumn = None,
     pair_column: options.PairColumn = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="Label column of FILE. Default: the recipe's, if FILE has it.", metavar="COLUMN", rich_help_panel=WHAT
-        ),
-    ] = None,
+    label: options.LabelColumn = None,
     rules: Annotated[
         list[str] | None,
         typer.Option(

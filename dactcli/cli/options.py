@@ -33,6 +33,28 @@ def rules(incomplete: str) -> list[tuple[str, str]]:
 
 
 READ, SHOWN = "Input", "Device and output"  # headings of options that several commands have
+RunPath = Annotated[
+    Path | None,
+    typer.Argument(help="Run folder or saved model. Default: runs/latest.", metavar="[RUN]", autocompletion=runs),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Split of the run's data: validation, calibration, test or train.", metavar="NAME", rich_help_panel=READ
+    ),
+]
+DataFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A csv, tsv, jsonl, json or parquet file instead of a split.", metavar="FILE", rich_help_panel=READ
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Label column of FILE. Default: the recipe's, if FILE has it.", metavar="COLUMN", rich_help_panel=READ
+    ),
+]
 TextColumn = Annotated[
     str | None,
     typer.Option("--text", help="Text column. Default: the recipe's.", metavar="COLUMN", rich_help_panel=READ),

@@ -15,12 +15,7 @@ dact publish runs/sst2-1 --hub jane/sst2-dact --private"""
 
 
 def publish(
-    path: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Run folder or saved model. Default: runs/latest.", metavar="[RUN]", autocompletion=options.runs
-        ),
-    ] = None,
+    path: options.RunPath = None,
     to: Annotated[Path | None, typer.Option(help="Write the model folder here.", metavar="FOLDER")] = None,
     hub: Annotated[
         str | None, typer.Option(help="Push to the Hugging Face hub under this name.", metavar="NAMESPACE/NAME")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dactcli.api.report import ReportRequest
 from dactcli.cli import options
 
 EXAMPLE = """Examples: dact report runs/sst2-1 --split test --output sst2.html
@@ -17,38 +18,12 @@ PAGE = Path("report.html")
 
 
 def report(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Run folder or saved model. Default: runs/latest.", metavar="[RUN]", autocompletion=options.runs
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Split of the run's data: validation, calibration, test or train.",
-            metavar="NAME",
-            rich_help_panel=options.READ,
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="A csv, tsv, jsonl, json or parquet file instead of a split.",
-            metavar="FILE",
-            rich_help_panel=options.READ,
-        ),
-    ] = None,
+    run: options.RunPath = None,
+    split: options.Split = None,
+    data: options.DataFile = None,
     text: options.TextColumn = None,
     pair_column: options.PairColumn = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="Label column of FILE. Default: the recipe's, if FILE has it.",
-            metavar="COLUMN",
-            rich_help_panel=options.READ,
-        ),
-    ] = None,
+    label: options.LabelColumn = None,
     rule: options.RuleName = None,
     examples: Annotated[
         int,
@@ -58,7 +33,7 @@ def report(
             metavar="N",
             rich_help_panel=options.SHOWN,
         ),
-    ] = 5,
+    ] = ReportRequest.examples,
     page: Annotated[
         Path, typer.Option("--output", help="The page to write.", metavar="FILE", rich_help_panel=options.SHOWN)
     ] = PAGE,
@@ -77,7 +52,7 @@ def report(
 
     check_matplotlib("dact report")
     options.check_outputs(overwrite=overwrite, output=page)
-    from dactcli.api.report import ReportRequest, report_run
+    from dactcli.api.report import report_run
     from dactcli.report.console import print_notice
     from dactcli.report.run_page import write_report
 

@@ -17,6 +17,7 @@ from dactcli.recipe.tasks import metric_of
 from dactcli.runs.calibration import load_calibration
 
 if TYPE_CHECKING:
+    from dactcli.halting.base import Rule
     from dactcli.results import Calibration
     from dactcli.runs.load import Run
 
@@ -178,15 +179,13 @@ def _calibration(run: Run, notice: Notice) -> tuple[Calibration | None, bool]:
     return found, fault is not None
 
 
-def promise_of(run: Run, rule: str, notice: Notice) -> str | None:
+def promise_under(rule: Rule, calibration: Calibration | None) -> str | None:
     """What a rule guarantees, by its calibration or by proof; None if nothing.
 
     Args:
-        run: The run.
-        rule: The rule, `NAME` or `NAME:VALUE`.
-        notice: Told why a calibration is no longer valid.
+        rule: The rule.
+        calibration: The valid calibration of the run; None without one.
     """
-    kept = valid_calibration(run, notice)
-    if kept is not None and kept.certified and kept.rule == rule:
-        return kept.promise
-    return run.model.rule(rule).promise
+    if calibration is not None and calibration.certified and calibration.rule == str(rule):
+        return calibration.promise
+    return rule.promise

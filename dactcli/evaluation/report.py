@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dactcli.evaluation.kinds import measures_of
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
+from dactcli.halting.base import top_two
 from dactcli.halting.rules import RULES
 from dactcli.results import Confusion, CurvePoint, LengthBin, ReliabilityBin
 
@@ -163,6 +164,6 @@ def _margins(answer: Tensor) -> NDArray[np.float64]:
     """The largest entry minus the second largest [E]; 0 for one entry."""
     if answer.shape[-1] < 2:
         return np.zeros(len(answer))
-    top = answer.double().topk(2).values
-    margins: NDArray[np.float64] = (top[:, 0] - top[:, 1]).numpy()
+    top, second = top_two(answer)
+    margins: NDArray[np.float64] = (top - second).numpy()
     return margins

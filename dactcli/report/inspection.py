@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.text import Text
 
-from dactcli.halting.names import RuleFacts
 from dactcli.report.blocks import Sheet, bar, guide, legend, short_rule
 from dactcli.report.console import visible
 from dactcli.report.wording import (
-    ALONE,
     STOP,
-    answer_text,
+    Column,
+    Columns,
+    columns_of,
     decided_shares,
     meanings,
     reason,
-    score_facts,
-    score_heading,
-    shown_score,
     summary_lines,
     verdicts_of,
-    weighted,
 )
 from dactcli.results import ExitTrace, label_text
 
@@ -102,8 +98,7 @@ class _Panels:
         parts = next(fitting, PARTS[-1])
         for trace in self.traces:
             yield self._panel(trace, parts)
-        said = meanings(self.traces[0])
-        yield legend({heading: text for heading, text in said.items() if parts.alone or heading != ALONE})
+        yield legend(meanings(self.traces[0], alone=parts.alone))
 
     def _table(self, trace: ExitTrace, parts: _Parts) -> Sheet:
         return _layers(trace, self.names, parts)
@@ -141,8 +136,15 @@ def _headline(trace: ExitTrace) -> Text:
 def _layers(trace: ExitTrace, names: Sequence[str], parts: _Parts) -> Sheet:
     table = Sheet(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("layer", no_wrap=True)
-    cells = _weight_cells(table, trace, names, parts) if weighted(trace) else _score_cells(table, trace, names)
-    for index, row in enumerate(cells):
+    columns = _fitting(columns_of(trace, names), parts)
+    for column in columns.shown():
+        table.add_column(
+            column.heading,
+            justify="right" if column.number and not column.shares else "left",
+            no_wrap=bool(column.shares),
+        )
+    cells = [_cells(column, trace, columns, bars=parts.bars) for column in columns.shown()]
+    for index, row in enumerate(zip(*cells, strict=True)):
         last = index + 1 == trace.exit_layer
         layer = Text(f"{index + 1} {STOP}" if last else str(index + 1), style="bold" if last else "")
         table.add_row(layer, *row)
@@ -151,50 +153,19 @@ def _layers(trace: ExitTrace, names: Sequence[str], parts: _Parts) -> Sheet:
     return table
 
 
-def _weight_cells(table: Sheet, trace: ExitTrace, names: Sequence[str], parts: _Parts) -> list[list[Text]]:
-    """The columns and cells of a rule that works on the halting weights."""
-    facts = score_facts(trace) if parts.score else None
-    table.add_column("weight", no_wrap=True)
-    table.add_column("left", justify="right")
-    if parts.alone:
-        table.add_column(ALONE)
-    table.add_column("answer so far")
-    if facts is not None:
-        table.add_column(score_heading(facts, trace.cut), justify="right")
-    rows = []
-    for index in range(trace.exit_layer):
-        weight = trace.halting_weights[index]
-        row = [
-            Text.assemble((f"{bar(weight, BAR)} " if parts.bars else "", "cyan"), f"{weight:.3f}"),
-            Text(f"{trace.remaining[index]:.3f}"),
-            *([Text(answer_text(trace.layer_probabilities[index], trace, names))] if parts.alone else []),
-            Text(answer_text(trace.answers[index], trace, names)),
-        ]
-        rows.append([*row, *([_score_cell(trace, facts, index)] if facts is not None else [])])
-    return rows
+def _fitting(columns: Columns, parts: _Parts) -> Columns:
+    """The columns that there is room for."""
+    if columns.weight is None:
+        return columns
+    return replace(columns, alone=columns.alone if parts.alone else None, score=columns.score if parts.score else None)
 
 
-def _score_cells(table: Sheet, trace: ExitTrace, names: Sequence[str]) -> list[list[Text]]:
-    """The columns and cells of a rule that compares a score with its threshold, or that looks at nothing."""
-    facts = score_facts(trace)
-    mixture = facts is not None and trace.answered_by == "mixture"
-    table.add_column("answer so far")
-    if facts is not None:
-        table.add_column(score_heading(facts, trace.cut), justify="right")
-    if mixture:
-        table.add_column("left", justify="right")
-    rows = []
-    for index in range(trace.exit_layer):
-        cells = [Text(answer_text(trace.answers[index], trace, names))]
-        if facts is not None:
-            cells.append(_score_cell(trace, facts, index))
-        if mixture:
-            cells.append(Text(f"{trace.remaining[index]:.3f}"))
-        rows.append(cells)
-    return rows
-
-
-def _score_cell(trace: ExitTrace, facts: RuleFacts, index: int) -> Text:
-    score = trace.scores[index]
-    enough = score is not None and score >= trace.cut
-    return Text("" if score is None else shown_score(facts, score), style="green" if enough else "dim")
+def _cells(column: Column, trace: ExitTrace, columns: Columns, *, bars: bool) -> list[Text]:
+    """The cells of a column: bars before weights, and scores green from where the rule stops."""
+    if column is columns.score:
+        enough = [score is not None and score >= trace.cut for score in trace.scores]
+        return [Text(text, "green" if met else "dim") for text, met in zip(column.texts, enough, strict=True)]
+    if bars and column.shares:
+        drawn = zip(column.texts, column.shares, strict=True)
+        return [Text.assemble((f"{bar(share, BAR)} ", "cyan"), text) for text, share in drawn]
+    return [Text(text) for text in column.texts]

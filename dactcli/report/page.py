@@ -9,19 +9,7 @@ from typing import Any
 
 from dactcli.report.blocks import GUIDE, short_rule
 from dactcli.report.console import visible
-from dactcli.report.wording import (
-    ALONE,
-    STOP,
-    answer_text,
-    meanings,
-    reason,
-    score_facts,
-    score_heading,
-    shown_score,
-    summary_lines,
-    verdicts_of,
-    weighted,
-)
+from dactcli.report.wording import STOP, Column, columns_of, meanings, reason, summary_lines, verdicts_of
 from dactcli.results import ExitTrace
 from dactcli.storage import write_named
 
@@ -129,28 +117,18 @@ def example(trace: ExitTrace, names: Sequence[str]) -> dict[str, Any]:
         names: Class names; empty for regression.
     """
     named = trace.label_name is not None
-    columns = _columns(trace, names)
+    columns = columns_of(trace, names).shown()
     return {
         "trace": trace,
         "answer": f"{trace.label_name} {max(trace.probabilities):.1%}" if named else f"{trace.label:.3f}",
         "verdicts": verdicts_of(trace, names),
-        "headings": ["layer", *columns],
-        "rows": list(zip(*columns.values(), strict=True)),
+        "headings": ["layer", *(column.heading for column in columns)],
+        "rows": list(zip(*map(_cells, columns), strict=True)),
         "reason": reason(trace),
     }
 
 
-def _columns(trace: ExitTrace, names: Sequence[str]) -> dict[str, list[Cell]]:
-    """The cells of the layers that ran, by the heading of their column."""
-    facts = score_facts(trace)
-    answers = {"answer so far": [Cell(answer_text(one, trace, names)) for one in trace.answers]}
-    left = {"left": [Cell(f"{one:.3f}", number=True) for one in trace.remaining]}
-    scores: dict[str, list[Cell]] = {}
-    if facts is not None:
-        shown = ["" if score is None else shown_score(facts, score) for score in trace.scores]
-        scores[score_heading(facts, trace.cut)] = [Cell(text, number=True) for text in shown]
-    if weighted(trace):
-        weights = {"weight": [Cell(f"{one:.3f}", number=True, share=one) for one in trace.halting_weights]}
-        alone = {ALONE: [Cell(answer_text(one, trace, names)) for one in trace.layer_probabilities]}
-        return {**weights, **left, **alone, **answers, **scores}
-    return {**answers, **scores, **(left if scores and trace.answered_by == "mixture" else {})}
+def _cells(column: Column) -> list[Cell]:
+    if not column.shares:
+        return [Cell(text, column.number) for text in column.texts]
+    return [Cell(text, column.number, share) for text, share in zip(column.texts, column.shares, strict=True)]

@@ -4,17 +4,69 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dactcli.halting.names import RuleFacts, facts_of, proven_promise
 from dactcli.report.blocks import short_number, short_rule, short_rules
 from dactcli.results import NO_LABEL, ExitTrace, label_text
 
-STOP, ALONE = "stop", "this layer"
+STOP = "stop"
 TOLD = 4  # labels of a set that are told with their probabilities
 LABELS = {  # what scores mean for label sets
     "confidence": "how far the least sure label is from its threshold, 0 to 1",
     "entropy": "how undecided the labels are on average, 0 to 1",
 }
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a trace's table, with one text for each layer that ran.
+
+    Attributes:
+        name: What the column shows: `weight`, `left`, `this layer`, `answer so far`, or the rule's score.
+        meaning: One line about it.
+        texts: The cells.
+        number: Whether the cells are figures.
+        shares: The lengths of their bars, 0..1; empty without bars.
+        below: Second line of the heading; empty without one.
+    """
+
+    name: str
+    meaning: str
+    texts: Sequence[str]
+    number: bool = False
+    shares: Sequence[float] = ()
+    below: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The name, with the second line below it."""
+        return f"{self.name}\n{self.below}" if self.below else self.name
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that explain where a rule stopped, in the order in which they are shown.
+
+    Attributes:
+        answer: The answer if this layer were the last one.
+        weight: The layer's share of the answer; only where the rule works on the halting weights.
+        left: The share that is left for later layers; only if answers are mixtures.
+        alone: The layer's own answer; only beside weights.
+        score: The number that the rule compares with its cut; None for a rule without one.
+    """
+
+    answer: Column
+    weight: Column | None = None
+    left: Column | None = None
+    alone: Column | None = None
+    score: Column | None = None
+
+    def shown(self) -> list[Column]:
+        """The columns that there are."""
+        weighted = (self.weight, self.left, self.alone, self.answer, self.score)
+        order = weighted if self.weight is not None else (self.answer, self.score, self.left)
+        return [column for column in order if column is not None]
 
 
 def summary_lines(traces: Sequence[ExitTrace]) -> list[str]:
@@ -97,14 +149,15 @@ def score_facts(trace: ExitTrace) -> RuleFacts | None:
     return facts if facts is not None and facts.score and any(one is not None for one in trace.scores) else None
 
 
-def score_heading(facts: RuleFacts, cut: float) -> str:
-    """The heading of the score, with the value at which the rule stops."""
-    return f"{facts.score}\nstops at {cut_text(facts, cut)}"
-
-
 def cut_text(facts: RuleFacts, cut: float) -> str:
     """The score at which the rule stops, such as `0.9`, or `0.3 or less`."""
     return f"{short_number(abs(cut))} or less" if facts.falls else short_number(cut)
+
+
+def _score_text(trace: ExitTrace, facts: RuleFacts) -> str:
+    """What the rule's score means, in the words of the task."""
+    text = LABELS.get(facts.score, facts.score_text) if trace.thresholds is not None else facts.score_text
+    return text.replace("the class", f"the {trace.noun}")
 
 
 def shown_score(facts: RuleFacts, score: float) -> str:
@@ -112,29 +165,60 @@ def shown_score(facts: RuleFacts, score: float) -> str:
     return short_number(abs(score) if facts.falls else score)
 
 
-def meanings(trace: ExitTrace) -> dict[str, str]:
-    """One line for each column of a trace's table, by its heading.
+def columns_of(trace: ExitTrace, names: Sequence[str] = ()) -> Columns:
+    """The columns of a trace's table.
 
     Args:
         trace: An example's trace.
+        names: Class names; empty for regression.
     """
-    facts, mixture = score_facts(trace), trace.answered_by == "mixture"
-    said = {"answer so far": "the answer if this layer were the last one to run"}
-    if not mixture:
-        said["answer so far"] = "this layer's own answer, which is what the rule answers with"
-    if weighted(trace):
-        said = {
-            "weight": "share of the final answer that comes from this layer",
-            "left": "share that is left for later layers; near 0, they cannot change the answer",
-            ALONE: "the answer of this layer alone",
-            "answer so far": "the layers' answers up to here, mixed by their weights",
-        }
+    facts, mixture, score = score_facts(trace), trace.answered_by == "mixture", None
     if facts is not None:
-        text = LABELS.get(facts.score, facts.score_text) if trace.thresholds is not None else facts.score_text
-        text = text.replace("the class", f"the {trace.noun}")
-        said[facts.score] = f"{text}; the example stops at {cut_text(facts, trace.cut)}"
-    if facts is not None and mixture and not weighted(trace):
-        said["left"] = "share of the answer that is left for later layers"
+        score = Column(
+            facts.score,
+            f"{_score_text(trace, facts)}; the example stops at {cut_text(facts, trace.cut)}",
+            ["" if one is None else shown_score(facts, one) for one in trace.scores],
+            number=True,
+            below=f"stops at {cut_text(facts, trace.cut)}",
+        )
+    answers = [answer_text(one, trace, names) for one in trace.answers]
+    left = [f"{one:.3f}" for one in trace.remaining]
+    if not weighted(trace):
+        said = "the answer if this layer were the last one to run"
+        if not mixture:
+            said = "this layer's own answer, which is what the rule answers with"
+        remains = Column("left", "share of the answer that is left for later layers", left, number=True)
+        return Columns(Column("answer so far", said, answers), left=remains if score and mixture else None, score=score)
+    return Columns(
+        Column("answer so far", "the layers' answers up to here, mixed by their weights", answers),
+        weight=Column(
+            "weight",
+            "share of the final answer that comes from this layer",
+            [f"{one:.3f}" for one in trace.halting_weights],
+            number=True,
+            shares=trace.halting_weights,
+        ),
+        left=Column(
+            "left", "share that is left for later layers; near 0, they cannot change the answer", left, number=True
+        ),
+        alone=Column(
+            "this layer",
+            "the answer of this layer alone",
+            [answer_text(one, trace, names) for one in trace.layer_probabilities],
+        ),
+        score=score,
+    )
+
+
+def meanings(trace: ExitTrace, *, alone: bool = True) -> dict[str, str]:
+    """One line for each column of a trace's table, by its name.
+
+    Args:
+        trace: An example's trace.
+        alone: Whether the answers of single layers are shown.
+    """
+    columns = columns_of(trace)
+    said = {column.name: column.meaning for column in columns.shown() if alone or column is not columns.alone}
     return {"layer": f"in the order they run; {STOP} marks the last one that ran", **said}
 
 

@@ -20,7 +20,7 @@ from dactcli.runs.folders import find_run
 from dactcli.runs.identity import FileDigests, file_digests
 from dactcli.runs.screen import placed, screen
 from dactcli.runs.weights import load_weights, without_bars
-from dactcli.storage import FORMAT, sha256
+from dactcli.storage import FORMAT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -97,11 +97,6 @@ def unsaved(folder: Path, error: Exception) -> ResourceError:
         place=str(folder),
         remedy="free the disk or its limit; earlier checkpoints are untouched, and `resume` continues from them",
     )
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of a saved model's weights."""
-    return sha256(folder / "model.safetensors")
 
 
 def _recipe(folder: Path) -> Recipe | None:

@@ -25,7 +25,7 @@ from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, TrainResult
 from dactcli.runs import folders as runs
 from dactcli.runs.identity import identify
-from dactcli.runs.load import Run, load_run, save_model, unsaved, weights_digest
+from dactcli.runs.load import Run, load_run, save_model, unsaved
 from dactcli.runs.weights import without_bars
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training.build import build, from_hub, with_labels
@@ -382,6 +382,7 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
     import platform
     from importlib.metadata import version
 
+    saved = Run(job.run, job.model, job.tokenizer, job.recipe)
     packages = ("dactcli", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors")
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
@@ -391,7 +392,7 @@ def _circumstances(job: Job, splits: Splits, stages: list[Stage]) -> dict[str, A
         "threads": torch.get_num_threads(),
         "git_revision": git_revision(),
         "data_fingerprint": splits.fingerprint,
-        "weights_sha256": weights_digest(job.run),
-        "model_sha256": identify(Run(job.run, job.model, job.tokenizer, job.recipe)).digest,
+        "weights_sha256": saved.file_digests.weights_sha256,
+        "model_sha256": identify(saved).digest,
         "stages": [stage.loss.model_dump(mode="json") | {"stage": stage.label} for stage in stages],
     }

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import STEPS, TINY, Interrupt, Silence, train
+from support import STEPS, TINY, Interrupt, Silence, train, weights_digest
 
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
 from dactcli.runs import folders as runs
-from dactcli.runs.load import weights_digest
 from dactcli.storage import MANIFEST, commit, faults
 from dactcli.training.checkpoints import newest_valid
 

@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from support import STEPS, TINY, Silence, train
+from support import STEPS, TINY, Silence, train, weights_digest
 
 from dactcli.errors import StoppedError
 from dactcli.runs import folders as runs
-from dactcli.runs.load import weights_digest
 
 
 class Send(Silence):

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from fake_hub import Hub, pretend
 from huggingface_hub.errors import HfHubHTTPError
-from support import TINY, dact, train
+from support import TINY, dact, train, weights_digest
 from syrupy.assertion import SnapshotAssertion
 from transformers import AutoConfig
 
@@ -34,7 +34,7 @@ from dactcli.results import (
     Reference,
     RuleResult,
 )
-from dactcli.runs.load import load_run, weights_digest
+from dactcli.runs.load import load_run
 
 FILES = ["README.md", "config.json", "model.safetensors", "recipe.yaml", "tokenizer.json", "tokenizer_config.json"]
 

@@ -61,7 +61,8 @@ def test_the_wheel_has_the_package_and_the_recipes_and_nothing_else(wheel: Path)
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dactcli").rglob("*.py")}
     recipes = {path.relative_to(ROOT / "recipes").as_posix() for path in (ROOT / "recipes").rglob("*.yaml")}
     assert recipes
-    wanted = {*package, "dactcli/py.typed", *(f"dactcli/bundled/{name}" for name in recipes)}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dactcli").rglob("*.html")}
+    wanted = {*package, *templates, "dactcli/py.typed", *(f"dactcli/bundled/{name}" for name in recipes)}
     assert {name for name in names if ".dist-info/" not in name} == wanted
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
