@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,13 @@ from dactcli.listening import Listener
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.results import EvalResult, TrainResult
+from dactcli.results import EvalResult, KeptEpoch, TrainResult
 from dactcli.runs import folders as runs
 from dactcli.runs.identity import identify
 from dactcli.runs.load import Run, load_run, save_model, unsaved, weights_digest
 from dactcli.runs.weights import without_bars
 from dactcli.storage import commit, write_json, write_whole
+from dactcli.training.best import RECORD, BestEpoch, keeps_best, read_kept
 from dactcli.training.build import build, from_hub, with_labels
 from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
@@ -68,11 +69,17 @@ class Job:
     stopper: Stopper
     weights_only: bool
 
-    def evaluation(self) -> EvalResult:
-        """The validation split, by the recipe's rules, or by `full` while the units are not trained."""
+    def evaluation(self, *, full: bool = False) -> EvalResult:
+        """The validation split, by the recipe's rules, or by `full` while the units are not trained.
+
+        Args:
+            full: Whether to evaluate `full` too if the recipe does not.
+        """
         rules = self.recipe.evaluation.rules or ["full"]
         if self.model.config.objective != final_objective(self.recipe):
             rules = ["full"]
+        if full and "full" not in rules:
+            rules = [*rules, "full"]
         return self.evaluate(self.model, self.tokenizer, self.validation, rules, self.difficulty)
 
 
@@ -194,10 +201,11 @@ def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
 
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     stages = resolve_stages(job.recipe, job.model.config.halting.class_weights)
-    started, steps = time.perf_counter(), 0
+    started, steps, kept = time.perf_counter(), 0, None
     try:
         for stage in stages:
-            steps += _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
+            taken, chosen = _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
+            steps, kept = steps + taken, chosen or kept
         if job.recipe.fits_halting:
             _fit_halting(job, stages)
     except torch.OutOfMemoryError:
@@ -219,6 +227,7 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         evaluation={"validation": result},
         resumed=resumed,
         halting_fitted=job.recipe.fits_halting,
+        kept=kept,
         splits=tuple(job.recipe.data.splits),
     )
     distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
@@ -233,20 +242,21 @@ def _finish(job: Job, trained: TrainResult, summary: dict[str, Any]) -> None:
     (job.run / BEGUN).unlink(missing_ok=True)  # the summary says as much
 
 
-def _run_stage(job: Job, stage: Stage, stages: int) -> int:
-    """Train a stage, or load it when an earlier process finished it; returns its steps."""
+def _run_stage(job: Job, stage: Stage, stages: int) -> tuple[int, KeptEpoch | None]:
+    """Train a stage, or load it when an earlier process finished it; returns its steps and the epoch kept as best."""
     folder = job.run / "checkpoints" / stage.label
     done = folder / DONE
     job.model.config.halting = stage.loss
     if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
         job.model.load_state_dict(load_run(done).model.state_dict())
-        return int((done / "steps").read_text())
+        return int((done / "steps").read_text()), read_kept(done / RECORD)
+    best = _best(job, stage, folder)
     callback = StageCallback(
         stage,
         stages=stages,
         listener=job.listener,
         log=job.run / "metrics.jsonl",
-        evaluate=job.evaluation,
+        evaluate=partial(job.evaluation, full=best is not None),
         stopper=job.stopper,
     )
     trackers = job.recipe.training.report_to
@@ -263,19 +273,34 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
             weights_only=job.weights_only,
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
-        callback.attach(trainer, lambda: trainer.depth(rule))
+        callback.attach(trainer, lambda: trainer.depth(rule), best)
         job.stopper.stepping = True
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
         job.stopper.stepping = False
-    steps, stopped = int(trainer.state.global_step), job.stopper.agree()
-    if stopped is not None and steps < trainer.state.max_steps:
+    ended = callback.ended_at >= 0
+    steps, stopped = callback.ended_at if ended else int(trainer.state.global_step), job.stopper.agree()
+    if stopped is not None and steps < trainer.state.max_steps and not ended:
         raise job.stopper.error(stopped, f"saved after step {steps} of stage {stage.label} and stopped by")
     check_weights(job.model, stage, steps)
     job.model.requires_grad_(True)
-    distributed.on_main(lambda: _keep_stage(job, folder, steps))
+    kept = best.restore(job.model, steps) if best is not None else None
+    distributed.on_main(lambda: _keep_stage(job, folder, steps, kept))
     if stopped is not None:
         raise job.stopper.error(stopped, f"stage {stage.label} is finished and saved; stopped by")
-    return steps
+    return steps, kept
+
+
+def _best(job: Job, stage: Stage, folder: Path) -> BestEpoch | None:
+    """Keeps the best epoch of a stage; None where its last step is kept."""
+    if not keeps_best(job.recipe, stage):
+        return None
+    return BestEpoch(
+        stage,
+        folder=folder,
+        patience=job.recipe.training.patience,
+        save=lambda fresh: save_model(job.model, job.tokenizer, fresh),
+        notice=job.listener.notice,
+    )
 
 
 def _fit_halting(job: Job, stages: list[Stage]) -> None:
@@ -304,12 +329,14 @@ def _last(job: Job, folder: Path) -> Path | None:
     return last
 
 
-def _keep_stage(job: Job, folder: Path, steps: int) -> None:
+def _keep_stage(job: Job, folder: Path, steps: int, kept: KeptEpoch | None) -> None:
     """Save a finished stage's model."""
     fresh = folder / WRITING
     shutil.rmtree(fresh, ignore_errors=True)
     save_model(job.model, job.tokenizer, fresh)
     (fresh / "steps").write_text(str(steps))
+    if kept is not None:
+        write_json(fresh / RECORD, asdict(kept))
     commit(fresh, folder / DONE)
 
 
