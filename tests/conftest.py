@@ -22,6 +22,11 @@ settings.register_profile("dact", deadline=None, print_blob=True)
 settings.load_profile("dact")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move tests marked `last` to the end: they judge what the other tests of their module found."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _modules_are_imported() -> None:
     """Import every module before any test replaces a name, since a later import would keep the replacement for good."""
