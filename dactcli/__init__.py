@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from dactcli.api.profile import ProfileRequest, profile
     from dactcli.api.publish import PublishRequest, publish
     from dactcli.api.recipes import copy_recipe, recipes, show_recipe
+    from dactcli.api.report import ReportRequest, report_run
     from dactcli.api.runs import list_runs
     from dactcli.api.sweep import SweepRequest, sweep
     from dactcli.api.validate import ValidateRequest, validate
     from dactcli.evaluation.requests import BudgetRequest, RiskRequest
     from dactcli.listening import Listener
     from dactcli.model import DactConfig, DactForSequenceClassification, DactOutput
+    from dactcli.report.run_page import write_report
 
 # the module of each public name
 _HOMES = {
@@ -52,6 +54,7 @@ _HOMES = {
     "PredictRequest": "dactcli.api.predict",
     "ProfileRequest": "dactcli.api.profile",
     "PublishRequest": "dactcli.api.publish",
+    "ReportRequest": "dactcli.api.report",
     "RiskRequest": "dactcli.evaluation.requests",
     "SweepRequest": "dactcli.api.sweep",
     "ValidateRequest": "dactcli.api.validate",
@@ -70,10 +73,12 @@ _HOMES = {
     "profile": "dactcli.api.profile",
     "publish": "dactcli.api.publish",
     "recipes": "dactcli.api.recipes",
+    "report_run": "dactcli.api.report",
     "run_examples": "dactcli.api.outputs",
     "show_recipe": "dactcli.api.recipes",
     "sweep": "dactcli.api.sweep",
     "validate": "dactcli.api.validate",
+    "write_report": "dactcli.report.run_page",
 }
 
 __all__ = [
@@ -91,6 +96,7 @@ __all__ = [
     "PredictRequest",
     "ProfileRequest",
     "PublishRequest",
+    "ReportRequest",
     "RiskRequest",
     "SweepRequest",
     "ValidateRequest",
@@ -109,10 +115,12 @@ __all__ = [
     "profile",
     "publish",
     "recipes",
+    "report_run",
     "run_examples",
     "show_recipe",
     "sweep",
     "validate",
+    "write_report",
 ]
 
 

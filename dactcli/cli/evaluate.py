@@ -93,6 +93,14 @@ def evaluate(
             rich_help_panel=options.SHOWN,
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Show precision, recall, F1, support and mean exit layer of every class.",
+            rich_help_panel=options.SHOWN,
+        ),
+    ] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Examples per batch.", metavar="N", rich_help_panel=WHAT)
     ] = None,
@@ -108,12 +116,12 @@ def evaluate(
     """
     from dactcli.cli import judging
 
-    judging.check_options(calibrate, rules, compare=compare, replace=replace, plots=plots)
+    shown = judging.Shown(as_json, output, plots, report)
+    judging.check_options(calibrate, rules, shown, compare=compare, replace=replace)
     options.check_outputs(overwrite=overwrite, output=output, plots=plots)
     paths: list[Path | None] = [*runs] if runs else [None]
     examples: dict[str, Any] = {"split": split, "data": data, "text": text, "pair_column": pair_column, "label": label}
     examples |= {"batch_size": batch_size, "device": device}
-    shown = judging.Shown(as_json, output, plots)
     if compare:
         judging.compare_runs(paths, examples, shown)
     elif calibrate is not None:

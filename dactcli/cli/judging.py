@@ -17,15 +17,17 @@ class Shown:
         as_json: Whether only the JSON document is printed.
         output: The JSON document's file.
         plots: The folder of the plots.
+        report: Whether every class is shown with precision, recall and F1.
     """
 
     as_json: bool
     output: Path | None
     plots: Path | None
+    report: bool = False
 
 
 def check_options(
-    calibrate: str | None, rules: list[str] | None, *, compare: bool, replace: bool, plots: Path | None
+    calibrate: str | None, rules: list[str] | None, shown: Shown, *, compare: bool, replace: bool
 ) -> None:
     """Refuse options that ask for different things."""
     from dactcli.errors import UsageError
@@ -33,7 +35,10 @@ def check_options(
     if compare and (calibrate or rules):
         other = "--calibrate" if calibrate else "--rule"
         raise UsageError(f"cannot be combined with {other}", place="--compare", remedy="leave one of them out")
-    if calibrate is not None and plots is not None:
+    if shown.report and (compare or calibrate):
+        other = "--compare" if compare else "--calibrate"
+        raise UsageError(f"cannot be combined with {other}", place="--report", remedy="leave one of them out")
+    if calibrate is not None and shown.plots is not None:
         raise UsageError("cannot be combined with --calibrate", place="--plots", remedy="leave one of them out")
     if replace and calibrate is None and not compare:
         raise UsageError("requires --calibrate", place="--replace", remedy="add --calibrate, or leave it out")
@@ -56,7 +61,7 @@ def evaluate_runs(paths: list[Path | None], fields: dict[str, Any], shown: Shown
         from dactcli.report.evaluation import render_evaluation
 
         for result in results:
-            show(render_evaluation(result))
+            show(render_evaluation(result, report=shown.report))
     if shown.plots is not None:
         from dactcli.report.plots import write_depths
 

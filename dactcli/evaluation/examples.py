@@ -54,14 +54,30 @@ def run_examples(run: Run, split: str, data: DataFile | None, notice: Notice) ->
     Raises:
         DactError: The split does not exist, or the file cannot serve.
     """
-    examples = read_examples(run, data) if data is not None else own_split(run, split, notice)
+    examples = given_examples(run, split, data, notice)
+    return encode_examples(run, examples, notice), examples.difficulty
+
+
+def given_examples(run: Run, split: str, data: DataFile | None, notice: Notice) -> Examples:
+    """The examples to evaluate a run on; the arguments are those of `run_examples`."""
+    return read_examples(run, data) if data is not None else own_split(run, split, notice)
+
+
+def encode_examples(run: Run, examples: Examples, notice: Notice) -> Encoded:
+    """Examples as the tokens that a run's model reads.
+
+    Args:
+        run: The run.
+        examples: The examples.
+        notice: Told how many texts were cut.
+    """
     encoded = encode_split(examples, run.tokenizer, run.tokenizer.model_max_length)
     if encoded.truncated:
         notice(
             f"{len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
             f"{run.tokenizer.model_max_length} tokens and were cut"
         )
-    return encoded, examples.difficulty
+    return encoded
 
 
 def read_examples(run: Run, file: DataFile) -> Examples:

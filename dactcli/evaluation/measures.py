@@ -98,7 +98,7 @@ def agreement(answer: Tensor, full: Tensor, answer_range: tuple[float, float] | 
 def by_class(
     decision: Decision, full: Tensor, labels: Sequence[Any] | None, names: Sequence[str]
 ) -> dict[str, ClassResult]:
-    """Recall, harm and disagreement of each class that has examples.
+    """Precision, recall, F1, harm, disagreement and depth of each class that has examples.
 
     Args:
         decision: Where each example stops, and what it answers.
@@ -116,6 +116,8 @@ def by_class(
     right, deep_right = halted == groups, deep == groups
     recall, full_recall, harm = share(right), share(deep_right), share(deep_right & ~right)
     differs, layers = share(halted != deep), share(decision.exit_layer)
+    hits = torch.bincount(groups[right], minlength=len(names)).tolist()
+    answered = torch.bincount(halted, minlength=len(names)).tolist()
     return {
         name: ClassResult(
             examples=int(counts[index]),
@@ -124,10 +126,22 @@ def by_class(
             harm=None if labels is None else harm[index],
             disagreement=differs[index],
             layers_mean=layers[index],
+            **({} if labels is None else precision_and_f1(hits[index], int(counts[index]), answered[index])),
         )
         for index, name in enumerate(names)
         if counts[index]
     }
+
+
+def precision_and_f1(hits: int, examples: int, answered: int) -> dict[str, float | None]:
+    """The fields `precision` and `f1` of a class.
+
+    Args:
+        hits: Number of its examples that are answered with it.
+        examples: Number of its examples, at least 1.
+        answered: Number of all examples that are answered with it.
+    """
+    return {"precision": hits / answered if answered else None, "f1": 2 * hits / (examples + answered)}
 
 
 def not_above_constant(full: Tensor, truth: Truth) -> str | None:

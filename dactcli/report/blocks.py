@@ -74,6 +74,11 @@ def guide(section: str) -> Text:
     return Text(f"What to make of these figures: {GUIDE}#{section}", style="dim")
 
 
+def metric_words(metric: str) -> str:
+    """A metric's name in words."""
+    return metric.replace("_", " ")
+
+
 def metric_text(judged: RuleResult) -> str:
     """The task's metric; a dash for unlabelled data, and `undefined` where labels or answers give it no value."""
     if judged.metric is not None:

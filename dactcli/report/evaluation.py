@@ -23,11 +23,12 @@ METRICS = {
 }
 
 
-def render_evaluation(result: EvalResult) -> Group:
+def render_evaluation(result: EvalResult, *, report: bool = False) -> Group:
     """The metric, the depth and the agreement of every rule beside plain answers; where examples stop; each class.
 
     Args:
         result: What `dact eval` computed.
+        report: Whether to show precision, recall and F1 of every class, rather than what stopping early costs it.
     """
     result = visible(result)
     parts: list[RenderableType] = [_Rules(result)]
@@ -39,7 +40,8 @@ def render_evaluation(result: EvalResult) -> Group:
         parts.append(_difficulty(rule, levels))
     shown = result.telling_rule
     if shown is not None and result.rules[shown].by_class:
-        parts += [Text(), class_table(shown, result.rules[shown].by_class)]
+        table = report_table if report else class_table
+        parts += [Text(), table(shown, result.rules[shown].by_class)]
     return Group(*parts, guide("dact-eval"))
 
 
@@ -172,3 +174,41 @@ def class_table(rule: str, classes: dict[str, ClassResult]) -> Group:
             "harm": "full depth is right and the rule is wrong",
         }
     return Group(title, table, legend({**said, "mean layers": "layers that ran, averaged over the class"}))
+
+
+REPORTED = {
+    "precision": "answers with the class that are right",
+    "recall": "examples of the class that are answered with it",
+    "F1": "harmonic mean of precision and recall",
+    "support": "examples of the class",
+    "mean layers": "layers that ran, averaged over the class",
+}
+
+
+def report_table(rule: str, classes: dict[str, ClassResult]) -> Group:
+    """Precision, recall, F1, support and mean exit layer of every class under a rule.
+
+    Args:
+        rule: The rule.
+        classes: As in `RuleResult.by_class`.
+    """
+    table = _table(2)
+    table.add_column("class", overflow="fold", min_width=8)
+    for heading in REPORTED:
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    for name, found in classes.items():
+        table.add_row(Text(name), *report_cells(found))
+    labelled = any(found.recall is not None for found in classes.values())
+    kind = "class" if labelled else "class of full depth, because there are no labels,"
+    return Group(Text(f"every {kind} under {short_rule(rule)}", style="bold"), table, legend(REPORTED))
+
+
+def report_cells(found: ClassResult) -> list[str]:
+    """The figures of a class, in the order of `REPORTED`; a dash for an undefined one.
+
+    Args:
+        found: The class.
+    """
+    shares = (found.precision, found.recall, found.f1)
+    said = ["-" if share is None else f"{share:.2%}" for share in shares]
+    return [*said, f"{found.examples:,}", f"{found.layers_mean:.2f}"]

@@ -1,9 +1,9 @@
-"""Halting traces as a web page: one file without scripts that needs no network, light or dark as the system is."""
+"""Web pages: files without scripts that need no network, light or dark as the system is; and that of halting traces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,37 @@ class Cell:
     Attributes:
         text: What it says.
         number: Whether it is a figure.
-        share: The length of its bar, 0..1; None without a bar.
+        share: The length of its bar or the strength of its shade, 0..1; None without either.
+        shaded: Whether `share` is shown as a shade rather than a bar.
+        strong: Whether a shaded cell is emphasised.
     """
 
     text: str
     number: bool = False
     share: float | None = None
+    shaded: bool = False
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page.
+
+    Attributes:
+        headings: Heading of each column; the first column names the rows.
+        rows: Name and cells of each row.
+        caption: What the table shows; empty without a caption.
+        meanings: One line for each column, by its heading.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+    caption: str = ""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+
+    def number(self, column: int) -> bool:
+        """Whether a column holds figures, counted from 0."""
+        return column > 0 and any(cells[column - 1].number for _, cells in self.rows)
 
 
 def write_page(traces: Sequence[ExitTrace], names: Sequence[str], path: Path, *, every: Sequence[ExitTrace]) -> None:
@@ -64,29 +89,45 @@ def trace_page(traces: Sequence[ExitTrace], names: Sequence[str], *, every: Sequ
         names: Class names; empty for regression.
         every: All examples, for the summary.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     traces, names, every = visible(list(traces)), visible(list(names)), visible(list(every))
-    page = Environment(
-        loader=PackageLoader("dactcli.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    ).get_template("inspect.html")
     ran, layers = [trace.exit_layer for trace in every], max((trace.layers for trace in every), default=0)
-    return page.render(
+    return fill(
+        "inspect.html",
         rule=short_rule(every[0].rule) if every else "",
         every=every,
         mean=sum(ran) / max(len(ran), 1),
         layers=layers,
         depths=[ran.count(layer) for layer in range(1, layers + 1)],
         summary=summary_lines(every) if every else [],
-        examples=[_example(trace, names) for trace in traces],
+        examples=[example(trace, names) for trace in traces],
         meanings=meanings(traces[0]) if traces else {},
         stop=STOP,
         guide=f"{GUIDE}#dact-inspect",
     )
 
 
-def _example(trace: ExitTrace, names: Sequence[str]) -> dict[str, Any]:
-    """What the template shows of one example."""
+def fill(template: str, **values: Any) -> str:
+    """A page from its template; all values are escaped.
+
+    Args:
+        template: Its file in `templates`.
+        **values: What the template names.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("dactcli.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return pages.get_template(template).render(**values)
+
+
+def example(trace: ExitTrace, names: Sequence[str]) -> dict[str, Any]:
+    """What a template shows of one example.
+
+    Args:
+        trace: The example's trace.
+        names: Class names; empty for regression.
+    """
     named = trace.label_name is not None
     columns = _columns(trace, names)
     return {

@@ -100,8 +100,11 @@ def write_times(result: ProfileResult, folder: Path) -> list[Path]:
     return _save(figure, axes, folder, "times")
 
 
-def check_matplotlib() -> Any:
+def check_matplotlib(place: str = "`plots`") -> Any:
     """Matplotlib's figures.
+
+    Args:
+        place: What needs it, for the error message.
 
     Raises:
         ResourceError: It is not installed.
@@ -109,9 +112,7 @@ def check_matplotlib() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ResourceError(
-            "matplotlib is not installed", place="`plots`", remedy="pip install 'dactcli[plots]'"
-        ) from None
+        raise ResourceError("matplotlib is not installed", place=place, remedy="pip install 'dactcli[plots]'") from None
     return Figure
 
 

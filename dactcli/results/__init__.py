@@ -13,6 +13,14 @@ from dactcli.results.interval import Interval
 from dactcli.results.predict import PredictedFile, Prediction
 from dactcli.results.profile import Breakdown, Measurement, ProfileCase, ProfileResult, TrainingCase
 from dactcli.results.publish import PublishResult
+from dactcli.results.report import (
+    Confusion,
+    LengthBin,
+    ReliabilityBin,
+    ReportedModel,
+    ReportedTime,
+    RunReport,
+)
 from dactcli.results.runs import RunFacts
 from dactcli.results.validate import PlanResult, SplitFacts
 
@@ -24,11 +32,13 @@ __all__ = [
     "ClassResult",
     "ComparedRule",
     "Comparison",
+    "Confusion",
     "CurvePoint",
     "EvalResult",
     "ExitTrace",
     "Interval",
     "KeptEpoch",
+    "LengthBin",
     "Measurement",
     "PlanResult",
     "PredictedFile",
@@ -38,8 +48,12 @@ __all__ = [
     "PublishResult",
     "RecipePlan",
     "Reference",
+    "ReliabilityBin",
+    "ReportedModel",
+    "ReportedTime",
     "RuleResult",
     "RunFacts",
+    "RunReport",
     "SplitFacts",
     "StepLog",
     "SweepResult",

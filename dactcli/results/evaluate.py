@@ -14,12 +14,14 @@ class ClassResult:
     """Results for one class under one halting rule; fields that need labels are None without labels.
 
     Attributes:
-        examples: Number of examples of the class.
+        examples: Number of examples of the class: its support.
         recall: Share of these examples that the rule answers correctly.
         full_recall: Recall at full depth.
         harm: Share of these examples that full depth answers correctly and the rule wrongly.
         disagreement: Share of these examples for which the rule's answer differs from full depth.
-        layers_mean: Mean layers run.
+        layers_mean: Mean layers run: the mean exit layer.
+        precision: Share of the answers with this class that are correct; None if the rule never answers it.
+        f1: Harmonic mean of precision and recall; 0 if the rule never answers the class.
     """
 
     examples: int
@@ -28,6 +30,8 @@ class ClassResult:
     harm: float | None
     disagreement: float
     layers_mean: float
+    precision: float | None = None
+    f1: float | None = None
 
 
 def classes_shown(by_class: dict[str, ClassResult]) -> list[str]:
@@ -75,7 +79,7 @@ class RuleResult:
         agreement_with_full: Share of examples that agree with full depth (for regression: within 1% of the range).
         threshold: The rule's threshold.
         certificate: The rule's certificate.
-        by_class: Recall, harm and disagreement by class name; empty for regression.
+        by_class: Results by class name, of the classes with examples; empty for regression.
     """
 
     metric: float | None

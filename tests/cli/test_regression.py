@@ -82,3 +82,16 @@ def test_what_a_regression_does_not_serve_is_said(run: Path, command: list[str],
     refused = dact(*command, run)
     assert refused.exit_code == 2
     assert sentence in refused.stderr
+
+
+def test_its_report_leaves_out_what_needs_classes(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = dact("report", run, "--split", "test", "--rule", "tolerance:3", "--output", page, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["confusion_matrix"], found["reliability"], found["curve"], found["disagreeing"]) == (None, [], [], [])
+    assert len(found["hardest"]) == 5
+    text = page.read_text(encoding="utf-8")
+    assert "Confusions" not in text
+    assert "pearson is" in text
+    assert "tolerance:3" in text

@@ -188,3 +188,22 @@ def test_thousands_of_classes_take_little_memory() -> None:
     assert not_above_constant(answers.byte(), truth) is None
     assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     tracemalloc.stop()
+
+
+def test_precision_recall_and_f1_by_class_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    draw = np.random.default_rng(3)
+    labels, answers = draw.integers(0, 5, 400), draw.integers(0, 4, 400)  # class 4 is never answered
+    exits = torch.from_numpy(draw.integers(1, 7, 400))
+    found = by_class(Decision(exits, one_hot(answers, 6)), one_hot(labels, 6), labels.tolist(), list("abcdef"))
+    wanted = precision_recall_fscore_support(labels, answers, labels=range(5), zero_division=np.nan)
+    assert list(found) == list("abcde")
+    for index, result in enumerate(found.values()):
+        ours = (result.precision, result.recall, result.f1, result.examples)
+        numbers = [np.nan if value is None else value for value in ours]
+        np.testing.assert_allclose(numbers, [column[index] for column in wanted])
+        assert result.layers_mean == pytest.approx(float(exits[labels == index].double().mean()))
+    assert (found["e"].precision, found["e"].f1) == (None, 0.0)
+    unlabelled = by_class(Decision(exits, one_hot(answers, 6)), one_hot(labels, 6), None, list("abcdef"))
+    assert {(one.precision, one.f1) for one in unlabelled.values()} == {(None, None)}

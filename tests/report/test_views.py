@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
-from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
+from web_page import Page
 
 from dactcli.errors import DactError
 from dactcli.recipe.schema import SPLITS
@@ -93,6 +93,10 @@ EVALUATION = EvalResult(
     "runs/agreement-1", "test", 1000, "accuracy", 4, {"full": FULL, "exact": EXACT},
     {"exact": {"0": 1.4, "4": 3.2, "spearman": 0.61}}, BESIDE, notices=[COLLAPSED],
 )  # fmt: skip
+REPORTED = replace(EVALUATION, rules={"full": FULL, "exact": replace(EXACT, by_class={
+    "unacceptable": replace(BY_CLASS["unacceptable"], precision=0.9188, f1=0.899),
+    "acceptable, in the ears of most speakers": replace(BY_CLASS["acceptable"], precision=None, f1=0.0),
+})})  # fmt: skip
 # 77 classes, 24 layers, no labels, and names that are longer than there is room for
 MANY = EvalResult(
     "runs/intents-1", "requests.csv", 3080, "matthews_correlation", 24,
@@ -300,6 +304,7 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "inspect, regression": lambda: render_traces([VALUE], []),
     "eval": lambda: render_evaluation(EVALUATION),
     "eval, many classes": lambda: render_evaluation(MANY),
+    "eval --report": lambda: render_evaluation(REPORTED, report=True),
     "eval, regression": lambda: render_evaluation(VALUES),
     "profile": lambda: render_profile(PROFILE),
     "compare": comparison,
@@ -640,30 +645,6 @@ def test_every_section_that_a_view_names_exists() -> None:
     source = "".join(file.read_text(encoding="utf-8") for file in (root / "dactcli" / "report").glob("*.py"))
     named = set(re.findall(r'guide\("([\w-]+)"\)|GUIDE\}#([\w-]+)', source))
     assert {one or other for one, other in named} == sections
-
-
-class Page(HTMLParser):
-    """The elements of a page, and its text; refuses elements that are not closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.mark.parametrize("trace", [TRACE, JUDGED, OWN, VALUE], ids=lambda one: one.rule)
