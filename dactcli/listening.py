@@ -56,3 +56,6 @@ class Listener:
 
     def evaluated(self, result: EvalResult) -> None:
         """The validation split was evaluated."""
+
+    def best_epoch(self, epoch: float) -> None:
+        """The epoch just evaluated is the best of its stage so far."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dactcli.evaluation.kinds import measures_of
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
-from dactcli.halting.base import top_two
+from dactcli.halting.answers import top_two
 from dactcli.halting.rules import RULES
 from dactcli.results import Confusion, CurvePoint, LengthBin, ReliabilityBin
 

@@ -164,8 +164,10 @@ def _noun(branch: dict[str, Any]) -> str:
 
 
 def contradictions(recipe: Recipe) -> Iterable[Fault]:
-    """Faults that only several keys of `data` together show."""
+    """Faults that only several keys together show."""
     data = recipe.data
+    if recipe.training.patience is not None and recipe.training.keep == "last":
+        yield Fault(("training", "patience"), "training.patience requires training.keep: best", "remove one of the two")
     if data.source == "files":
         for split in ("train", "validation"):
             if getattr(data, split) is None:

@@ -242,6 +242,11 @@ class TrainingSection(TrainingKeys):
     mean 1 over train. null: every class weighs 1."""
     report_to: list[str] = ["tensorboard"]  # noqa: RUF012
     """Experiment trackers, by their names in transformers."""
+    keep: Literal["best", "last"] = "best"
+    """Weights to keep of the last stage that trains the encoder: those after the epoch with the best metric at full
+    depth on validation (of equal ones the earliest), or those after the last step."""
+    patience: PositiveInt | None = None
+    """Epochs without a better metric after which that stage ends early. null: never. Requires `keep: best`."""
     seed: Count = 0
     """Seed of weights, batch order, dropout and drawn splits."""
     save_steps: PositiveInt | None = None

@@ -19,7 +19,7 @@ from dactcli.listening import Progress as CountProgress
 from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline
 from dactcli.report.console import ConsoleListener, messages, visible
 from dactcli.report.evaluation import render_evaluation
-from dactcli.results import Calibration, EvalResult, StepLog, TrainResult
+from dactcli.results import Calibration, EvalResult, KeptEpoch, StepLog, TrainResult
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 SPARK = 24  # cells of a sparkline
@@ -111,6 +111,10 @@ class PlainScreen(QuietScreen):
         """A line with the metric of every rule."""
         self._print(summary_line(result))
 
+    def best_epoch(self, epoch: float) -> None:
+        """A line that marks the epoch."""
+        self._print(f"best so far: epoch {epoch:g}")
+
 
 class TrainingView:
     """What a stage has said so far, and how that looks.
@@ -122,6 +126,7 @@ class TrainingView:
     def __init__(self) -> None:
         self.logs: list[StepLog] = []
         self.evaluations: list[EvalResult] = []
+        self.best = ""
 
     def __rich__(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
@@ -141,6 +146,8 @@ class TrainingView:
             known = [metric for metric in first if metric is not None]
             if known:
                 self._row(grid, latest.metric.replace("_", " "), f"{known[-1]:.3f}", known, _beside(latest))
+        if self.best:
+            grid.add_row("best so far", self.best)
         if self.logs:
             grid.add_row("examples/s", f"{self.logs[-1].examples_per_second:.0f}")
         return grid
@@ -214,6 +221,10 @@ class RichScreen(QuietScreen):
         self.view.evaluations.append(result)
         self.console.print(Text(visible(summary_line(result))), style="dim")
 
+    def best_epoch(self, epoch: float) -> None:
+        """The best epoch below the metric."""
+        self.view.best = f"epoch {epoch:g}"
+
     @contextmanager
     def working(self, description: str) -> Iterator[CountProgress]:
         """A bar below those of the stages, for the time of the work; a second live view could not be drawn."""
@@ -256,6 +267,8 @@ def render_training(result: TrainResult) -> Panel:
     minutes, seconds = divmod(round(result.seconds), 60)
     parts: list[RenderableType] = [] if result.calibration is None else [_promise(result.calibration), Text()]
     parts += [render_evaluation(evaluation) for evaluation in result.evaluation.values()]
+    if result.kept is not None:
+        parts.append(Text(kept_line(result.kept), style="dim"))
     if result.halting_fitted:
         parts.append(Text(FITTED, style="dim"))
     parts.append(Text(f"{result.steps} steps in {minutes}:{seconds:02d}, saved in {result.run}"))
@@ -276,6 +289,16 @@ def render_training(result: TrainResult) -> Panel:
         )
     )
     return Panel(Group(*parts), title="finished", title_align="left")
+
+
+def kept_line(kept: KeptEpoch) -> str:
+    """Which epoch was kept, and by what.
+
+    Args:
+        kept: The epoch.
+    """
+    metric = "undefined" if kept.metric is None else f"{kept.metric:.4f}"
+    return f"kept: epoch {kept.epoch:g} of stage {kept.stage}, the best at full depth on validation ({metric})"
 
 
 def _promise(found: Calibration) -> Text:

@@ -7,7 +7,7 @@ from dactcli.results.calibrate import Calibration
 from dactcli.results.compare import AreaDifference, ComparedRule, Comparison, CurvePoint
 from dactcli.results.duration import duration
 from dactcli.results.evaluate import REFERENCES, ClassResult, EvalResult, Reference, RuleResult, classes_shown
-from dactcli.results.fit import RecipePlan, StepLog, SweepResult, TrainResult
+from dactcli.results.fit import KeptEpoch, RecipePlan, StepLog, SweepResult, TrainResult
 from dactcli.results.inspect import NO_LABEL, ExitTrace, Traces, label_text
 from dactcli.results.interval import Interval
 from dactcli.results.predict import PredictedFile, Prediction
@@ -38,6 +38,7 @@ __all__ = [
     "EvalResult",
     "ExitTrace",
     "Interval",
+    "KeptEpoch",
     "LengthBin",
     "Measurement",
     "PlanResult",

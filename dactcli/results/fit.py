@@ -33,6 +33,28 @@ class StepLog:
 
 
 @dataclass(frozen=True)
+class KeptEpoch:
+    """The epoch whose weights are kept, by the task's metric at full depth on validation.
+
+    Attributes:
+        stage: Label of its stage.
+        epoch: Epochs completed in the stage.
+        step: Its step in the stage.
+        metric: The metric at full depth on validation; None if it is undefined.
+    """
+
+    stage: str
+    epoch: float
+    step: int
+    metric: float | None
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> KeptEpoch:
+        """Read a document of `asdict`; unknown keys are ignored."""
+        return cls(**{name: document[name] for name in ("stage", "epoch", "step", "metric")})
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """Result of a fine-tuning run.
 
@@ -43,6 +65,7 @@ class TrainResult:
         evaluation: The final evaluation, by split.
         resumed: Whether the run resumed from a checkpoint.
         halting_fitted: Whether halting thresholds were fitted on validation after the last epoch.
+        kept: The epoch kept by `training.keep: best`; None if the weights after the last step are kept.
         calibration: The certificate of `evaluation.risk`; None if none was requested or nothing could be tested.
         already_finished: Whether the run was finished already, with nothing left to resume; not in the JSON.
         splits: The recipe's splits; not in the JSON.
@@ -54,6 +77,7 @@ class TrainResult:
     evaluation: dict[str, EvalResult]
     resumed: bool = False
     halting_fitted: bool = False
+    kept: KeptEpoch | None = None
     calibration: Calibration | None = None
     already_finished: bool = False
     splits: tuple[str, ...] = ()
@@ -66,6 +90,7 @@ class TrainResult:
             "seconds": self.seconds,
             "resumed": self.resumed,
             "halting_fitted": self.halting_fitted,
+            "kept": asdict(self.kept) if self.kept is not None else None,
             "calibration": self.calibration.to_json() if self.calibration is not None else None,
             "evaluation": {split: result.to_json() for split, result in self.evaluation.items()},
         }
@@ -81,7 +106,8 @@ class TrainResult:
         evaluation = {split: EvalResult.from_json(found) for split, found in document["evaluation"].items()}
         found = document.get("calibration")
         calibration = Calibration.from_json(found) if found is not None else None
-        return cls(evaluation=evaluation, calibration=calibration, already_finished=True, **known)
+        kept = KeptEpoch.from_json(document["kept"]) if document.get("kept") is not None else None
+        return cls(evaluation=evaluation, calibration=calibration, kept=kept, already_finished=True, **known)
 
 
 @dataclass(frozen=True)

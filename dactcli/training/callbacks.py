@@ -19,6 +19,7 @@ from dactcli import distributed
 from dactcli.listening import Listener
 from dactcli.results import EvalResult, StepLog
 from dactcli.storage import to_json
+from dactcli.training.best import BestEpoch
 from dactcli.training.signals import Stopper
 from dactcli.training.stages import Stage
 
@@ -53,16 +54,24 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         evaluate: Callable[[], EvalResult],
         stopper: Stopper,
     ) -> None:
+        self.best: BestEpoch | None = None
+        self.ended_at = -1  # the step at which patience ran out
         self.stage, self.stages, self.stopper = stage, stages, stopper
         self.listener, self.log, self.evaluate = listener, log, evaluate
         self.depth: Callable[[], Depth | None] = lambda: None
         self.clock, self.step = time.perf_counter(), 0  # when the last log was, less what evaluations took since
 
-    def attach(self, trainer: DactTrainer, depth: Callable[[], Depth | None]) -> None:
-        """Give it the trainer's view of depth, and take the Trainer's own printing away."""
+    def attach(self, trainer: DactTrainer, depth: Callable[[], Depth | None], best: BestEpoch | None) -> None:
+        """Give it the trainer's view of depth, and take the Trainer's own printing away.
+
+        Args:
+            trainer: The trainer.
+            depth: Mean layers and halting weights of the last batches.
+            best: Chooses the epoch to keep; None where the last one is kept.
+        """
         from transformers import PrinterCallback, ProgressCallback
 
-        self.depth = depth
+        self.depth, self.best = depth, best
         for kind in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(kind)
 
@@ -72,10 +81,17 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
             keep_lines_until(self.log, self.stage.label, state.global_step)
         self.listener.stage_started(self.stage.name, self.stage.number, self.stages, state.max_steps)
         self.listener.stepped(state.global_step)
+        if self.best is not None and state.global_step:
+            if _ends_epoch(state) and not distributed.on_main(lambda: self._evaluated(state.global_step)):
+                self._evaluate(state)  # a kill came between this step and its evaluation
+            self._end_if_exhausted(state, control)
         self.clock, self.step = time.perf_counter(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Show the step; save and stop after it when a signal came to any process."""
+        if self.ended_at >= 0:
+            control.should_training_stop = True  # the Trainer takes a step even if training ended where it resumed
+            return
         self.listener.stepped(state.global_step)
         if self.stopper.agree() is not None:
             control.should_save = control.should_training_stop = True
@@ -104,16 +120,36 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluate the validation split, unless a signal ended the epoch."""
-        if self.stopper.agree() is not None:
+        if self.ended_at >= 0 or self.stopper.agree() is not None:
             return
+        self._evaluate(state)
+        self._end_if_exhausted(state, control)
+
+    def _evaluate(self, state: Any) -> None:
+        """Evaluate the validation split, and keep the weights if they are the best so far."""
         began = time.perf_counter()
         result = self.evaluate()
         self.clock += time.perf_counter() - began
         rules = {
             rule: {"metric": judged.metric, "layers_mean": judged.layers_mean} for rule, judged in result.rules.items()
         }
-        self._write(state.global_step, {"epoch": state.epoch, "evaluation": rules})
+        best = self.best is not None and self.best.judge(result, state.epoch, state.global_step)
+        marked = {} if self.best is None else {"best": best}
+        self._write(state.global_step, {"epoch": state.epoch, "evaluation": rules, **marked})
         self.listener.evaluated(result)
+        if best:
+            self.listener.best_epoch(state.epoch)
+
+    def _end_if_exhausted(self, state: Any, control: Any) -> None:
+        if self.best is not None and self.best.exhausted(state.epoch):
+            self.ended_at = state.global_step
+            control.should_training_stop = True
+
+    def _evaluated(self, step: int) -> bool:
+        """Whether the log has an evaluation of a step."""
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.is_file() else []
+        found = [line for line in map(json.loads, lines) if "evaluation" in line]
+        return any(line["stage"] == self.stage.label and line["step"] == step for line in found)
 
     def _write(self, step: int, values: dict[str, Any]) -> None:
         if not distributed.is_main():
@@ -121,6 +157,10 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]
         line = {"stage": self.stage.label, "step": step, "time": round(time.time(), 3), **values}
         with self.log.open("a", encoding="utf-8") as file:
             file.write(to_json(line) + "\n")
+
+
+def _ends_epoch(state: Any) -> bool:
+    return bool(abs(state.epoch - round(state.epoch)) < 1e-6 or state.global_step >= state.max_steps)
 
 
 class TensorBoardLog(TensorBoardCallback):  # type: ignore[misc]

@@ -7,74 +7,41 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from dactcli import distributed, hub
-from dactcli.data.batches import Encoded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, ResourceError
 from dactcli.listening import Listener
 from dactcli.model.dact import DactForSequenceClassification
 from dactcli.recipe.load import difference, dump_recipe
 from dactcli.recipe.schema import Recipe
-from dactcli.results import EvalResult, TrainResult
+from dactcli.results import KeptEpoch, TrainResult
 from dactcli.runs import folders as runs
 from dactcli.runs.identity import identify
 from dactcli.runs.load import Run, load_run, save_model, unsaved
 from dactcli.runs.weights import without_bars
 from dactcli.storage import commit, write_json, write_whole
+from dactcli.training.best import RECORD, BestEpoch, keeps_best, read_kept
 from dactcli.training.build import build, from_hub, with_labels
 from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
-from dactcli.training.label_thresholds import choose_label_thresholds
+from dactcli.training.job import Evaluate, Job
 from dactcli.training.plan import check_plan
 from dactcli.training.revision import git_revision
 from dactcli.training.signals import Stopper
-from dactcli.training.stages import Stage, final_objective, final_settings, halting_loss, resolve_stages
-from dactcli.training.thresholds import fit_thresholds, steps_in_all
+from dactcli.training.stages import Stage, final_settings, resolve_stages
+from dactcli.training.thresholds import fit_all_thresholds
 from dactcli.training.trackers import reporting
 from dactcli.training.trainer import DactTrainer, TrainingSet, check_weights, stage_arguments
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
-
 BEGUN = "begun.json"  # what a run began with, checked when it is resumed
-
-# Evaluates (model, tokenizer, examples, rules, difficulty) on the validation split; given by the caller, because
-# training and evaluation do not know each other.
-Evaluate = Callable[[DactForSequenceClassification, "Tokenizer", Encoded, list[str], "list[int] | None"], EvalResult]
-
-
-@dataclass(frozen=True)
-class Job:
-    """The state that all stages of one run share."""
-
-    recipe: Recipe
-    run: Path
-    model: DactForSequenceClassification
-    tokenizer: Tokenizer
-    train: Encoded
-    validation: Encoded
-    difficulty: list[int] | None
-    evaluate: Evaluate
-    listener: Listener
-    device: torch.device
-    rows: list[int]
-    stopper: Stopper
-    weights_only: bool
-
-    def evaluation(self) -> EvalResult:
-        """The validation split, by the recipe's rules, or by `full` while the units are not trained."""
-        rules = self.recipe.evaluation.rules or ["full"]
-        if self.model.config.objective != final_objective(self.recipe):
-            rules = ["full"]
-        return self.evaluate(self.model, self.tokenizer, self.validation, rules, self.difficulty)
 
 
 def fit(
@@ -196,11 +163,12 @@ def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     found = job.model.config.halting
     stages = resolve_stages(job.recipe, found.class_weights, found.tau_unit)
-    started, steps = time.perf_counter(), 0
+    started, steps, kept = time.perf_counter(), 0, None
     try:
         for stage in stages:
-            steps += _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
-        _fit_all_thresholds(job, stages)
+            taken, chosen = _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
+            steps, kept = steps + taken, chosen or kept
+        fit_all_thresholds(job, stages)
     except torch.OutOfMemoryError:
         raise ResourceError(
             "memory ran out",
@@ -220,6 +188,7 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         evaluation={"validation": result},
         resumed=resumed,
         halting_fitted=job.recipe.fits_halting,
+        kept=kept,
         splits=tuple(job.recipe.data.splits),
     )
     distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
@@ -234,20 +203,21 @@ def _finish(job: Job, trained: TrainResult, summary: dict[str, Any]) -> None:
     (job.run / BEGUN).unlink(missing_ok=True)  # the summary says as much
 
 
-def _run_stage(job: Job, stage: Stage, stages: int) -> int:
-    """Train a stage, or load it when an earlier process finished it; returns its steps."""
+def _run_stage(job: Job, stage: Stage, stages: int) -> tuple[int, KeptEpoch | None]:
+    """Train a stage, or load it when an earlier process finished it; returns its steps and the epoch kept as best."""
     folder = job.run / "checkpoints" / stage.label
     done = folder / DONE
     job.model.config.halting = stage.loss
     if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
         job.model.load_state_dict(load_run(done).model.state_dict())
-        return int((done / "steps").read_text())
+        return int((done / "steps").read_text()), read_kept(done / RECORD)
+    best = _best(job, stage, folder)
     callback = StageCallback(
         stage,
         stages=stages,
         listener=job.listener,
         log=job.run / "metrics.jsonl",
-        evaluate=job.evaluation,
+        evaluate=partial(job.evaluation, full=best is not None),
         stopper=job.stopper,
     )
     trackers = job.recipe.training.report_to
@@ -264,63 +234,33 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> int:
             weights_only=job.weights_only,
         )
         rule = job.model.rule(job.model.sound_rule) if job.model.mixes else None
-        callback.attach(trainer, lambda: trainer.depth(rule))
+        callback.attach(trainer, lambda: trainer.depth(rule), best)
         job.stopper.stepping = True
         trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
         job.stopper.stepping = False
-    steps, stopped = int(trainer.state.global_step), job.stopper.agree()
-    if stopped is not None and steps < trainer.state.max_steps:
+    ended = callback.ended_at >= 0
+    steps, stopped = callback.ended_at if ended else int(trainer.state.global_step), job.stopper.agree()
+    if stopped is not None and steps < trainer.state.max_steps and not ended:
         raise job.stopper.error(stopped, f"saved after step {steps} of stage {stage.label} and stopped by")
     check_weights(job.model, stage, steps)
     job.model.requires_grad_(True)
-    distributed.on_main(lambda: _keep_stage(job, folder, steps))
+    kept = best.restore(job.model, steps) if best is not None else None
+    distributed.on_main(lambda: _keep_stage(job, folder, steps, kept))
     if stopped is not None:
         raise job.stopper.error(stopped, f"stage {stage.label} is finished and saved; stopped by")
-    return steps
+    return steps, kept
 
 
-def _fit_all_thresholds(job: Job, stages: list[Stage]) -> None:
-    """Choose the thresholds of labels and learn those of halting, on validation. This takes seconds: no checkpoint.
-
-    Either depends on the other: the halting units see how far labels are from their thresholds, and the mixture that
-    labels are decided on depends on the halting. The second round starts from the mixture that the first one gives.
-    """
-    several, halts = job.recipe.task.kind == "multilabel", job.recipe.fits_halting
-    rounds = 2 if several and halts else 1
-    if several:
-        _choose_label_thresholds(job)
-    if halts:
-        job.listener.stage_started("halting", len(stages) + 1, len(stages) + 1, rounds * steps_in_all())
-    for number in range(rounds if halts else 0):
-        if number:
-            job.model.config.halting = halting_loss(stages)  # from here on the answer is the mixture
-            _choose_label_thresholds(job)
-        _fit_halting(job, stages, before=number * steps_in_all())
-    if job.recipe.task.thresholds == "one" and several:
-        chosen = job.model.config.label_thresholds
-        job.listener.notice(f"labels are there from a probability of {chosen:g} on, the best micro F1 on validation")
-
-
-def _choose_label_thresholds(job: Job) -> None:
-    """Choose from which probability on a label is there."""
-    choose_label_thresholds(
-        job.model,
-        job.tokenizer,
-        job.validation,
-        job.recipe.task.thresholds,
-        batch_size=job.recipe.evaluation.batch_size,
-    )
-
-
-def _fit_halting(job: Job, stages: list[Stage], *, before: int) -> None:
-    """Learn the halting thresholds; `before` steps of this kind were taken already."""
-    fit_thresholds(
-        job.model,
-        job.tokenizer,
-        job.validation,
-        halting_loss(stages),
-        batch_size=job.recipe.evaluation.batch_size,
-        stepped=lambda step: job.listener.stepped(before + step),
+def _best(job: Job, stage: Stage, folder: Path) -> BestEpoch | None:
+    """Keeps the best epoch of a stage; None where its last step is kept."""
+    if not keeps_best(job.recipe, stage):
+        return None
+    return BestEpoch(
+        stage,
+        folder=folder,
+        patience=job.recipe.training.patience,
+        save=lambda fresh: save_model(job.model, job.tokenizer, fresh),
+        notice=job.listener.notice,
     )
 
 
@@ -337,12 +277,14 @@ def _last(job: Job, folder: Path) -> Path | None:
     return last
 
 
-def _keep_stage(job: Job, folder: Path, steps: int) -> None:
+def _keep_stage(job: Job, folder: Path, steps: int, kept: KeptEpoch | None) -> None:
     """Save a finished stage's model."""
     fresh = folder / WRITING
     shutil.rmtree(fresh, ignore_errors=True)
     save_model(job.model, job.tokenizer, fresh)
     (fresh / "steps").write_text(str(steps))
+    if kept is not None:
+        write_json(fresh / RECORD, asdict(kept))
     commit(fresh, folder / DONE)
 
 

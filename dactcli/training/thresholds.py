@@ -27,6 +27,9 @@ from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.heads import SLOPE
 from dactcli.model.loss import charge_for
 from dactcli.recipe.settings import HaltingSettings
+from dactcli.training.job import Job
+from dactcli.training.label_thresholds import choose_label_thresholds
+from dactcli.training.stages import Stage, halting_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -137,3 +140,48 @@ def _descend(
         stepped()
     with torch.no_grad():
         return float(loss_now()), bias.detach()
+
+
+def fit_all_thresholds(job: Job, stages: list[Stage]) -> None:
+    """Choose the thresholds of labels and learn those of halting, on validation. This takes seconds: no checkpoint.
+
+    Either depends on the other: the halting units see how far labels are from their thresholds, and the mixture that
+    labels are decided on depends on the halting. The second round starts from the mixture that the first one gives.
+    """
+    several, halts = job.recipe.task.kind == "multilabel", job.recipe.fits_halting
+    rounds = 2 if several and halts else 1
+    if several:
+        _choose_label_thresholds(job)
+    if halts:
+        job.listener.stage_started("halting", len(stages) + 1, len(stages) + 1, rounds * steps_in_all())
+    for number in range(rounds if halts else 0):
+        if number:
+            job.model.config.halting = halting_loss(stages)  # from here on the answer is the mixture
+            _choose_label_thresholds(job)
+        _fit_halting(job, stages, before=number * steps_in_all())
+    if job.recipe.task.thresholds == "one" and several:
+        chosen = job.model.config.label_thresholds
+        job.listener.notice(f"labels are there from a probability of {chosen:g} on, the best micro F1 on validation")
+
+
+def _choose_label_thresholds(job: Job) -> None:
+    """Choose from which probability on a label is there."""
+    choose_label_thresholds(
+        job.model,
+        job.tokenizer,
+        job.validation,
+        job.recipe.task.thresholds,
+        batch_size=job.recipe.evaluation.batch_size,
+    )
+
+
+def _fit_halting(job: Job, stages: list[Stage], *, before: int) -> None:
+    """Learn the halting thresholds; `before` steps of this kind were taken already."""
+    fit_thresholds(
+        job.model,
+        job.tokenizer,
+        job.validation,
+        halting_loss(stages),
+        batch_size=job.recipe.evaluation.batch_size,
+        stepped=lambda step: job.listener.stepped(before + step),
+    )

@@ -29,7 +29,7 @@ from dactcli.report.listings import render_plan, render_publication, render_reci
 from dactcli.report.page import trace_page
 from dactcli.report.profiling import render_profile
 from dactcli.report.sweeps import render_sweep
-from dactcli.report.training import PlainScreen, RichScreen, TrainingView, render_training, screen
+from dactcli.report.training import PlainScreen, RichScreen, TrainingView, kept_line, render_training, screen
 from dactcli.report.wording import meanings, reason
 from dactcli.results import (
     Breakdown,
@@ -41,6 +41,7 @@ from dactcli.results import (
     EvalResult,
     ExitTrace,
     Interval,
+    KeptEpoch,
     Measurement,
     PlanResult,
     ProfileCase,
@@ -687,3 +688,16 @@ def test_bars_and_histograms() -> None:
     assert bar(0.0, 3) == "   "
     assert bar(1 / 16, 2) == "▏ "
     assert histogram([0, 1, 8]) == "·▂█"
+
+
+def test_the_best_epoch_is_marked() -> None:
+    stream = io.StringIO()
+    plain = PlainScreen(Console(file=stream, width=100))
+    plain.best_epoch(3.0)
+    assert stream.getvalue() == "best so far: epoch 3\n"
+    rich = RichScreen(Console(file=io.StringIO(), width=100))
+    rich.best_epoch(3.0)
+    assert rich.view.best == "epoch 3"
+    assert kept_line(KeptEpoch("1-joint", 3.0, 30, 0.5)) == (
+        "kept: epoch 3 of stage 1-joint, the best at full depth on validation (0.5000)"
+    )
