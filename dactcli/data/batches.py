@@ -5,7 +5,6 @@ B batch, T tokens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from dactcli import distributed
+from dactcli.characters import whole_characters
 from dactcli.data.examples import Examples
 from dactcli.recipe.schema import Kind
 
@@ -103,20 +103,6 @@ def _tokens(
     rows = tokenizer(whole, others, truncation=True, max_length=longest, verbose=False)
     nothing = {"input_ids": [padding_id(tokenizer)], "token_type_ids": [0]}
     return {name: [row or alone for row in rows[name]] for name, alone in nothing.items() if name in rows}
-
-
-def whole_characters(text: str) -> str:
-    """The text without halves of surrogate pairs, which no tokenizer takes.
-
-    A command line read in an ASCII locale holds such halves for bytes that are not ASCII: those become the characters
-    that the bytes are in UTF-8. Any other half becomes U+FFFD.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        kept = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
-        return kept.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return text
 
 
 def label_tensor(labels: Sequence[Any], kind: Kind, classes: int) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dactcli.characters import whole_characters
 from dactcli.errors import DataError, first_line
 from dactcli.results import Prediction
 from dactcli.storage import to_json
@@ -56,8 +57,6 @@ def write_csv(rows: Callable[[], Iterator[Row]], columns: list[str], path: Path)
         columns: In order.
         path: Where to.
     """
-    from dactcli.data.batches import whole_characters
-
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(map(whole_characters, columns))
@@ -82,8 +81,6 @@ def write_parquet(
         notice: Told of columns whose values are of several kinds.
     """
     import pyarrow
-
-    from dactcli.data.batches import whole_characters
 
     kinds = {name: Kinds() for name in [*columns, names["label"]]}
     for row in rows():
@@ -133,8 +130,6 @@ def _blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 def _array(values: list[Any], kind: Any) -> Any:
     import pyarrow
-
-    from dactcli.data.batches import whole_characters
 
     if pyarrow.types.is_string(kind):
         values = [None if value is None else whole_characters(_cell(value)) for value in values]

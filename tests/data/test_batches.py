@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
+from dactcli.characters import whole_characters
 from dactcli.data.agreement import vocabulary
-from dactcli.data.batches import BucketSampler, by_length, encode, pad, whole_characters
+from dactcli.data.batches import BucketSampler, by_length, encode, pad
 
 
 @pytest.fixture(scope="module")
