@@ -123,9 +123,10 @@ def _public(calibration: Calibration) -> Calibration:
 
 def _publish(job: _Publication) -> PublishResult:
     from dactcli.publishing.card import UNLICENSED
-    from dactcli.publishing.folder import finish, staging, write_model
+    from dactcli.publishing.folder import write_model
     from dactcli.publishing.hub import push
     from dactcli.runs.calibration import ATTEMPTS, CALIBRATION, load_attempts
+    from dactcli.staging import finish, staging
 
     run, request, calibration = job.run, job.request, job.calibration
     documents: dict[str, dict[str, Any]] = {}

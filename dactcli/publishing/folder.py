@@ -1,7 +1,4 @@
-"""The folder that is given away: the model and what tells of it, and nothing that tells of this machine or the data.
-
-It is written beside its place and gets its name when it is whole; what went wrong before leaves nothing behind.
-"""
+"""The folder that is given away: the model and what tells of it, nothing that tells of this machine or the data."""
 
 from __future__ import annotations
 
@@ -9,17 +6,16 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.errors import ArtefactError, ResourceError, UsageError
+from dactcli import staging
+from dactcli.errors import ArtefactError
 from dactcli.publishing.facts import is_hub_name
 from dactcli.recipe.load import dump_recipe
 from dactcli.runs.identity import ORIGINS, TOKENIZER_FILES
-from dactcli.storage import check_folder, files_below, put, to_json, write_json, write_whole
+from dactcli.staging import unwritable
+from dactcli.storage import files_below, to_json, write_json, write_whole
 
 if TYPE_CHECKING:
     from dactcli.recipe.schema import Recipe
@@ -31,36 +27,13 @@ OF_A_RUN = ("summary.json", "metrics.jsonl", "checkpoints")
 
 
 def check_target(target: Path, run: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that must not be written, before any work is done.
+    """Refuse a folder that must not be written; the arguments are those of `dactcli.staging.check_target`."""
+    staging.check_target(target, run, overwrite=overwrite, noun="a published model", ours=_is_published)
 
-    Args:
-        target: Where the model is to stand.
-        run: The run that is published.
-        overwrite: Whether an earlier publication may be replaced.
 
-    Raises:
-        UsageError: Something is there that this would destroy.
-        ResourceError: The folder that it is to stand in cannot be made or written.
-    """
-    place = f"`to` {target}"
-    here, inside = target.resolve(), run.resolve()
-    if here == inside or inside.is_relative_to(here):
-        raise UsageError("is where the run itself stands", place=place, remedy="name another folder")
-    if here.is_relative_to(inside):
-        raise UsageError("is inside the run's own folder", place=place, remedy="name another folder")
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise UsageError("is not a folder", place=place, remedy="name another one, or move it away")
-    try:
-        check_folder(here.parent, option="`to`")
-    except ResourceError as error:
-        raise ResourceError(error.fault, place=str(target), remedy="name another folder") from None
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    if not overwrite:
-        raise UsageError("already exists", place=place, remedy="name another folder, or add `overwrite`")
-    published = (target / CARD).is_file() and (target / "config.json").is_file()
-    if not published or any((target / name).exists() for name in OF_A_RUN):
-        raise UsageError("is not a published model and is not replaced", place=place, remedy="name another folder")
+def _is_published(folder: Path) -> bool:
+    model = (folder / CARD).is_file() and (folder / "config.json").is_file()
+    return model and not any((folder / name).exists() for name in OF_A_RUN)
 
 
 def sealed(card: str) -> str:
@@ -91,48 +64,6 @@ def edited_card(folder: Path | None) -> str | None:
 
 def _digest(card: str) -> str:
     return hashlib.sha256(card.encode()).hexdigest()[:16]
-
-
-@contextmanager
-def staging(target: Path | None) -> Iterator[Path]:
-    """A new folder to write in; it is gone afterwards, unless `finish` gave it its name.
-
-    Args:
-        target: Where it is to stand, so that it is on the same disk; None for a temporary place.
-
-    Raises:
-        ResourceError: It cannot be made or written.
-    """
-    if target is None:
-        with tempfile.TemporaryDirectory(prefix="dact-") as folder:
-            yield Path(folder)
-        return
-    fresh = target.with_name(f".{target.name}.part")
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-    except OSError as error:
-        raise _unwritable(target, error) from None
-    try:
-        yield fresh
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def finish(fresh: Path, target: Path) -> None:
-    """Give the folder its name.
-
-    Args:
-        fresh: As `staging` gave it.
-        target: Its name; what had it is gone after.
-
-    Raises:
-        ResourceError: The disk does not take it.
-    """
-    try:
-        put(fresh, target)
-    except OSError as error:
-        raise _unwritable(target, error) from None
 
 
 def write_model(
@@ -172,7 +103,7 @@ def write_model(
             _rewrite(tokenizer, tokenizer)
         _rewrite(run.folder / "config.json", folder / "config.json", rule=rule)
     except OSError as error:
-        raise _unwritable(target or folder, error) from None
+        raise unwritable(target or folder, error) from None
     for name, document in documents.items():
         write_json(folder / name, document)
     if run.recipe is not None:
@@ -223,11 +154,3 @@ def shareable(recipe: Recipe) -> Recipe:
 
 def _last(path: str) -> str:
     return os.path.basename(path.rstrip("/\\")) or path
-
-
-def _unwritable(target: Path, error: OSError) -> ResourceError:
-    return ResourceError(
-        f"cannot be written: {error.strerror or error}",
-        place=str(target),
-        remedy="free the disk, or name another folder",
-    )
