@@ -11,6 +11,7 @@ from dactcli.halting.base import Rule
 from dactcli.model.engine import run_batches
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.results import Prediction
+from dactcli.results.predict import DIGITS, UNFINITE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from dactcli.model.dact import DactForSequenceClassification
 
-DIGITS = 7  # of a probability; float32 has no more
-UNFINITE = "the model's answer is not a finite number"
 Batch = tuple[list[int], "dict[str, Tensor]"]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DIGITS = 7  # of a probability; float32 has no more
+UNFINITE = "the model's answer is not a finite number"
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -1,0 +1,142 @@
+"""Load an export and predict with it, from text to answer.
+
+C classes, E examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dactcli.errors import ArtefactError, ResourceError, UsageError, first_line
+from dactcli.results.predict import DIGITS, UNFINITE, Prediction
+from dactcli.runtime.engine import Answers, StageRunner, answer_rows, layer_outputs
+from dactcli.runtime.manifest import Manifest, check_files, read_manifest
+from dactcli.runtime.tokens import Rows, TextTokenizer, Tokens
+
+TOKENS = 1024  # most tokens of a batch; survivors wait for half of them
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An export that is loaded.
+
+    Attributes:
+        folder: Its folder.
+        manifest: What it consists of.
+        tokenizer: Its tokenizer.
+        runner: Its stages.
+    """
+
+    folder: Path
+    manifest: Manifest
+    tokenizer: TextTokenizer
+    runner: StageRunner
+
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
+        """Answer texts, each with no more stages than it needs.
+
+        Args:
+            texts: The texts.
+            pairs: Second texts, for models of pairs.
+
+        Returns:
+            One prediction per text, in order; one whose answer is not finite says so in `error`.
+
+        Raises:
+            UsageError: `texts` is one text and not a list, or there are not as many second texts.
+        """
+        for name, value in (("texts", texts), ("pairs", pairs)):
+            if isinstance(value, str):
+                raise UsageError("is one text, and a list is needed", place=f"`{name}`", remedy=f"write [{value!r}]")
+        return self.answer(self.tokenizer(texts, pairs)) if texts else []
+
+    def answer(self, tokens: Tokens) -> list[Prediction]:
+        """As `predict`, for texts that are tokenised."""
+        found = answer_rows(self.runner, tokens.batches(TOKENS), len(tokens.ids), regroup=TOKENS // 2)
+        predictions = _TOLD[self.manifest.kind](self.manifest, found)
+        for row in np.flatnonzero(~np.isfinite(found.answer).all(1)):
+            predictions[row] = Prediction.failed(UNFINITE)
+        return predictions
+
+    def layer_outputs(self, tokens: Tokens) -> Rows:
+        """The outputs of every layer; see `dactcli.runtime.engine.layer_outputs`."""
+        return layer_outputs(self.runner, tokens.batches(TOKENS), len(tokens.ids))
+
+
+def load(folder: Path | str, *, threads: int | None = None) -> ExportedModel:
+    """Load an export; its files are compared with their digests.
+
+    Args:
+        folder: The export.
+        threads: Threads that run it. Default: those of ONNX Runtime, one per core. All exports that a process loads
+            with more than one thread share one pool, whose size is that of the first.
+
+    Raises:
+        ArtefactError: The folder is no export, or a file is missing or damaged.
+        ResourceError: onnxruntime or tokenizers is not installed.
+        UsageError: The number of threads is below 1.
+    """
+    folder = Path(folder)
+    if threads is not None and threads < 1:
+        raise UsageError(f"is {threads}", place="`threads`", remedy="give at least 1")
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    tokenizer = TextTokenizer(folder / manifest.tokenizer.file, manifest.tokenizer)
+    sessions = [_session(folder / stage.file, threads) for stage in manifest.stages]
+    return ExportedModel(folder, manifest, tokenizer, StageRunner(manifest, sessions))
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ResourceError("onnxruntime is not installed", remedy="pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    if threads == 1:
+        options.intra_op_num_threads = 1
+    else:  # pools of their own would spin against each other
+        if threads is not None:
+            onnxruntime.set_global_thread_pool_sizes(threads, 1)
+        options.use_per_session_threads = False
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes, which share no base
+        raise ArtefactError(
+            f"onnxruntime {onnxruntime.__version__} cannot load it: {first_line(error)}",
+            place=str(path),
+            remedy="update onnxruntime, or export the run again",
+        ) from None
+
+
+def _rounded(shares: NDArray[np.float32]) -> list[float]:
+    return [round(share, DIGITS) for share in shares.tolist()]
+
+
+def _values(manifest: Manifest, found: Answers) -> list[Prediction]:
+    rows = zip(found.answer[:, 0].tolist(), found.exit_layer.tolist(), strict=True)
+    return [Prediction(value, None, [], layer) for value, layer in rows]
+
+
+def _classes(manifest: Manifest, found: Answers) -> list[Prediction]:
+    rows = zip(found.answer.argmax(1).tolist(), found.answer, found.exit_layer.tolist(), strict=True)
+    return [Prediction(manifest.labels[label], label, _rounded(shares), layer) for label, shares, layer in rows]
+
+
+def _label_sets(manifest: Manifest, found: Answers) -> list[Prediction]:
+    thresholds = np.array(manifest.label_thresholds, dtype=np.float64)
+    chosen = [np.flatnonzero(row).tolist() for row in found.answer.astype(np.float64) >= thresholds]
+    rows = zip(chosen, found.answer, found.exit_layer.tolist(), strict=True)
+    return [
+        Prediction([manifest.labels[label] for label in labels], labels, _rounded(shares), layer)
+        for labels, shares, layer in rows
+    ]
+
+
+_TOLD = {"classes": _classes, "multilabel": _label_sets, "regression": _values}
