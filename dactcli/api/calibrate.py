@@ -78,7 +78,7 @@ def calibrate(
     from dactcli.evaluation.calibrate import rules_of
     from dactcli.evaluation.sample import calibration_sample
 
-    goal = wanted.goal or _default_goal(opened)
+    goal = wanted.goal or default_goal(opened)
     rules_of(opened, goal)
     data = data_file(wanted)
     sample = calibration_sample(opened, goal, split=wanted.split, data=data, notice=hears.notice)
@@ -87,7 +87,7 @@ def calibrate(
     return calibrate_run(opened, goal, sample, outputs, replace=wanted.replace)
 
 
-def _default_goal(run: Run) -> Goal:
+def default_goal(run: Run) -> RiskRequest:
     """The risk of the run's recipe; the schema's where the recipe is missing or certifies nothing."""
     from dactcli.evaluation.requests import RiskRequest
     from dactcli.recipe.schema import RISK, EvaluationSection

@@ -9,7 +9,9 @@ from dactcli.listening import Listener
 
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
+    from dactcli.runs.load import Run
     from dactcli.runs.outputs import LayerOutputs
+    from dactcli.runtime import ExportedModel
 
 
 def run_examples(run: AnyRun = None, split: str = "validation", *, listener: Listener | None = None) -> Encoded:
@@ -55,3 +57,35 @@ def layer_outputs(
     from dactcli.api.evaluate import outputs_of
 
     return outputs_of(open_run(run), encoded, name, batch_size, listener or Listener())
+
+
+def export_outputs(run: Run, exported: ExportedModel, encoded: Encoded) -> LayerOutputs:
+    """What every layer of an export answers, computed by ONNX Runtime.
+
+    Args:
+        run: The run that was exported.
+        exported: The export.
+        encoded: The examples.
+
+    Returns:
+        As `layer_outputs`, with the layers after which rows may leave.
+
+    Raises:
+        ArtefactError: Outputs are not finite.
+    """
+    import torch
+
+    from dactcli.model.finite import unfinite_error, unfinite_rows
+    from dactcli.runs.outputs import LayerOutputs, facts_of
+    from dactcli.runtime.tokens import Tokens
+
+    ids = encoded.inputs["input_ids"]
+    types = encoded.inputs.get("token_type_ids") or [[0] * len(row) for row in ids]
+    found = exported.layer_outputs(Tokens(ids, types, exported.manifest.tokenizer.padding_id))
+    y, h, certainty = (found.get(name) for name in ("layer_answer", "halting", "certainty"))
+    tensors = [None if values is None else torch.from_numpy(values) for values in (y, h, certainty)]
+    assert tensors[0] is not None
+    assert tensors[1] is not None
+    if rows := unfinite_rows(*(one for one in tensors if one is not None)):
+        raise unfinite_error([f"example {row + 1:,}" for row in rows])
+    return LayerOutputs(tensors[0], tensors[1], tensors[2], **facts_of(run.model), exits=exported.manifest.exits)

@@ -50,11 +50,14 @@ class Measured:
         outputs: The outputs of all layers, E examples.
         inputs: The number of each example's distinct input [E].
         labels: Classes, or lists of label indices [E]; None when unlabelled.
+        reference: The outputs whose full depth the losses refer to, such as those of the model that was exported. None:
+            `outputs`.
     """
 
     outputs: LayerOutputs
     inputs: NDArray[np.int64]
     labels: Sequence[Any] | None
+    reference: LayerOutputs | None = None
 
     @property
     def names(self) -> list[str]:
@@ -68,7 +71,7 @@ class Measured:
 
     def sweep(self, rule: Rule) -> ThresholdSweep:
         """What a rule does at every threshold of its grid."""
-        return ThresholdSweep(rule, self.grid(rule), self.outputs)
+        return ThresholdSweep(rule, self.grid(rule), self.outputs, self.reference)
 
     def grid(self, rule: Rule) -> list[float]:
         """The thresholds of a rule, from cautious to bold [T]."""
@@ -76,7 +79,7 @@ class Measured:
 
     def classes_under(self, rule: Rule) -> dict[str, ClassResult]:
         """What a rule does to each class or label of the sample."""
-        full, answers = self.outputs.decide(Full()).answer, self.outputs.answers
+        full, answers = (self.reference or self.outputs).decide(Full()).answer, self.outputs.answers
         truth = Truth(self.labels, "", self.names, answers)
         return measures_of(answers).by_class(self.outputs.decide(rule), full, truth)
 
@@ -272,8 +275,8 @@ def _boldest(
 
 
 def _sound_layers(measured: Measured) -> float | None:
-    """Mean layers of the sound rule on the sample; None without the DACT loss, where it never stops early."""
-    if not measured.outputs.mixes:
+    """Mean layers of the sound rule on the sample; None where it never stops early or keeps another model's answers."""
+    if not measured.outputs.mixes or measured.reference is not None:
         return None
     return float(measured.outputs.decide(Exact()).exit_layer.double().mean())
 

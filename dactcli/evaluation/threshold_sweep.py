@@ -28,17 +28,24 @@ class ThresholdSweep:
         rule: The rule.
         grid: Thresholds [T]; None stands for the rule as it is.
         outputs: The outputs of all layers.
+        reference: The outputs whose full depth is the reference. Default: the same.
 
     Attributes:
         exits: Exit layer of each example, 1..N [T, E].
         classes: Class that it answers there, or the number of the label set [T, E].
-        full: The same at full depth [E].
+        full: The same at full depth of the reference [E].
         sets: The label sets by their numbers [K, C]; None for classes.
     """
 
-    def __init__(self, rule: Rule, grid: Sequence[float | None], outputs: LayerOutputs) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        grid: Sequence[float | None],
+        outputs: LayerOutputs,
+        reference: LayerOutputs | None = None,
+    ) -> None:
         scores, decided = outputs.score(rule)
-        full = full_decisions(outputs)
+        full = full_decisions(reference or outputs)
         self.sets: NDArray[np.bool_] | None = None
         if decided.dim() == 3:
             self.sets, numbers = np.unique(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dactcli.export.plan import LARGEST
 from dactcli.export.tracing import IDS, MASK, TYPES
 
 HEADS = "heads/"  # begins the names of the exit heads' nodes, which stay in float32
@@ -87,6 +88,9 @@ def join(encoder: Any, heads: Any) -> Any:
     Returns:
         The graph, `onnx.ModelProto`, whose outputs are those of both.
     """
+    heads = _with_own_weights(heads)
+    for part in (encoder, heads):
+        _measure_the_mask(part)
     kept = {value.name for value in (*heads.graph.input, *heads.graph.output)}
 
     def renamed(name: str) -> str:
@@ -106,6 +110,23 @@ def join(encoder: Any, heads: Any) -> Any:
     return encoder
 
 
+def _with_own_weights(heads: Any) -> Any:
+    """The heads with a tensor for each layer; traced, each of them reads a slice of all layers' weights."""
+    from onnxscript.optimizer import optimize
+
+    with _quiet():
+        return optimize(heads, input_size_limit=LARGEST, output_size_limit=LARGEST)
+
+
+def _measure_the_mask(model: Any) -> None:
+    """Read the numbers of rows and tokens off the mask, which every stage has; tracing takes any input for it."""
+    for node in model.graph.node:
+        name = node.input[0] if node.op_type == "Shape" else ""
+        ends = [one.i for one in node.attribute if one.name == "end"]
+        if name in (IDS, TYPES) or (name.startswith("hidden_") and ends in ([1], [2])):
+            node.input[0] = MASK
+
+
 def cut(whole: Any, stages: Sequence[int]) -> list[Stage]:
     """Cut the graph after layers.
 
@@ -118,9 +139,6 @@ def cut(whole: Any, stages: Sequence[int]) -> list[Stage]:
     """
     from onnx.utils import Extractor
 
-    for node in whole.graph.node:
-        if node.op_type == "Shape" and node.input[0] in (IDS, TYPES):
-            node.input[0] = MASK  # of the same shape, and there in every stage
     outputs = [value.name for value in whole.graph.output]
     extractor = Extractor(whole)
     parts, before = [], 0

@@ -5,6 +5,7 @@ B batch, N layers, C classes, T thresholds.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,15 @@ class Decision(NamedTuple):
     answer: Tensor
 
 
-def score_layers(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = None, *, mixes: bool = True) -> Scored:
+def score_layers(
+    rule: Rule,
+    y: Tensor,
+    h: Tensor,
+    certainty: Tensor | None = None,
+    *,
+    mixes: bool = True,
+    exits: Collection[int] | None = None,
+) -> Scored:
     """Score every layer of every row.
 
     Args:
@@ -47,13 +56,15 @@ def score_layers(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = No
         h: h_n [B, N].
         certainty: Probability that y_n is right [B, N]; for `learned` only.
         mixes: False for models without the DACT loss.
+        exits: The layers after which a row may stop, beside the last; None for all. Others score minus infinity.
     """
     batch, layers, classes = y.shape
     state = HaltingState.start(batch, classes, layers=layers, mixes=mixes, like=y, streaks=rule.streaks)
     scores, answers = [], []
     for n in range(layers):
         state.step(y[:, n], h[:, n], None if certainty is None else certainty[:, n])
-        scores.append(rule.score(state))
+        score = rule.score(state)
+        scores.append(score if exits is None or n + 1 in exits else torch.full_like(score, -torch.inf))
         answers.append(rule.answer(state))
     scores[-1] = torch.full_like(scores[-1], torch.inf)
     return Scored(torch.stack(scores, 1), torch.stack(answers, 1))
@@ -74,7 +85,15 @@ def exit_layers(scores: Tensor, cuts: Tensor) -> Tensor:
     return torch.searchsorted(best, wanted, side="left").T + 1
 
 
-def decide(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = None, *, mixes: bool = True) -> Decision:
+def decide(
+    rule: Rule,
+    y: Tensor,
+    h: Tensor,
+    certainty: Tensor | None = None,
+    *,
+    mixes: bool = True,
+    exits: Collection[int] | None = None,
+) -> Decision:
     """Apply a rule to the outputs of all layers.
 
     Args:
@@ -83,10 +102,11 @@ def decide(rule: Rule, y: Tensor, h: Tensor, certainty: Tensor | None = None, *,
         h: h_n [B, N].
         certainty: Probability that y_n is right [B, N]; for `learned` only.
         mixes: False for models without the DACT loss.
+        exits: The layers after which a row may stop, beside the last; None for all.
 
     Returns:
         The decision for each row, as in live inference.
     """
-    scored = score_layers(rule, y, h, certainty, mixes=mixes)
-    (exits,) = exit_layers(scored.scores, torch.tensor([rule.cut], dtype=torch.float64))
-    return Decision(exits, scored.answers[torch.arange(len(y), device=y.device), exits - 1])
+    scored = score_layers(rule, y, h, certainty, mixes=mixes, exits=exits)
+    (stops,) = exit_layers(scored.scores, torch.tensor([rule.cut], dtype=torch.float64))
+    return Decision(stops, scored.answers[torch.arange(len(y), device=y.device), stops - 1])

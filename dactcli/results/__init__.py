@@ -7,6 +7,7 @@ from dactcli.results.calibrate import Calibration
 from dactcli.results.compare import AreaDifference, ComparedRule, Comparison, CurvePoint
 from dactcli.results.duration import duration
 from dactcli.results.evaluate import REFERENCES, ClassResult, EvalResult, Reference, RuleResult, classes_shown
+from dactcli.results.export import ChangedAnswers, ExportResult
 from dactcli.results.fit import KeptEpoch, RecipePlan, StepLog, SweepResult, TrainResult
 from dactcli.results.inspect import NO_LABEL, ExitTrace, Traces, label_text
 from dactcli.results.interval import Interval
@@ -30,6 +31,7 @@ __all__ = [
     "AreaDifference",
     "Breakdown",
     "Calibration",
+    "ChangedAnswers",
     "ClassResult",
     "ComparedRule",
     "Comparison",
@@ -37,6 +39,7 @@ __all__ = [
     "CurvePoint",
     "EvalResult",
     "ExitTrace",
+    "ExportResult",
     "Interval",
     "KeptEpoch",
     "LengthBin",

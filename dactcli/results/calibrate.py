@@ -46,6 +46,8 @@ class Calibration:
         decision: What an answer decides on: `class` or `label set`.
         outdone: The certified rule that the sound rule replaces because it runs no more layers.
         outdone_layers_mean: Mean layers of that rule on the sample.
+        against: Whose answers the promise is about: those of full depth, for an export those of the model that was
+            exported.
     """
 
     kind: Literal["risk", "budget"]
@@ -80,6 +82,7 @@ class Calibration:
     outdone: str | None = None
     outdone_layers_mean: float | None = None
     decision: str = "class"
+    against: str = "full depth"
 
     @property
     def terms(self) -> str:
@@ -103,8 +106,8 @@ class Calibration:
             )
         if not self.certified:
             return f"{self.failure}; {self.rule} is used instead, which never changes the {self.decision}"
-        harm = "answered wrongly where full depth is right"
-        event = harm if self.loss == "harm" else "answered differently from full depth"
+        harm = f"answered wrongly where {self.against} is right"
+        event = harm if self.loss == "harm" else f"answered differently from {self.against}"
         return (
             f"{self.condition}with probability at least {self._confidence} over the draw of the calibration "
             f"sample, a fresh example{self._scope} is {event} with probability at most {self.epsilon:g}"

@@ -147,13 +147,14 @@ def set_rule(run: Run, rule: str) -> None:
     run.model.config.rule = rule
 
 
-def spend(run: Run, fingerprint: str, request: dict[str, Any]) -> int:
+def spend(run: Run, fingerprint: str, request: dict[str, Any], *, model: str | None = None) -> int:
     """Record an attempt to certify, before its result is known.
 
     Args:
         run: The run.
         fingerprint: Fingerprint of the sample.
         request: The request, as plain values.
+        model: Digest of the model that is certified. Default: the run's own; an export is another model.
 
     Returns:
         k: the number of this attempt on this sample, from 1; a repeated request has the number of the first one.
@@ -163,10 +164,10 @@ def spend(run: Run, fingerprint: str, request: dict[str, Any]) -> int:
         UsageError: The sample is spent.
         ResourceError: The folder cannot be written.
     """
-    model = identify(run)
+    digest = model or identify(run).digest
     with _alone(run.folder):
         attempts = load_attempts(run.folder)
-        own = [one for one in attempts if (one["model"], one["sample"]) == (model.digest, fingerprint)]
+        own = [one for one in attempts if (one["model"], one["sample"]) == (digest, fingerprint)]
         for one in own:
             if one["request"] == request:
                 return int(one["attempt"])
@@ -174,7 +175,7 @@ def spend(run: Run, fingerprint: str, request: dict[str, Any]) -> int:
         if number > MOST:
             fault = f"{MOST} attempts on this sample have spent its delta"
             raise UsageError(fault, place=str(run.folder), remedy="use fresh examples")
-        entry = {"model": model.digest, "sample": fingerprint, "attempt": number, "request": request}
+        entry = {"model": digest, "sample": fingerprint, "attempt": number, "request": request}
         write_json(run.folder / ATTEMPTS, {"attempts": [*attempts, entry]})
     return number
 

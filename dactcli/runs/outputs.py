@@ -47,6 +47,7 @@ class LayerOutputs:
         objective: What the model was trained for: `dact`, `layers` or `last`.
         answers: What the answers are.
         names: Names of the classes or labels [C]; None for regression, or if they are unknown.
+        exits: The layers after which an example may stop, beside the last; None for all.
     """
 
     y: Tensor
@@ -55,6 +56,7 @@ class LayerOutputs:
     objective: str = "dact"
     answers: Answers = CLASSES
     names: Sequence[str] | None = None
+    exits: Sequence[int] | None = None
 
     @property
     def mixes(self) -> bool:
@@ -74,7 +76,7 @@ class LayerOutputs:
     def decide(self, rule: Rule) -> Decision:
         """Where each example stops under a rule, and what it answers."""
         rule = rule.of(self.answers)
-        parts = [decide(rule, *part, mixes=self.mixes) for part in self._parts()]
+        parts = [decide(rule, *part, mixes=self.mixes, exits=self.exits) for part in self._parts()]
         return Decision(torch.cat([part.exit_layer for part in parts]), torch.cat([part.answer for part in parts]))
 
     def score(self, rule: Rule) -> tuple[Tensor, Tensor]:
@@ -84,7 +86,7 @@ class LayerOutputs:
             Scores [E, N]; classes [E, N], or the labels of label sets as booleans [E, N, C].
         """
         rule = rule.of(self.answers)
-        parts = [score_layers(rule, *part, mixes=self.mixes) for part in self._parts()]
+        parts = [score_layers(rule, *part, mixes=self.mixes, exits=self.exits) for part in self._parts()]
         decided = [self.answers.decide(part.answers) for part in parts]
         return torch.cat([part.scores for part in parts]), torch.cat(decided)
 
@@ -144,7 +146,7 @@ def collect(
     finally:
         model.train(was_training)
     whole = None if certainty is None else distributed.all_reduce_sum(certainty)
-    outputs = LayerOutputs(distributed.all_reduce_sum(y), distributed.all_reduce_sum(h), whole, **_facts(model))
+    outputs = LayerOutputs(distributed.all_reduce_sum(y), distributed.all_reduce_sum(h), whole, **facts_of(model))
     if rows := unfinite_rows(*outputs.tensors().values()):
         raise unfinite_error([f"example {row + 1:,}" for row in rows])
     return outputs
@@ -177,7 +179,7 @@ def cached_outputs(
     return outputs
 
 
-def _facts(model: DactForSequenceClassification) -> dict[str, Any]:
+def facts_of(model: DactForSequenceClassification) -> dict[str, Any]:
     """The fields of `LayerOutputs` that the model knows."""
     config = model.config
     names = None if model.regression else [str(config.id2label[index]) for index in range(config.num_labels)]
@@ -197,7 +199,7 @@ def _kept(run: Run, encoded: Encoded, path: Path) -> LayerOutputs | None:
         return None
     fits = {name: tuple(value.shape) for name, value in kept.items()} == wanted
     fits = fits and not unfinite_rows(*kept.values())
-    return LayerOutputs(**kept, **_facts(run.model)) if fits else None
+    return LayerOutputs(**kept, **facts_of(run.model)) if fits else None
 
 
 def _keep(outputs: LayerOutputs, path: Path, name: str) -> None:

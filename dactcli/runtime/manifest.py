@@ -22,7 +22,7 @@ class Port:
 
     Attributes:
         name: Its name.
-        dtype: Its type, as ONNX Runtime names it, such as `float`.
+        dtype: Its type, as ONNX names it, such as `float`.
         shape: Its axes: numbers, `rows` or `tokens`.
     """
 
@@ -145,6 +145,11 @@ class Manifest:
         return asdict(self)
 
 
+def is_export(folder: Path) -> bool:
+    """Whether a folder is an export."""
+    return (folder / MANIFEST).is_file()
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read dact.json.
 
@@ -155,7 +160,7 @@ def read_manifest(folder: Path) -> Manifest:
         ArtefactError: The folder is no export, or the file is damaged.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_export(folder):
         fault = "no such folder" if not folder.exists() else f"is not an export: it has no {MANIFEST}"
         raise ArtefactError(fault, place=str(folder), remedy="make one with: dact export RUN --to FOLDER")
     try:

@@ -74,8 +74,7 @@ def load(folder: Path | str, *, threads: int | None = None) -> ExportedModel:
 
     Args:
         folder: The export.
-        threads: Threads that run it. Default: those of ONNX Runtime, one per core. All exports that a process loads
-            with more than one thread share one pool, whose size is that of the first.
+        threads: Threads that run it. Default: those of ONNX Runtime, one per core.
 
     Raises:
         ArtefactError: The folder is no export, or a file is missing or damaged.
@@ -99,14 +98,11 @@ def _session(path: Path, threads: int | None) -> Any:
         raise ResourceError("onnxruntime is not installed", remedy="pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    if threads == 1:
-        options.intra_op_num_threads = 1
-    else:  # pools of their own would spin against each other
-        if threads is not None:
-            onnxruntime.set_global_thread_pool_sizes(threads, 1)
-        options.use_per_session_threads = False
+    options.intra_op_num_threads = threads or 0
+    # stages run one after the other: threads of one that wait by spinning would take the cores from the next
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes, which share no base
         raise ArtefactError(
             f"onnxruntime {onnxruntime.__version__} cannot load it: {first_line(error)}",
