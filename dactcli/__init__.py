@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dactcli.api.common import open_run
     from dactcli.api.compare import CompareRequest, compare
     from dactcli.api.evaluate import EvaluateRequest, evaluate
+    from dactcli.api.export import ExportRequest, export
     from dactcli.api.fit import FitRequest, fit, plan
     from dactcli.api.inspect import InspectRequest, inspect
     from dactcli.api.outputs import layer_outputs, run_examples
@@ -47,6 +48,7 @@ _HOMES = {
     "DactForSequenceClassification": "dactcli.model",
     "DactOutput": "dactcli.model",
     "EvaluateRequest": "dactcli.api.evaluate",
+    "ExportRequest": "dactcli.api.export",
     "FitRequest": "dactcli.api.fit",
     "InspectRequest": "dactcli.api.inspect",
     "Listener": "dactcli.listening",
@@ -62,6 +64,7 @@ _HOMES = {
     "compare": "dactcli.api.compare",
     "copy_recipe": "dactcli.api.recipes",
     "evaluate": "dactcli.api.evaluate",
+    "export": "dactcli.api.export",
     "fit": "dactcli.api.fit",
     "inspect": "dactcli.api.inspect",
     "layer_outputs": "dactcli.api.outputs",
@@ -89,6 +92,7 @@ __all__ = [
     "DactForSequenceClassification",
     "DactOutput",
     "EvaluateRequest",
+    "ExportRequest",
     "FitRequest",
     "InspectRequest",
     "Listener",
@@ -104,6 +108,7 @@ __all__ = [
     "compare",
     "copy_recipe",
     "evaluate",
+    "export",
     "fit",
     "inspect",
     "layer_outputs",

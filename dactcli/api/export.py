@@ -15,7 +15,7 @@ from dactcli.results import Calibration, ChangedAnswers, ExportResult
 if TYPE_CHECKING:
     from dactcli.evaluation.requests import RiskRequest
     from dactcli.evaluation.sample import CalibrationSample
-    from dactcli.export.plan import ExportPlan
+    from dactcli.exporting.plan import ExportPlan
     from dactcli.halting.base import Rule
     from dactcli.runs.load import Run
     from dactcli.runs.outputs import LayerOutputs
@@ -93,7 +93,7 @@ def export(
         ResourceError: A package is missing, or the folder cannot be written.
     """
     wanted, hears = build_request(ExportRequest, request, fields, listener)
-    from dactcli.export.plan import check_installed, check_opset
+    from dactcli.exporting.plan import check_installed, check_opset
     from dactcli.runtime.manifest import is_export
     from dactcli.staging import check_target, finish, staging, unwritable
 
@@ -129,7 +129,7 @@ class _Choice:
 
 
 def _choose(run: Run, request: ExportRequest, listener: Listener) -> _Choice:
-    from dactcli.export.plan import OPSET, ExportPlan, Precision, check_run, stages_of
+    from dactcli.exporting.plan import OPSET, ExportPlan, Precision, check_run, stages_of
     from dactcli.halting.rules import Full
 
     check_run(run)
@@ -189,7 +189,7 @@ class _Measured:
 def _write(run: Run, request: ExportRequest, listener: Listener, fresh: Path) -> ExportResult:
     """Write everything into a folder, which is there and empty."""
     from dactcli.evaluation.exports import certify_export, changed_answers
-    from dactcli.export.folder import rule_facts
+    from dactcli.exporting.folder import rule_facts
 
     choice = _choose(run, request, listener)
     manifest = _write_stages(run, choice.plan, fresh, listener)
@@ -216,7 +216,7 @@ def _write(run: Run, request: ExportRequest, listener: Listener, fresh: Path) ->
 
 
 def _write_stages(run: Run, plan: ExportPlan, fresh: Path, listener: Listener) -> Manifest:
-    from dactcli.export.folder import build, write_export
+    from dactcli.exporting.folder import build, write_export
 
     with listener.working(f"exporting {plan.layers} layers"):
         manifest = write_export(run, plan, build(run, plan), fresh)
@@ -233,7 +233,7 @@ def _keep(manifest: Manifest, fresh: Path) -> None:
 
 def _load(run: Run, fresh: Path) -> ExportedModel:
     """The export, once it gives the model's answers; int8 gives others."""
-    from dactcli.export.probes import largest_difference
+    from dactcli.exporting.probes import largest_difference
     from dactcli.runtime import load
 
     exported = load(fresh)

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from dactcli import distributed
-from dactcli.cli import evaluate, finetune, inspect, predict, profile, publish, recipes, report, runs, validate
+from dactcli.cli import evaluate, export, finetune, inspect, predict, profile, publish, recipes, report, runs, validate
 from dactcli.cli.flags import flagged
 from dactcli.cli.texts import TextsCommand
 from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
@@ -185,6 +185,7 @@ app.command("inspect", cls=TextsCommand, epilog=inspect.EXAMPLE)(inspect.inspect
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
+app.command("export", epilog=export.EXAMPLE)(export.export)
 app.add_typer(recipes.app, name="recipes")
 app.command("validate", epilog=validate.EXAMPLE)(validate.validate)
 app.command("runs", epilog=runs.EXAMPLE)(runs.runs)

@@ -23,9 +23,11 @@ RENAMED = {
 # fmt: off
 FIELDS = frozenset((
     "baseline", "batch_size", "calibrate", "compare", "data", "delta", "depths", "device", "dtype", "examples",
-    "file", "format", "label", "hub", "html", "limit", "max_layers", "message", "on_error", "only", "output",
-    "overwrite", "plots", "private", "random", "repeats", "replace", "resume", "rule", "sequence_length",
-    "sort", "split", "svg", "text", "threads", "to", "trace", "train", "verify", "weights_only",
+    "file", "format", "label", "hub", "html", "int8", "layers", "limit", "max_layers", "message", "on_error", "only",
+    "opset", "output",
+    "overwrite", "plots", "private", "random", "repeats", "replace", "resume", "risk", "rule",
+    "sequence_length", "sort", "split", "stages", "svg", "text", "threads", "to", "trace", "train", "verify",
+    "weights_only",
 ))
 # fmt: on
 FIELD = re.compile(r"`(\w+)`")

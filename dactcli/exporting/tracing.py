@@ -29,7 +29,7 @@ from dactcli.halting.state import HaltingState
 from dactcli.model.encoders.base import EncoderState
 
 if TYPE_CHECKING:
-    from dactcli.export.plan import ExportPlan
+    from dactcli.exporting.plan import ExportPlan
     from dactcli.halting.base import Rule
     from dactcli.model.dact import DactForSequenceClassification
 
@@ -131,8 +131,8 @@ class HeadPass(nn.Module):
 
 
 @torch.no_grad()
-def trace(model: DactForSequenceClassification, plan: ExportPlan, *, types: bool) -> tuple[Any, Any]:
-    """Trace the encoder and the exit heads.
+def trace_encoder(model: DactForSequenceClassification, plan: ExportPlan, *, types: bool) -> Any:
+    """Trace the layers of the encoder.
 
     Args:
         model: The model, in float32, in evaluation mode, on the CPU.
@@ -140,28 +140,36 @@ def trace(model: DactForSequenceClassification, plan: ExportPlan, *, types: bool
         types: Whether the tokenizer gives token types.
 
     Returns:
-        The two graphs, as `onnx.ModelProto`.
+        `onnx.ModelProto`, from tokens to the outputs of the layers.
 
     Raises:
         ArtefactError: PyTorch cannot trace this model.
     """
-    encoder, heads = EncoderPass(model, plan.layers).eval(), HeadPass(model, plan.rule, plan.layers).eval()
-    inputs = _example(model, types=types)
-    layers = [f"hidden_{layer}" for layer in range(1, plan.layers + 1)]
-    with _eager(model), _quiet():
-        hidden = encoder(**inputs)
-        heads(inputs[MASK], *hidden)  # fills caches with tensors, which tracing would fill with stand-ins
-        try:
-            return (
-                _graph(encoder, inputs, layers, plan.opset),
-                _graph(heads, {MASK: inputs[MASK], **dict(zip(layers, hidden, strict=True))}, heads.names, plan.opset),
-            )
-        except torch.onnx.OnnxExporterError as error:
-            kind = model.config.encoder_config.model_type
-            raise ArtefactError(
-                f"encoders of type {kind!r} cannot be exported here: {first_line(error)}",
-                remedy="predict with the run itself",
-            ) from None
+    outputs = [f"hidden_{layer}" for layer in range(1, plan.layers + 1)]
+    with _eager(model):
+        return _graph(EncoderPass(model, plan.layers), _example(model, types=types), outputs, plan.opset)
+
+
+@torch.no_grad()
+def trace_heads(model: DactForSequenceClassification, plan: ExportPlan) -> Any:
+    """Trace the exit heads, the recursion and the rule.
+
+    Args:
+        model: As for `trace_encoder`.
+        plan: What to export.
+
+    Returns:
+        `onnx.ModelProto`, from mask and outputs of the layers to what `HeadPass.names` lists.
+
+    Raises:
+        ArtefactError: PyTorch cannot trace this model.
+    """
+    heads, mask = HeadPass(model, plan.rule, plan.layers), _example(model, types=False)[MASK]
+    # a tensor of its own for each layer, or tracing would take them for one input
+    hidden = torch.randn(plan.layers, *mask.shape, model.config.hidden_size).unbind()
+    inputs = {MASK: mask} | {f"hidden_{layer}": values.clone() for layer, values in enumerate(hidden, start=1)}
+    heads.eval()(*inputs.values())  # fills caches with tensors, which tracing would fill with stand-ins
+    return _graph(heads, inputs, heads.names, plan.opset)
 
 
 def _example(model: DactForSequenceClassification, *, types: bool) -> dict[str, Tensor]:
@@ -173,20 +181,27 @@ def _example(model: DactForSequenceClassification, *, types: bool) -> dict[str, 
     return {**inputs, TYPES: torch.zeros_like(mask)} if types else inputs
 
 
-def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], opset: int) -> Any:
+def _graph(module: EncoderPass | HeadPass, inputs: dict[str, Tensor], outputs: list[str], opset: int) -> Any:
     """A module as `onnx.ModelProto`; rows and tokens are free."""
     axes = [{0: "rows", 1: "tokens"} for _ in inputs]
     variadic = isinstance(module, HeadPass)
-    program = torch.onnx.export(
-        module,
-        tuple(inputs.values()),
-        input_names=list(inputs),
-        output_names=outputs,
-        opset_version=opset,
-        dynamo=True,
-        dynamic_shapes=(axes[0], tuple(axes[1:])) if variadic else tuple(axes),
-        verbose=False,
-    )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=outputs,
+                opset_version=opset,
+                dynamo=True,
+                dynamic_shapes=(axes[0], tuple(axes[1:])) if variadic else tuple(axes),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ArtefactError(
+            f"PyTorch {torch.__version__} cannot export this model: {first_line(error)}",
+            remedy="predict with the run itself",
+        ) from None
     assert program is not None
     return program.model_proto
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dactcli.export.plan import LARGEST
-from dactcli.export.tracing import IDS, MASK, TYPES
+from dactcli.exporting.plan import LARGEST
+from dactcli.exporting.tracing import IDS, MASK, TYPES
 
 HEADS = "heads/"  # begins the names of the exit heads' nodes, which stay in float32
 CONTRIB = "com.microsoft"  # where the fused operators stand

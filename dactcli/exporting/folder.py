@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.data.labels import label_values
-from dactcli.export.graphs import Stage, cut, fuse, join, write
-from dactcli.export.tracing import trace
+from dactcli.exporting.graphs import Stage, cut, fuse, join, write
+from dactcli.exporting.tracing import TYPES, trace_encoder, trace_heads
 from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import Full
 from dactcli.runs.identity import identify
@@ -17,12 +17,11 @@ from dactcli.runtime.manifest import TOKENIZER, Manifest, Port, RuleFacts, Stage
 from dactcli.storage import sha256
 
 if TYPE_CHECKING:
-    from dactcli.export.plan import ExportPlan
+    from dactcli.exporting.plan import ExportPlan
     from dactcli.halting.base import Rule
     from dactcli.runs.load import Run
 
 PACKAGES = ("dactcli", "torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers")
-TYPES_INPUT = "token_type_ids"
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ def build(run: Run, plan: ExportPlan) -> Graph:
         ArtefactError: PyTorch cannot trace this model.
     """
     sizes = run.model.config.encoder_config
-    encoder, heads = trace(run.model, plan, types=TYPES_INPUT in run.tokenizer.model_input_names)
+    encoder = trace_encoder(run.model, plan, types=TYPES in run.tokenizer.model_input_names)
     fused, count = fuse(encoder, heads=sizes.num_attention_heads, width=sizes.hidden_size)
-    return Graph(cut(join(fused, heads), plan.stages), count)
+    return Graph(cut(join(fused, trace_heads(run.model, plan)), plan.stages), count)
 
 
 def write_export(run: Run, plan: ExportPlan, graph: Graph, folder: Path) -> Manifest:
@@ -139,5 +138,5 @@ def _write_tokenizer(run: Run, folder: Path) -> TokenizerFacts:
     copy.enable_truncation(tokenizer.model_max_length, direction=tokenizer.truncation_side)
     copy.enable_padding(pad_id=padding, pad_token=copy.id_to_token(padding) or "")
     path.write_text(copy.to_str(pretty=False), encoding="utf-8")
-    types = TYPES_INPUT in tokenizer.model_input_names
+    types = TYPES in tokenizer.model_input_names
     return TokenizerFacts(TOKENIZER, sha256(path), tokenizer.model_max_length, padding, types)
