@@ -11,7 +11,8 @@ from support import FAMILIES, small_model, words
 
 from dactcli.api.common import open_run
 from dactcli.api.export import export
-from dactcli.api.predict import predict
+from dactcli.halting.decision import score_layers
+from dactcli.halting.rules import Confidence
 from dactcli.runs.load import Run, save_model
 from dactcli.runtime import ExportedModel, load
 
@@ -41,9 +42,11 @@ def exported(run: Run, to: Path, **fields: Any) -> ExportedModel:
     return load(to, threads=1)
 
 
-def halving_rule(run: Run) -> str:
-    """A rule by which about half of the texts leave after the first layer; none is near its threshold."""
-    sure = sorted(max(one.probabilities or []) for one in predict(TEXTS, run=run, rule="layer:1"))
+def halving_rule(run: Run, layer: int = 1) -> str:
+    """A rule by which some texts leave after a layer and some do not; none is near its threshold."""
+    batch = run.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    scores = score_layers(Confidence(1.0), *run.model.layer_outputs(**batch)[:2]).scores
+    sure = sorted(scores[:, layer - 1].tolist())
     gaps = [after - before for before, after in pairwise(sure)]
     at = max(range(1, len(gaps) - 1), key=gaps.__getitem__)
     return f"confidence:{(sure[at] + sure[at + 1]) / 2}"

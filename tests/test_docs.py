@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from docs_world import ROOT, SHORT, Command, blocks, commands, pages, write_worl
 from fake_hub import pretend
 from support import dact
 
+from dactcli.exporting.plan import NEEDED
 from dactcli.profiling.geometry import GEOMETRIES
 
 # commands that are run elsewhere, because they make environments, train for minutes or serve until they are stopped
@@ -31,6 +33,7 @@ ELSEWHERE = {
 }
 SHELL = ("source", "cd", "git", "pip")  # the reader's own shell; nothing of ours to run
 PYTHON = ("python", ".venv/bin/python")
+EXPORTS = all(find_spec(name) for name in NEEDED)  # whether the extra `onnx` is installed
 HEADS = ("dact", "cat", "echo", *PYTHON, *ELSEWHERE, *SHELL)
 
 
@@ -56,7 +59,8 @@ def run(command: Command) -> None:
         subprocess.run(command.text, shell=True, check=True, capture_output=True, timeout=600)
         return
     result = dact(*words[1:], *SHORT.get(words[1], []), text=text)
-    lacking = "cuda" in words and not torch.cuda.is_available()  # then the command says so, and how to go on
+    # then the command says so, and how to go on
+    lacking = ("cuda" in words and not torch.cuda.is_available()) or (words[1] == "export" and not EXPORTS)
     assert result.exit_code == (5 if lacking else 0), f"{command.page}:{command.line}: {command.text}\n{result.stderr}"
 
 
@@ -103,6 +107,10 @@ def python(command: Command) -> None:
 
 @pytest.mark.parametrize("page", having(lambda page: "```python" in page.read_text(encoding="utf-8")))
 def test_python_blocks(page: str, world: Path) -> None:
+    if page == "docs/how-to/export.md":
+        if not EXPORTS:
+            pytest.skip("needs dactcli[onnx]")
+        assert dact("export", "runs/sst2-1", "--to", "sst2-onnx").exit_code == 0
     for block in blocks(ROOT / page):
         if block.language == "python":
             script = world / "block.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -102,7 +103,8 @@ def export(
     done = export_run(path, request, listener=options.listener())
     options.emit(done.to_json(), as_json=as_json, output=None)
     if not as_json:
+        from dactcli.cli.flags import with_flags
         from dactcli.report.console import show
         from dactcli.report.exports import render_export
 
-        show(render_export(done))
+        show(render_export(replace(done, failure=done.failure and with_flags(done.failure))))

@@ -41,7 +41,7 @@ def render_export(done: ExportResult) -> Group:
 
 def _about(done: ExportResult) -> str:
     exits = (
-        f"one graph of {done.layers} layers"
+        f"one graph of {done.layers} {'layer' if done.layers == 1 else 'layers'}"
         if len(done.stages) == 1
         else f"rows may leave after layers {', '.join(map(str, done.stages))}"
     )

@@ -1,6 +1,6 @@
 """Which encoder families export, and how; makes the table in docs/encoders.md.
 
-    DACT_WRITE_DOCS=1 scripts/test tests/exporting/test_families.py
+DACT_WRITE_DOCS=1 scripts/test tests/exporting/test_families.py
 """
 
 from __future__ import annotations
