@@ -194,16 +194,23 @@ def _check(found: Manifest) -> None:
     exits = found.exits
     sound: list[Callable[[], bool]] = [
         lambda: found.kind in ("classes", "multilabel", "regression") and found.precision in ("float32", "int8"),
-        lambda: all(isinstance(number, int) and number >= 0 for number in whole),
+        lambda: all(type(number) is int and number >= 0 for number in whole),
         # a name must not lead out of the folder
         lambda: all(isinstance(name, str) and Path(name).name == name for name in names),
         lambda: bool(exits) and exits == sorted(set(exits)) and exits[-1] == found.layers,
-        lambda: cut is None or math.isfinite(float(cut)),
+        lambda: cut is None or (_is_number(cut) and math.isfinite(cut)),
         lambda: (found.kind == "multilabel") == (found.label_thresholds is not None),
+        lambda: all(map(_is_number, found.label_thresholds or [])),
+        lambda: all(isinstance(label, str | int) for label in found.labels),
+        lambda: (found.kind == "regression") == (not found.labels),
         lambda: all({stage.score, stage.answer} <= {port.name for port in stage.outputs} for stage in found.stages),
     ]
     if not all(check() for check in sound):
         raise ValueError
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
