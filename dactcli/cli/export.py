@@ -12,11 +12,9 @@ from dactcli.cli import options
 
 EXAMPLE = """Examples: dact export runs/sst2-1 --to sst2-onnx
 
-dact export runs/sst2-1 --to sst2-int8 --int8 --risk 0.02
+dact export runs/sst2-1 --to sst2-int8 --int8 --risk 0.05
 
-dact export runs/sst2-1 --to sst2-stages --stages 2,4,6
-
-dact export runs/sst2-1 --to sst2-graph --layers 6"""
+dact export runs/sst2-1 --to sst2-graph --layers 3"""
 CALIBRATION = "Calibration"
 
 
