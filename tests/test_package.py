@@ -32,6 +32,17 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.profiling.profile",
         "dactcli.profiling.ways",
     ],
+    "deploy.py": [
+        "dactcli.data.sources",
+        "dactcli.exporting.folder",
+        "dactcli.exporting.graphs",
+        "dactcli.exporting.plan",
+        "dactcli.prediction.predict",
+        "dactcli.profiling.latency",
+        "dactcli.profiling.ways",
+        "dactcli.runs.load",
+        "dactcli.runtime",
+    ],
     "multilabel.py": ["dactcli.recipe.load", "dactcli.storage"],
     "peers.py": [
         "dactcli.data.sources",

@@ -47,10 +47,24 @@ def build(run: Run, plan: ExportPlan) -> Graph:
     Raises:
         ArtefactError: PyTorch cannot trace this model.
     """
+    whole, fused = joined(run, plan)
+    return Graph(cut(whole, plan.stages), fused)
+
+
+def joined(run: Run, plan: ExportPlan) -> tuple[Any, int]:
+    """The fused encoder with its exit heads as one graph, and how many layers have fused attention.
+
+    Args:
+        run: The run.
+        plan: What to export.
+
+    Raises:
+        ArtefactError: PyTorch cannot trace this model.
+    """
     sizes = run.model.config.encoder_config
     encoder = trace_encoder(run.model, plan, types=TYPES in run.tokenizer.model_input_names)
     fused, count = fuse(encoder, heads=sizes.num_attention_heads, width=sizes.hidden_size)
-    return Graph(cut(join(fused, trace_heads(run.model, plan)), plan.stages), count)
+    return join(fused, trace_heads(run.model, plan)), count
 
 
 def write_export(run: Run, plan: ExportPlan, graph: Graph, folder: Path) -> Manifest:

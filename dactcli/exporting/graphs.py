@@ -151,6 +151,18 @@ def cut(whole: Any, stages: Sequence[int]) -> list[Stage]:
     return [_stage(parts, at, stages) for at in range(len(parts))]
 
 
+def only(whole: Any, output: str) -> Any:
+    """The part of the graph that one of its outputs needs.
+
+    Args:
+        whole: The joined graph.
+        output: The output's name.
+    """
+    from onnx.utils import Extractor
+
+    return Extractor(whole).extract_model([value.name for value in whole.graph.input], [output])
+
+
 def _layer(name: str) -> int:
     return int(name.rpartition("_")[2])
 
