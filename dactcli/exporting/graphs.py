@@ -207,6 +207,8 @@ def write(stage: Stage, path: Path, *, int8: bool) -> None:
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    heads = [node.name for node in stage.model.graph.node if node.name.startswith(HEADS)]
+    heads += [f"{name}_MatMul" for name in heads]  # as the quantiser calls the product of a Gemm
     with _quiet():
         quantize_dynamic(
             stage.model,
@@ -215,7 +217,7 @@ def write(stage: Stage, path: Path, *, int8: bool) -> None:
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in stage.model.graph.node if node.name.startswith(HEADS)],
+            nodes_to_exclude=heads,
             extra_options={"MatMulConstBOnly": True},
         )
 

@@ -225,6 +225,29 @@ def test_int8_that_changes_too_much_says_so(
     assert load(tmp_path / "out", threads=1).manifest.rule.text == "exact"
 
 
+def test_int8_is_the_encoder_alone(tmp_path: Path) -> None:
+    """Attention, products and embeddings become int8; the exit heads stay in float32."""
+    import onnx
+
+    run = saved(tmp_path / "run", layers=2, pooling="attention")
+    export(run, to=tmp_path / "out", int8=True)
+    for number in (1, 2):
+        graph = onnx.load(tmp_path / "out" / f"stage-{number}.onnx").graph
+        types = {one.name: one.data_type for one in graph.initializer}
+        heads = {name: kind for name, kind in types.items() if name.startswith("heads/")}
+        assert onnx.TensorProto.INT8 not in heads.values()
+        weights = [kind for name, kind in types.items() if name.endswith("_quantized")]
+        assert weights.count(onnx.TensorProto.INT8) == 4  # attention, its output, and two of the feed-forward part
+        assert weights.count(onnx.TensorProto.UINT8) == 3 * (number == 1)  # embeddings, which multiply nothing
+        operators = [node.op_type for node in graph.node]
+        assert (operators.count("QAttention"), operators.count("MatMulInteger")) == (1, 3)
+        # seven bits
+        values = [
+            onnx.numpy_helper.to_array(one) for one in graph.initializer if one.data_type == onnx.TensorProto.INT8
+        ]
+        assert 32 < max(int(np.abs(one.astype(int)).max()) for one in values) <= 64
+
+
 def test_the_threshold_heeds_the_stages(tmp_path: Path) -> None:
     """Where rows may leave after layer 2 only, the certificate is about leaving there."""
     run = saved(tmp_path / "run", layers=2)

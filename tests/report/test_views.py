@@ -24,6 +24,7 @@ from dactcli.report.calibration import render_calibration
 from dactcli.report.comparison import render_comparison
 from dactcli.report.console import Screen, show
 from dactcli.report.evaluation import render_evaluation
+from dactcli.report.exports import render_export
 from dactcli.report.inspection import render_traces
 from dactcli.report.listings import render_plan, render_publication, render_recipes, render_runs
 from dactcli.report.page import trace_page
@@ -34,12 +35,14 @@ from dactcli.report.wording import meanings, reason
 from dactcli.results import (
     Breakdown,
     Calibration,
+    ChangedAnswers,
     ClassResult,
     ComparedRule,
     Comparison,
     CurvePoint,
     EvalResult,
     ExitTrace,
+    ExportResult,
     Interval,
     KeptEpoch,
     Measurement,
@@ -56,6 +59,22 @@ from dactcli.results import (
     TrainResult,
 )
 
+EXPORTED = ExportResult(
+    run="runs/sst2-1",
+    folder="sst2-int8",
+    precision="int8",
+    layers=6,
+    model_layers=6,
+    stages=[2, 4, 6],
+    rule="confidence:0.957612345",
+    promise="with probability at least 0.95 a fresh example is answered differently with probability at most 0.02",
+    failure=None,
+    changed=ChangedAnswers("calibration", 692, 3),
+    fused=6,
+    bytes=31_016_170,
+    model_bytes=98_202_399,
+    files=["dact.json", "stage-1.onnx", "stage-2.onnx", "stage-3.onnx", "tokenizer.json"],
+)
 TRACE = ExitTrace(
     text="the key to the cabinets is rusty .",
     text_pair=None,
@@ -292,6 +311,16 @@ def plan() -> RenderableType:
 
 # every view, as the commands draw it
 VIEWS: dict[str, Callable[[], RenderableType]] = {
+    "export": lambda: render_export(EXPORTED),
+    "export without certificate": lambda: render_export(
+        replace(
+            EXPORTED,
+            stages=[6],
+            promise="the class is that of this export's own full depth",
+            failure="int8 alone changes 23 of 692 answers of the PyTorch model (3.3%), which is more than the risk of 1%",
+            changed=ChangedAnswers("calibration", 692, 23),
+        )
+    ),
     "publication": lambda: render_publication(
         PublishResult("runs/a-1", "out", "https://hub.example/jane/a", "confidence:0.9", "a promise", ["README.md"])
     ),

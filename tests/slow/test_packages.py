@@ -5,6 +5,7 @@ The environment borrows this one's dependencies by a path file, so that only dac
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -78,6 +79,26 @@ def test_the_sdist_makes_the_same_wheel(built: Path, wheel: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "recipes/sst2.yaml"} <= names
+
+
+def test_an_export_predicts_where_nothing_but_its_runtime_is_installed(wheel: Path, tmp_path: Path) -> None:
+    """The wheel alone, with onnxruntime, tokenizers and numpy from the index: no torch, transformers or pydantic."""
+    pytest.importorskip("onnxscript", reason="needs dactcli[onnx]")
+    from exports import TEXTS, exported, saved
+
+    model = exported(saved(tmp_path / "run", layers=2), tmp_path / "out")
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    install = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
+    run(*install, "--no-deps", wheel, folder=tmp_path)
+    run(*install, "-c", ROOT / "constraints.txt", "onnxruntime", "tokenizers", "numpy", folder=tmp_path)
+    script = (
+        "import importlib.util, json, sys; from dactcli.runtime import load; "
+        "assert not any(importlib.util.find_spec(name) for name in ('torch', 'transformers', 'pydantic')); "
+        "print(json.dumps([[one.label, one.exit_layer] for one in load('out', threads=1).predict(json.loads(sys.argv[1]))]))"
+    )
+    found = json.loads(run(python, "-c", script, json.dumps(TEXTS), folder=tmp_path))
+    assert found == [[one.label, one.exit_layer] for one in model.predict(TEXTS)]
 
 
 def test_an_empty_environment_has_dact_after_the_install(wheel: Path, tmp_path: Path) -> None:
