@@ -38,7 +38,7 @@ def test_a_run_is_certified_when_it_is_trained() -> None:
     run, found = Path(made.run), made.calibration
     assert found is not None
     assert (found.epsilon, found.delta, found.attempt, found.split) == (0.4, 0.05, 1, "calibration")
-    assert (found.loss, found.rules_tried, found.screened) == ("disagreement", ["confidence"], ["train", "validation"])
+    assert (found.loss, found.rules_tried, found.screened) == ("disagreement", ["settled"], ["train", "validation"])
     assert found.certified
     assert found.rule.startswith("confidence:")
     assert load_calibration(load_run(run)) == (found, None)
