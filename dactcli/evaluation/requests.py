@@ -21,7 +21,7 @@ class RiskRequest:
         delta: The probability with which the promise may fail.
         loss: `disagreement`: the class differs from full depth; `harm`: full depth is right and this is wrong.
         by_class: Whether the risk must hold in every class.
-        rules: Names of the rules to choose from; empty for the default, `confidence`.
+        rules: Names of the rules to choose from; empty for the default, `settled`.
     """
 
     risk: float
@@ -51,7 +51,7 @@ class BudgetRequest:
 
     Attributes:
         budget: Mean layers wanted, from 1 to N.
-        rules: The name of one rule; empty for the default, `confidence`.
+        rules: The name of one rule; empty for the default, `settled`.
     """
 
     budget: float

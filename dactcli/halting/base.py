@@ -124,7 +124,7 @@ class Rule(ABC):
         raise UsageError(
             f"rule {self.name} has no threshold to choose",
             place="`rule`",
-            remedy="use confidence, slack, answer_entropy, entropy, max_prob or patience",
+            remedy="use settled, confidence, slack, answer_entropy, entropy, max_prob or patience",
         )
 
     @property

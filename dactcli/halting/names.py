@@ -52,6 +52,7 @@ class RuleFacts:
 
 
 SAFETY = "lead of the top class after the worst that the later layers can do"
+SURE = ", plus 1 once later layers cannot change the class"
 ENTROPY = "0 if one class is certain, 1 if all are equally likely"
 RULE_FACTS: dict[str, RuleFacts] = {
     facts.name: facts
@@ -79,6 +80,13 @@ RULE_FACTS: dict[str, RuleFacts] = {
             promise_at=0.0,
             score="safety",
             score_text=f"1 plus the {SAFETY}; only from 1 on is the class certain",
+        ),
+        RuleFacts(
+            "settled",
+            "the class is certain, or the answer so far is this sure",
+            "probability",
+            score="confidence",
+            score_text=f"largest probability of the answer so far{SURE}",
         ),
         RuleFacts(
             "confidence",
@@ -187,4 +195,4 @@ def calibrated_rule(*, mixes: bool) -> str:
     Args:
         mixes: Whether the model was trained with the DACT loss.
     """
-    return "confidence" if mixes else "entropy"
+    return "settled" if mixes else "entropy"

@@ -100,6 +100,21 @@ class Confidence(Rule):
         return self.answers.confidence(state.answer)
 
 
+class Settled(Confidence):
+    """Halt when `exact` does, or when the confidence of a_n reaches the threshold.
+
+    It stops no later than `exact`, and no later than `confidence` at the same threshold. It gives another decision than
+    full depth on no row on which `confidence` gives that of full depth: where it stops earlier, `exact` has halted.
+    """
+
+    name = "settled"
+
+    def score(self, state: HaltingState) -> Tensor:
+        """The confidence of a_n, plus 1 where `exact` halts."""
+        certain = self.answers.certainty(state.answer, state.remaining, state.layers - state.layer)
+        return super().score(state).clamp(max=1) + (certain - rounding(state.layers) >= 1)
+
+
 class AnswerEntropy(Rule):
     """Halt when the normalised entropy of a_n is at most the threshold."""
 
@@ -254,6 +269,7 @@ RULES: dict[str, type[Rule]] = {
         Paper,
         Exact,
         Slack,
+        Settled,
         Confidence,
         AnswerEntropy,
         Entropy,

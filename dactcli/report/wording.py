@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dactcli.halting.names import RuleFacts, facts_of, proven_promise
+from dactcli.halting.names import SURE, RuleFacts, facts_of, proven_promise
 from dactcli.report.blocks import short_number, short_rule, short_rules
 from dactcli.results import NO_LABEL, ExitTrace, label_text
 
@@ -156,7 +156,9 @@ def cut_text(facts: RuleFacts, cut: float) -> str:
 
 def _score_text(trace: ExitTrace, facts: RuleFacts) -> str:
     """What the rule's score means, in the words of the task."""
-    text = LABELS.get(facts.score, facts.score_text) if trace.thresholds is not None else facts.score_text
+    text = facts.score_text
+    if trace.thresholds is not None and facts.score in LABELS:
+        text = LABELS[facts.score] + (SURE if text.endswith(SURE) else "")
     return text.replace("the class", f"the {trace.noun}")
 
 
@@ -257,10 +259,11 @@ def reason(trace: ExitTrace) -> str:
     if facts is None or not facts.score or score is None:
         return stopped
     seen, cut = shown_score(facts, score), cut_text(facts, trace.cut)
-    if proven_promise(trace.rule) == "class":
+    settled = facts.name == "settled" and score > 1
+    if settled or proven_promise(trace.rule) == "class":
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         certain = f"certain, the {trace.noun} cannot change any more, whatever {layers}"
-        return f"{stopped}: {certain} (safety {seen} reached {cut})"
+        return f"{stopped}: {certain}" + ("" if settled else f" (safety {seen} reached {cut})")
     if proven_promise(trace.rule) == "value":
         return f"{stopped}: the value can change by at most {seen}"
     promised = f"; calibrated: {short_rules(trace.promise)}" if trace.promise else ""

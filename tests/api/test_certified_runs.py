@@ -38,9 +38,9 @@ def test_a_run_is_certified_when_it_is_trained() -> None:
     run, found = Path(made.run), made.calibration
     assert found is not None
     assert (found.epsilon, found.delta, found.attempt, found.split) == (0.4, 0.05, 1, "calibration")
-    assert (found.loss, found.rules_tried, found.screened) == ("disagreement", ["confidence"], ["train", "validation"])
+    assert (found.loss, found.rules_tried, found.screened) == ("disagreement", ["settled"], ["train", "validation"])
     assert found.certified
-    assert found.rule.startswith("confidence:")
+    assert found.rule.startswith("settled:")
     assert load_calibration(load_run(run)) == (found, None)
     assert read(run / "config.json")["rule"] == found.rule
     document = made.to_json()
@@ -69,7 +69,7 @@ def test_the_command_gives_the_same_and_leads_with_it() -> None:
     shown = json.loads(dact("finetune", "tiny.yaml", *flags, "--json").stdout)
     assert shown["calibration"] == json.loads(json.dumps(made.to_json()["calibration"]))
     panel = dact("finetune", "tiny.yaml", *flags).stdout.splitlines()
-    assert "certified: confidence:" in panel[1]
+    assert "certified: settled:" in panel[1]
     assert not any("--calibrate" in line for line in panel)
 
 
@@ -106,7 +106,7 @@ def test_too_few_examples_leave_the_sound_rule_and_say_what_to_do() -> None:
     assert read(Path(made.run) / "config.json")["rule"] == "exact"
     text = str(getattr(render_training(made).renderable, "renderables")[0])  # noqa: B009
     assert text == (
-        "not certified: no threshold of confidence can be certified for a risk of 0.01 with 50 examples (50 distinct "
+        "not certified: no threshold of settled can be certified for a risk of 0.01 with 50 examples (50 distinct "
         "inputs), so exact stays; use more calibration examples (data.calibration) or a larger evaluation.risk"
     )
 

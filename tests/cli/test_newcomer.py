@@ -52,7 +52,7 @@ def test_from_a_file_of_ones_own_to_predictions(tmp_path: Path, monkeypatch: pyt
     assert "runs/own-data-1" in trained.stdout
     assert dact("eval", "--calibrate", "budget=2.0").exit_code == 0
     judged = json.loads(dact("eval", "--json").stdout)
-    assert judged["rules"]["full"]["metric"] > 0.9
+    assert judged["rules"]["full"]["metric"] > 0.8
     assert dact("profile", "--batch-size", "4", "--examples", "8", "--repeats", "2").exit_code == 0
     assert "billing" in dact("inspect", "the invoice of my order is wrong").stdout
     assert dact("predict", "new.csv", "--output", "answers.csv").exit_code == 0

@@ -137,7 +137,7 @@ def test_each_further_attempt_on_a_sample_has_half_as_much(run: Path) -> None:
     assert [second["delta_spent"], third["delta_spent"]] == [0.05, 0.025]
     assert ask(run, "risk=0.3,delta=0.2") == first
     # so do the standing rule by its name, another order, and a name given twice
-    assert ask(run, "risk=0.3,delta=0.2", "--rule", "confidence") == first
+    assert ask(run, "risk=0.3,delta=0.2", "--rule", "settled") == first
     several = ["--rule", "entropy", "--rule", "max_prob", "--rule", "entropy"]
     assert ask(run, "risk=0.3,delta=0.2", *several)["attempt"] == 3
     assert len(ask(run, "risk=0.3,delta=0.2", *several)["rules_tried"]) == 2
@@ -323,7 +323,7 @@ LESS = [
     (("risk=0.3,delta=0.3",), "its delta is larger"),
     (("risk=0.3,delta=0.2,loss=harm",), "it bounds harm, not disagreement"),
     (("budget=2",), "a budget promises nothing"),
-    (("risk=0.000001",), "no threshold of confidence can be certified for a risk of 1e-06"),
+    (("risk=0.000001",), "no threshold of settled can be certified for a risk of 1e-06"),
 ]
 
 
@@ -333,7 +333,7 @@ def test_a_promise_is_replaced_by_less_only_on_purpose(run: Path, arguments: tup
     before = (run / CALIBRATION).read_bytes(), (run / "config.json").read_bytes()
     sentence = " ".join(ask(run, *arguments, code=2).split())
     assert why in sentence
-    assert "the certificate of confidence:" in sentence
+    assert "the certificate of settled:" in sentence
     assert "is used instead" not in sentence  # it is kept
     assert "add --replace to give it up" in sentence
     assert ((run / CALIBRATION).read_bytes(), (run / "config.json").read_bytes()) == before

@@ -216,6 +216,7 @@ def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> 
         "paper": lambda: top * (1 - p) ** d >= second + p * d + layers * 2**-20,
         "exact": lambda: (1 - p) ** d * (1 + top - second) >= 1 + layers * 2**-20,
         "slack": lambda: (1 - p) ** d * (1 + top - second) >= math.exp(-value) + layers * 2**-20,
+        "settled": lambda: top >= value or (1 - p) ** d * (1 + top - second) >= 1 + layers * 2**-20,
         "confidence": lambda: top >= value,
         "answer_entropy": lambda: entropy(a) <= value,
         "entropy": lambda: entropy(y[n - 1]) <= value,
@@ -227,7 +228,15 @@ def reference(name: str, value: float, y: np.ndarray, h: np.ndarray, n: int) -> 
 
 
 CASES = [("full", 0), ("paper", 0), ("exact", 0), ("slack", 0.1), ("slack", 0.7), ("confidence", 0.6)]
-CASES += [("answer_entropy", 0.7), ("entropy", 0.5), ("max_prob", 0.7), ("patience", 1), ("patience", 2), ("layer", 3)]
+CASES += [
+    ("settled", 0.8),
+    ("answer_entropy", 0.7),
+    ("entropy", 0.5),
+    ("max_prob", 0.7),
+    ("patience", 1),
+    ("patience", 2),
+    ("layer", 3),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)
@@ -246,6 +255,28 @@ def test_every_rule_as_defined(name: str, value: float) -> None:
         torch.testing.assert_close(decided.answer[row], (y if own else a)[row, wanted - 1])
     if name != "full":
         assert 1 <= decided.exit_layer.min() < 5
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(2, 9), st.floats(0.0, 1.1))
+def test_settled_stops_with_the_first_of_exact_and_confidence_and_errs_where_confidence_does(
+    seed: int, layers: int, classes: int, threshold: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    y = softmax(torch.randn(64, layers, classes, generator=generator) * 3)
+    h = torch.rand(64, layers, generator=generator) ** 6
+    settled, confidence = (decide(make_rule(f"{name}:{threshold}"), y, h) for name in ("settled", "confidence"))
+    exact, full = decide(Exact(), y, h), decide(make_rule("full"), y, h)
+    assert torch.equal(settled.exit_layer, torch.minimum(exact.exit_layer, confidence.exit_layer))
+    wrong = settled.answer.argmax(-1) != full.answer.argmax(-1)
+    assert not (wrong & (confidence.answer.argmax(-1) == full.answer.argmax(-1))).any()
+
+
+def test_settled_is_exact_at_a_threshold_that_no_confidence_reaches() -> None:
+    torch.manual_seed(2)
+    y, h = softmax(torch.randn(500, 6, 3) * 3), torch.rand(500, 6) ** 4
+    one, other = decide(make_rule("settled:1.01"), y, h), decide(Exact(), y, h)
+    assert torch.equal(one.exit_layer, other.exit_layer)
+    assert torch.equal(one.answer, other.answer)
 
 
 def test_slack_of_zero_is_exact() -> None:
