@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dactcli.halting.base import Rule
     from dactcli.results import Calibration
     from dactcli.runs.load import Run
+    from dactcli.runtime import ExportedModel
 
 R = TypeVar("R")
 COLUMNS = ("text", "pair_column", "label")  # fields of requests that name columns of `data`
@@ -90,17 +91,43 @@ def check_numbers(request: object, **lowest: float) -> None:
             raise UsageError(f"is {value}", place=f"`{name}`", remedy=f"give at least {low:g}")
 
 
-def locate(run: AnyRun) -> Run | Path:
+def locate(run: AnyRun, *, exports: bool = False) -> Run | Path:
     """The run, or the folder that its name stands for.
 
     Imports no torch, so that a misspelt folder is refused at once.
+
+    Args:
+        run: As for `open_run`.
+        exports: Whether an export may stand for a run.
 
     Raises:
         ArtefactError: There is no such run.
     """
     from dactcli.runs.folders import find_run
+    from dactcli.runtime.manifest import is_export
 
+    if exports and isinstance(run, str | Path) and is_export(Path(run)):
+        return Path(run)
     return find_run(optional_path(run)) if run is None or isinstance(run, str | Path) else run
+
+
+def open_export(run: AnyRun) -> ExportedModel | None:
+    """The export that a folder is, loaded; None where it is none.
+
+    Args:
+        run: As for `open_run`.
+
+    Raises:
+        ArtefactError: The export is damaged.
+        ResourceError: onnxruntime is not installed.
+    """
+    from dactcli.runtime.manifest import is_export
+
+    if not isinstance(run, str | Path) or not is_export(Path(run)):
+        return None
+    from dactcli.runtime import load
+
+    return load(run)
 
 
 def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from dactcli.api.answering import TextModel, text_model
 from dactcli.api.common import (
     AnyRun,
     build_request,
     check_lists,
     check_numbers,
     locate,
-    open_run,
     refuse_text,
-    rule_for,
 )
 from dactcli.errors import StoppedError, UsageError, did_you_mean
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
     from dactcli.data.rows import Rows
-    from dactcli.halting.base import Rule
     from dactcli.prediction.output import Output
-    from dactcli.prediction.windows import Answer, Columns, Window
+    from dactcli.prediction.windows import Columns, Window
     from dactcli.results import PredictedFile, Prediction
-    from dactcli.runs.load import Run
 
 ON_ERROR = ("stop", "skip")
 
@@ -121,7 +118,7 @@ def predict(
     Args:
         texts: The texts.
         request: How to answer them.
-        run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`.
+        run: A run folder, saved model or export, a run from `open_run`, or None for `runs/latest`.
         listener: Hears notices.
         **fields: Fields of `PredictRequest`; they override those of `request`.
 
@@ -135,12 +132,11 @@ def predict(
     """
     refuse_text(texts, "texts")
     wanted, hears = build_request(PredictRequest, request, fields, listener)
-    run = locate(run)
-    from dactcli.prediction.predict import check, predict_texts
+    run = locate(run, exports=True)
+    from dactcli.prediction.predict import check
 
-    opened = open_run(run, device=wanted.device)
-    rule = _rule(opened, wanted.rule, wanted.max_layers, hears)
-    answers = predict_texts(opened.model, opened.tokenizer, texts, wanted.pairs, rule=rule)
+    pairs = None if wanted.pairs is None else list(wanted.pairs)
+    answers = list(text_model(run, wanted, hears).answer(None)(list(texts), pairs))
     if wanted.on_error == "stop":
         check(answers, lambda position: f"text {position + 1}")
     return answers
@@ -159,7 +155,7 @@ def predict_files(
     Args:
         inputs: Files, globs, addresses (s3://, https://, hf://), pipes, or `-` for standard input.
         request: How to answer them, and where the predictions go.
-        run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`.
+        run: A run folder, saved model or export, a run from `open_run`, or None for `runs/latest`.
         listener: Hears notices and progress.
         **fields: Fields of `PredictFilesRequest`; they override those of `request`.
 
@@ -179,7 +175,7 @@ def predict_files(
     output = _output(wanted, rows, hears)
     if distributed.on_main(lambda: output is not None and output.complete(resume=wanted.resume)):
         return PredictedFile(str(wanted.path), None, None, already_complete=True)
-    run = locate(run)
+    run = locate(run, exports=True)
     if rows is None:
         _help_out(run, wanted, hears)
         return PredictedFile(None, None, None)
@@ -189,10 +185,10 @@ def predict_files(
         if output is not None:
             output.check(resume=wanted.resume, overwrite=wanted.overwrite)
         with output or nullcontext():
-            work = _Work(open_run(run, device=wanted.device), rows, wanted, hears)
+            work = _Work(text_model(run, wanted, hears), rows, wanted, hears)
             written = work.print() if output is None else work.write(output)
     place = str(wanted.path) if wanted.path is not None else None
-    return PredictedFile(place, str(work.rule), written, work.skipped)
+    return PredictedFile(place, work.rule, written, work.skipped)
 
 
 def _check_on_error(on_error: str) -> None:
@@ -228,38 +224,14 @@ def _help_out(run: AnyRun, request: PredictFilesRequest, listener: Listener) -> 
     """Predict with process 0, which alone reads and writes."""
     from dactcli.prediction.shared import help_out
 
-    opened = open_run(run, device=request.device)
-    help_out(_answer(opened, _rule(opened, request.rule, request.max_layers, listener)))
+    help_out(text_model(run, request, listener).answer(None))
 
 
-def _answer(run: Run, rule: Rule, progress: Callable[[int], None] | None = None) -> Answer:
-    """What predicts a list of texts."""
-    from functools import partial
-
-    from dactcli.prediction.predict import predict_texts
-
-    return partial(predict_texts, run.model, run.tokenizer, rule=rule, progress=progress)
-
-
-def _rule(run: Run, rule: str | None, max_layers: int | None, listener: Listener) -> Rule:
-    from dactcli.evaluation.examples import promise_under, valid_calibration
-    from dactcli.halting.limits import AtMost
-
-    chosen = rule_for(run, rule, listener)
-    if max_layers is None or max_layers >= run.model.exit_heads.layers:
-        return chosen
-    # rule_for gave notice of a void calibration already
-    if promise := promise_under(chosen, valid_calibration(run, lambda text: None)):
-        listener.notice(f"with `max_layers` {max_layers} the promise of {chosen} no longer holds: {promise}")
-    return AtMost(chosen, max_layers)
-
-
-def _columns(run: Run, rows: Rows, request: PredictFilesRequest) -> Columns:
+def _columns(model: TextModel, rows: Rows, request: PredictFilesRequest) -> Columns:
     """Which columns hold the texts: as asked, as in the recipe, or the only one of plain lines."""
     from dactcli.prediction.windows import Columns
 
-    recipe = run.recipe.data if run.recipe is not None else None
-    second = request.pair_column or (recipe.text_pair if recipe else None)
+    second = request.pair_column or model.pair
     plain = next((one for one in rows.inputs if one.kind == "txt"), None)
     if plain is not None:
         if request.text is not None:
@@ -274,7 +246,7 @@ def _columns(run: Run, rows: Rows, request: PredictFilesRequest) -> Columns:
                 place=plain.name,
                 remedy="give csv, tsv, jsonl, json or parquet",
             )
-    return Columns(request.text or (recipe.text if recipe else "sentence"), second, request.skips)
+    return Columns(request.text or model.text, second, request.skips)
 
 
 class _Work:
@@ -285,19 +257,17 @@ class _Work:
         skipped: Rows without an answer so far.
     """
 
-    def __init__(self, run: Run, rows: Rows, request: PredictFilesRequest, listener: Listener) -> None:
-        self.run, self.rows, self.request, self.listener = run, rows, request, listener
-        self.rule = _rule(run, request.rule, request.max_layers, listener)
-        self.columns = _columns(run, rows, request)
+    def __init__(self, model: TextModel, rows: Rows, request: PredictFilesRequest, listener: Listener) -> None:
+        self.model, self.rows, self.request, self.listener = model, rows, request, listener
+        self.rule = model.rule
+        self.columns = _columns(model, rows, request)
         self.skipped = 0
 
     def write(self, output: Output) -> int:
         """Answer into a file; returns how many predictions it holds."""
-        from dactcli.runs.identity import identify
-
         facts = {
-            "rule": str(self.rule),
-            "model": identify(self.run).digest,
+            "rule": self.rule,
+            "model": self.model.digest(),
             "columns": [self.columns.text, self.columns.pair],
             "on_error": self.request.on_error,
         }
@@ -317,9 +287,8 @@ class _Work:
 
     def _windows(self, there: int) -> Iterator[Window]:
         """The windows as they come; the listener sees examples and bytes."""
-        from dactcli.data.batches import tokens_per_batch
         from dactcli.prediction.shared import helped
-        from dactcli.prediction.windows import answered, most_tokens
+        from dactcli.prediction.windows import answered
 
         done = there
         with self.listener.streaming(f"predicting {self.rows.name}", there) as progress:
@@ -327,9 +296,8 @@ class _Work:
             def move(rows: int) -> None:
                 progress(done + rows, self.rows.done, self.rows.size)
 
-            tokens = most_tokens(self.run.model, tokens_per_batch(self.run.model.device))
-            with helped(_answer(self.run, self.rule, progress=move)) as answer:
-                for window in answered(self.rows, answer, self.columns, tokens=tokens, skip=there):
+            with helped(self.model.answer(move)) as answer:
+                for window in answered(self.rows, answer, self.columns, tokens=self.model.tokens, skip=there):
                     done += len(window.answers)
                     self.skipped += sum(one.error is not None for one in window.answers)
                     move(0)

@@ -83,6 +83,15 @@ RunFolder = Annotated[
     Path | None,
     typer.Option("--run", help="Run folder or saved model. Default: runs/latest.", metavar="RUN", autocompletion=runs),
 ]
+ModelFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        help="Run folder, saved model or export. Default: runs/latest.",
+        metavar="RUN",
+        autocompletion=runs,
+    ),
+]
 RuleName = Annotated[
     str | None,
     typer.Option("--rule", help="Halting rule. Default: the run's own.", metavar="NAME[:VALUE]", autocompletion=rules),

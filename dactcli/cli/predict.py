@@ -26,7 +26,7 @@ def predict(
             metavar="INPUT...",
         ),
     ],
-    run: options.RunFolder = None,
+    run: options.ModelFolder = None,
     answers: Annotated[
         Path | None,
         typer.Option(

@@ -87,13 +87,13 @@ def write_export(run: Run, plan: ExportPlan, graph: Graph, folder: Path) -> Mani
         path = folder / ("model.onnx" if len(graph.stages) == 1 else f"stage-{number}.onnx")
         write(stage, path, int8=plan.precision == "int8")
         files.append(_stage_file(stage, path, plan, number - 1))
-    model, config = run.model, run.model.config
+    model, config, data = run.model, run.model.config, run.recipe.data if run.recipe is not None else None
     names = [] if model.regression else [str(config.id2label[index]) for index in range(config.num_labels)]
     return Manifest(
         kind=model.answers.kind,
         labels=label_values(names) if names else [],
         label_thresholds=list(model.answers.thresholds) if isinstance(model.answers, LabelSets) else None,
-        pairs=run.recipe.data.text_pair is not None if run.recipe is not None else None,
+        columns={"text": data.text, "pair": data.text_pair} if data is not None else {},
         layers=plan.layers,
         model_layers=model.exit_heads.layers,
         precision=plan.precision,

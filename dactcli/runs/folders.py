@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dactcli.errors import ArtefactError, ResourceError, did_you_mean
+from dactcli.runtime.manifest import is_export
 from dactcli.storage import SUMMARY, check_folder, write_json
 
 LOCK = ".lock"
@@ -67,6 +68,9 @@ def find_run(path: Path | None) -> Path:
         raise ArtefactError(
             "is a file, not a run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
         )
+    if is_export(path):
+        fault, remedy = "is an export, which dact predict takes alone", "give the run that it was made from"
+        raise ArtefactError(fault, place=str(path), remedy=remedy)
     if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
         remedy = _instead(path, "give a run's folder, or that of a saved model")
         raise ArtefactError("is not a run: it has no config.json", place=str(path), remedy=remedy)

@@ -100,7 +100,7 @@ class Manifest:
         kind: `classes`, `multilabel` or `regression`.
         labels: The labels as the data write them; empty for a regression.
         label_thresholds: The probability from which on a label is there, for label sets: one, or one for each label.
-        pairs: Whether texts come in pairs; None if unknown.
+        columns: The columns of `text` and `pair` in files of texts; empty where the run does not know them.
         layers: Layers of the export.
         model_layers: Layers of the model, N.
         precision: `float32` or `int8`.
@@ -120,7 +120,7 @@ class Manifest:
     kind: Kind
     labels: list[str | int]
     label_thresholds: list[float] | None
-    pairs: bool | None
+    columns: dict[str, str | None]
     layers: int
     model_layers: int
     precision: Literal["float32", "int8"]
@@ -202,6 +202,7 @@ def _check(found: Manifest) -> None:
         lambda: (found.kind == "multilabel") == (found.label_thresholds is not None),
         lambda: all(map(_is_number, found.label_thresholds or [])),
         lambda: all(isinstance(label, str | int) for label in found.labels),
+        lambda: all(isinstance(name, str | None) for name in found.columns.values()),
         lambda: (found.kind == "regression") == (not found.labels),
         lambda: all({stage.score, stage.answer} <= {port.name for port in stage.outputs} for stage in found.stages),
     ]

@@ -25,6 +25,8 @@ VALUES: dict[str, Any] = {"labels": 1, "answer_range": (0.0, 5.0)}
     ("rule", "settings"),
     [
         ("exact", {}),
+        ("settled:0.9", {}),
+        ("settled:0.9", SETS),
         ("confidence:0.8", {"pooling": "attention", "halting_inputs": "answer"}),
         ("answer_entropy:0.2", {"pooling": "first"}),
         ("patience:1", {"objective": "layers"}),
