@@ -207,8 +207,12 @@ def write(stage: Stage, path: Path, *, int8: bool) -> None:
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    heads = [node.name for node in stage.model.graph.node if node.name.startswith(HEADS)]
-    heads += [f"{name}_MatMul" for name in heads]  # as the quantiser calls the product of a Gemm
+    graph = stage.model.graph
+    weights = {one.name for one in graph.initializer}
+    for value in [one for one in graph.value_info if one.name in weights]:
+        graph.value_info.remove(value)  # the quantiser transposes weights, and would compare them with these shapes
+    # the nodes by name, because the quantiser makes products of the exit heads' operators, under names of its own
+    encoder = [node.name for node in graph.node if node.op_type in QUANTISED and not node.name.startswith(HEADS)]
     with _quiet():
         quantize_dynamic(
             stage.model,
@@ -217,8 +221,8 @@ def write(stage: Stage, path: Path, *, int8: bool) -> None:
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=heads,
-            extra_options={"MatMulConstBOnly": True},
+            nodes_to_quantize=encoder,
+            extra_options={"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
         )
 
 
