@@ -93,15 +93,14 @@ def _run(variant: Variant, recipe: Recipe, folder: Path, device: str, listener: 
     from dactcli import distributed
     from dactcli.api.fit import train
     from dactcli.runs.calibration import CALIBRATION
-    from dactcli.runs.folders import unfinished
     from dactcli.storage import SUMMARY, read_document
-    from dactcli.training.sweeps import finished_run
+    from dactcli.training.sweeps import finished_run, unfinished_run
 
     run = distributed.on_main(partial(finished_run, recipe, folder, variant.name))
     if run is not None:
         listener.notice(f"{run} is finished, and skipped")
     else:
-        begun = distributed.on_main(partial(unfinished, folder, variant.name))
+        begun = distributed.on_main(partial(unfinished_run, recipe, folder, variant.name))
         run = Path(train(recipe, device=device, listener=listener, resume=begun).run)
     judged = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["evaluation"]["validation"]
     own, calibrated = recipe.evaluation.rules or (), read_document(run / CALIBRATION).get("rule")
