@@ -1,25 +1,27 @@
-"""Sweeps: the runs that `--sweep KEY=V1,V2` stands for, and the front that they make."""
+"""Sweeps: the runs that `--sweep KEY=V1,V2` stands for, their front, and how much they vary with the seed."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from dactcli.errors import UsageError
 from dactcli.recipe.load import dump_recipe, load_recipe
 from dactcli.recipe.schema import Recipe
 from dactcli.recipe.tasks import metric_of
+from dactcli.results import SeedSummary, Spread
 from dactcli.runs.folders import is_finished, runs_named
 
-PLACE = "`sweeps`"
+SEED = "training.seed"
 SWEEP = "sweep.json"
 LONGEST = 100  # characters of a run's name
 DIGEST = 8  # hexadecimal digits
+FIGURES = ("metric", "layers_mean", "agreement_with_full")  # of a rule, that vary with the seed
 
 
 @dataclass(frozen=True)
@@ -40,38 +42,23 @@ class Variant:
         return [f"{key}={value}" for key, value in self.values.items()]
 
 
-def expand(sweeps: Sequence[str], base: str) -> list[Variant]:
-    """All combinations of the values of all sweeps.
+def expand(combinations: Sequence[dict[str, str]], base: str, seeds: Sequence[int] = ()) -> list[Variant]:
+    """A run for each combination of values, and for each seed where there are several.
 
     Args:
-        sweeps: `KEY=V1,V2` each; a comma inside brackets or braces belongs to a value.
+        combinations: Values by key.
         base: Name that the runs' names begin with.
+        seeds: Values of `training.seed`.
 
     Raises:
-        UsageError: One is not of that form, or names a key twice.
+        UsageError: The seed is swept as well.
     """
-    axes: dict[str, list[str]] = {}
-    for sweep in sweeps:
-        key, equals, text = sweep.partition("=")
-        values = _split(text)
-        if not equals or not key or not all(values):
-            raise UsageError(f"{sweep!r} is not understood", place=PLACE, remedy="write KEY=V1,V2")
-        if key in axes:
-            raise UsageError(f"{key} is swept twice", place=PLACE, remedy="write all its values in one list")
-        axes[key] = list(dict.fromkeys(values))
-    combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    return [Variant(values, _name(base, values)) for values in combinations]
-
-
-def _split(text: str) -> list[str]:
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
+    if not seeds:
+        return [Variant(values, _name(base, values)) for values in combinations]
+    if any(SEED in values for values in combinations):
+        raise UsageError(f"{SEED} is swept as well", place="`seeds`", remedy=f"leave out {SEED}")
+    repeated = [{**values, SEED: str(seed)} for values in combinations for seed in dict.fromkeys(seeds)]
+    return [Variant(values, _name(base, values)) for values in repeated]
 
 
 def _name(base: str, values: dict[str, str]) -> str:
@@ -117,8 +104,8 @@ def _runs_of(recipe: Recipe, folder: Path, name: str) -> Iterator[Path]:
 def _is_run_of(kept: Recipe, recipe: Recipe) -> bool:
     """Whether a run's recipe is this one, together with what the run found in its data.
 
-    A run finds the kind of answer, the labels and the range where the recipe leaves them out, and the metric follows the
-    kind.
+    A run finds the kind of answer, the labels and the range where the recipe leaves them out, and the metric follows
+    the kind.
     """
     left = [key for key in ("kind", "labels", "range") if getattr(recipe.task, key) is None]
     found = {key: getattr(kept.task, key) for key in left}
@@ -126,6 +113,24 @@ def _is_run_of(kept: Recipe, recipe: Recipe) -> bool:
     if task.kind is not None:
         task = task.model_copy(update={"metric": metric_of(recipe, task.kind)})
     return dump_recipe(recipe.model_copy(update={"task": task})) == dump_recipe(kept)
+
+
+def shared_rule(rules: Sequence[Iterable[str]]) -> str:
+    """The last rule of the first list that all lists have: the one that can compare their runs.
+
+    Args:
+        rules: The rules of each run.
+
+    Raises:
+        UsageError: The runs share no rule.
+    """
+    lists = [list(one) for one in rules]
+    shared = [rule for rule in lists[0] if all(rule in one for one in lists)]
+    if not shared:
+        raise UsageError(
+            "the runs would share no rule that compares them", place="`sweeps`", remedy="add full to evaluation.rules"
+        )
+    return shared[-1]
 
 
 def front(runs: Sequence[dict[str, Any]], rule: str) -> list[str]:
@@ -143,3 +148,44 @@ def front(runs: Sequence[dict[str, Any]], rule: str) -> list[str]:
             best = loss
             kept.append(name)
     return kept
+
+
+def over_seeds(runs: Sequence[dict[str, Any]], rule: str) -> list[SeedSummary]:
+    """How much the figures of each combination vary with the seed, and the front of the means.
+
+    Args:
+        runs: Entries of sweep.json.
+        rule: The rule that the combinations are judged by.
+
+    Returns:
+        A summary for each combination with two seeds or more, of the rules that all its runs have.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        if SEED in run["values"]:
+            rest = tuple((key, value) for key, value in run["values"].items() if key != SEED)
+            groups.setdefault(rest, []).append(run)
+    found = [
+        SeedSummary(
+            values=dict(rest),
+            seeds=[run["values"][SEED] for run in group],
+            rules={
+                rule: {figure: _spread([run["rules"][rule][figure] for run in group]) for figure in FIGURES}
+                for rule in group[0]["rules"]
+                if all(rule in run["rules"] for run in group)
+            },
+        )
+        for rest, group in groups.items()
+        if len(group) > 1
+    ]
+    means = [
+        {"run": str(number), "rules": {rule: {name: one.rules[rule][name].mean for name in FIGURES}}}
+        for number, one in enumerate(found)
+    ]
+    best = front(means, rule)
+    return [replace(one, on_front=str(number) in best) for number, one in enumerate(found)]
+
+
+def _spread(values: Sequence[float | None]) -> Spread:
+    known = [value for value in values if value is not None]
+    return Spread(fmean(known), stdev(known)) if len(known) == len(values) else Spread(None, None)

@@ -250,6 +250,36 @@ def sweep() -> RenderableType:
     return render_sweep({"rule": "exact", "runs": runs, "front": [runs[0]["run"]]})
 
 
+def seeds(*taus: str) -> RenderableType:
+    """A sweep over three seeds, of one or of several values of tau."""
+    figures = {"metric": 0.9, "layers_mean": 3.2, "agreement_with_full": 1.0}
+    runs = [
+        {
+            "run": f"runs/a-sweep/a-{tau or 'seed'}-{seed}-1",
+            "values": {**({"dact.tau": tau} if tau else {}), "training.seed": str(seed)},
+            "rules": {"exact": figures},
+        }
+        for tau in taus
+        for seed in range(3)
+    ]
+    spread = {
+        "metric": {"mean": 0.9, "sd": 0.0041},
+        "layers_mean": {"mean": 3.2, "sd": 0.25},
+        "agreement_with_full": {"mean": 1.0, "sd": 0.0},
+    }
+    undefined = {**spread, "metric": {"mean": None, "sd": None}}
+    summaries = [
+        {
+            "values": {"dact.tau": tau} if tau else {},
+            "seeds": ["0", "1", "2"],
+            "rules": {"exact": spread if number == 0 else undefined},
+            "on_front": number == 0,
+        }
+        for number, tau in enumerate(taus)
+    ]
+    return render_sweep({"rule": "exact", "runs": runs, "front": [runs[0]["run"]], "over_seeds": summaries})
+
+
 def course() -> RenderableType:
     made = TrainingView()
     made.logs = [replace(LOG, loss=1 / step, layers_mean=4 - step / 10) for step in range(1, 31)]
@@ -310,6 +340,8 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "compare": comparison,
     "calibrate": calibration,
     "sweep": sweep,
+    "sweep, seeds": lambda: seeds(""),
+    "sweep, seeds of several values": lambda: seeds("0.1", "0.2"),
     "finetune, running": course,
     "finetune, plain": plain_course,
     "finetune, finished": lambda: render_training(
