@@ -310,7 +310,7 @@ def run_list() -> RenderableType:
 
 def plan() -> RenderableType:
     splits = {
-        "train": SplitFacts(6228, 24, 48, 71, 0, {"negative": 0.48, "positive": 0.52}, 0.52),
+        "train": SplitFacts(6228, 24, 48, 71, 0, {"negative": 0.48, "positive": 0.52}, 0.52, counts=COUNTS),
         "test": SplitFacts(1821, 23, 47, 64, 3, {}),
     }
     return render_plan(
@@ -319,6 +319,8 @@ def plan() -> RenderableType:
         )
     )
 
+
+COUNTS = {"negative": 2989, "positive": 3239}
 
 # every view, as the commands draw it
 VIEWS: dict[str, Callable[[], RenderableType]] = {
@@ -443,9 +445,10 @@ def test_hostile_texts_are_shown_in_every_view_and_obeyed_in_none(
 
 def test_labels_that_are_hostile_stand_in_a_plan_as_they_are() -> None:
     hostile = PlanResult(
-        {"train": SplitFacts(2, 1, 1, 1, 0, {HOSTILE: 0.5, "pos ": 0.5})}, "b", 1, 1, [], 1, 1, 1, 1, 1, "cpu", []
+        {"train": SplitFacts(2, 1, 1, 1, 0, {HOSTILE: 0.5, "pos ": 0.5}, counts={HOSTILE: 1, "pos ": 1})},
+        *("b", 1, 1, [], 1, 1, 1, 1, 1, "cpu", []),
     )
-    assert f"{SHOWN} 50%, pos  50%" in drawn(render_plan(hostile), 500, "plain")
+    assert f"{SHOWN} 1 (50%), pos  1 (50%)" in drawn(render_plan(hostile), 500, "plain")
 
 
 def test_screens_and_bars_obey_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
