@@ -16,7 +16,7 @@ NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\.\.({NUMBER})")
 WHOLE = re.compile(r"[-+]?\d+")
 DIGITS = 3  # significant digits of a drawn number, so that it can be read and typed
-TRIES = 1000  # draws per combination before a sweep counts as exhausted
+TRIES = 1000  # draws per known combination without a new one, before a sweep counts as exhausted
 
 Axes = Mapping[str, str]
 """What is swept: the text of the values by key."""
@@ -66,10 +66,13 @@ def draw(axes: Axes, count: int, *, seed: int) -> list[dict[str, str]]:
     """
     random, found = Random(seed), dict[tuple[str, ...], None]()
     options = [_options(key, text) for key, text in axes.items()]
-    for _ in range(TRIES * count):
+    tries = 0  # since the last new combination
+    while len(found) < count and tries < TRIES * (len(found) + 1):
+        known = len(found)
         found.setdefault(tuple(option.draw(random) for option in options))
-        if len(found) == count:
-            return [dict(zip(axes, values, strict=True)) for values in found]
+        tries = tries + 1 if len(found) == known else 0
+    if len(found) == count:
+        return [dict(zip(axes, values, strict=True)) for values in found]
     raise UsageError(
         f"is {count}, and the values have {len(found)} combinations",
         place="`sweep_random`",

@@ -31,6 +31,8 @@ def test_combinations_are_distinct_and_all_can_be_drawn() -> None:
     }
     with pytest.raises(UsageError, match=r"`sweep_random`: is 13, and the values have 12 combinations; lower it to 12"):
         draw(axes, 13, seed=0)
+    with pytest.raises(UsageError, match="the values have 12 combinations"):
+        draw(axes, 10**12, seed=0)
 
 
 @given(st.floats(1e-6, 1e3), st.floats(1.001, 1e4), st.integers(0, 99))
