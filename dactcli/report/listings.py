@@ -166,9 +166,10 @@ def render_plan(plan: PlanResult) -> Group:
 
 
 def _labels(facts: SplitFacts) -> str:
-    """The shares of the first classes."""
+    """Counts and shares of the first classes."""
+    shown = [f"{name} {facts.counts[name]:,} ({share:.0%})" for name, share in list(facts.labels.items())[:SHARES]]
     more = f", and {len(facts.labels) - SHARES} more" if len(facts.labels) > SHARES else ""
-    return ", ".join(f"{name} {share:.0%}" for name, share in list(facts.labels.items())[:SHARES]) + more
+    return ", ".join(shown) + more
 
 
 def _majority(plan: PlanResult) -> list[str]:

@@ -111,22 +111,56 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A figure over several seeds.
+
+    Attributes:
+        mean: Mean over the seeds; None if the figure is undefined for one of them.
+        sd: Sample standard deviation; None as for the mean.
+    """
+
+    mean: float | None
+    sd: float | None
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """One combination of values, trained with several seeds.
+
+    Attributes:
+        values: The combination by key, without the seed; empty if only the seed varies.
+        seeds: The seeds.
+        rules: `metric`, `layers_mean` and `agreement_with_full` on validation, by rule.
+        on_front: Whether no other combination with as few mean layers has a better mean metric.
+    """
+
+    values: dict[str, str]
+    seeds: list[str]
+    rules: dict[str, dict[str, Spread]]
+    on_front: bool = False
+
+
+@dataclass(frozen=True)
 class SweepResult:
     """Result of a sweep: its runs, and their Pareto front.
 
     Attributes:
         recipe: Path of the recipe file.
-        sweep: The swept keys and values, `KEY=V1,V2` each.
+        sweep: The swept keys and values, `KEY=V1,V2` each, with the seeds.
+        drawn: Number of combinations drawn at random; None for all of them.
         rule: The rule that compares the runs.
         runs: Run folder, values, rules and references of each run.
         front: The Pareto front: runs for which no run with as few layers has a better metric.
+        over_seeds: Mean and standard deviation over the seeds of each combination.
     """
 
     recipe: str
     sweep: list[str]
+    drawn: int | None = None
     rule: str = ""
     runs: list[dict[str, Any]] = field(default_factory=list)
     front: list[str] = field(default_factory=list)
+    over_seeds: list[SeedSummary] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The document of sweep.json and of `dact finetune --sweep --json`."""

@@ -17,7 +17,7 @@ from dactcli.errors import ResourceError
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
 from dactcli.training.build import Built, build, from_hub, with_labels
-from dactcli.training.classes import class_notices
+from dactcli.training.classes import class_notices, imbalance_notices
 from dactcli.training.plan import check_plan, describe_stages
 from dactcli.training.stages import Stage, resolve_stages
 
@@ -49,7 +49,7 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     splits = load_splits(recipe)
     recipe = with_labels(recipe, splits)
     check_plan(recipe)
-    notices += [*splits.notices, *class_notices(splits)]
+    notices += [*splits.notices, *class_notices(splits, recipe), *imbalance_notices(splits, recipe)]
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     model, train = built.model.to(device).train(), built.encoded["train"]
     found = model.config.halting
@@ -108,6 +108,7 @@ def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts
         tokens_max=lengths[-1],
         cut=len(encoded.truncated),
         labels={name: counts[label] / len(lengths) for label, name in enumerate(names)} if counts else {},
+        counts={name: counts[label] for label, name in enumerate(names)} if counts else {},
         majority=max(sets.values()) / len(lengths) if sets else None,
         labels_mean=counts.total() / len(lengths) if any(isinstance(one, tuple) for one in sets) else None,
     )

@@ -108,7 +108,7 @@ def _fit(
     splits = load_splits(recipe)
     recipe = with_labels(recipe, splits)
     check_plan(recipe)
-    for text in [*splits.notices, *class_notices(splits)]:
+    for text in [*splits.notices, *class_notices(splits, recipe)]:
         listener.notice(text)
     if resume is not None:
         _check_same(resume, recipe, splits)
