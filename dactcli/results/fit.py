@@ -130,7 +130,8 @@ class SeedSummary:
     Attributes:
         values: The combination by key, without the seed; empty if only the seed varies.
         seeds: The seeds.
-        rules: `metric`, `layers_mean` and `agreement_with_full` on validation, by rule.
+        rules: `metric`, `layers_mean` and `agreement_with_full` on validation, by rule; `certified` stands for the
+            certified rule of each run, which has a threshold of its own.
         on_front: Whether no other combination with as few mean layers has a better mean metric.
     """
 
@@ -149,7 +150,7 @@ class SweepResult:
         sweep: The swept keys and values, `KEY=V1,V2` each, with the seeds.
         drawn: Number of combinations drawn at random; None for all of them.
         rule: The rule that compares the runs.
-        runs: Run folder, values, rules and references of each run.
+        runs: Run folder, values, rules and references of each run; `certified`: its certified rule with its figures.
         front: The Pareto front: runs for which no run with as few layers has a better metric.
         over_seeds: Mean and standard deviation over the seeds of each combination.
     """

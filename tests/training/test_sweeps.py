@@ -76,6 +76,17 @@ def test_the_front_of_the_means_is_not_that_of_the_luckiest_seeds() -> None:
     assert [one.on_front for one in over_seeds(runs, "exact")] == [True, False]
 
 
+def test_certified_rules_are_summarised_together_whatever_their_thresholds() -> None:
+    runs = [judged(str(seed), {"training.seed": str(seed)}, 0.8, 3.0) for seed in range(2)]
+    certified = {"metric": 0.8, "agreement_with_full": 0.99}
+    for run, layers in zip(runs, (1.0, 2.0), strict=True):
+        run["certified"] = {"rule": f"settled:0.{layers}", "layers_mean": layers, **certified}
+    (found,) = over_seeds(runs, "exact")
+    assert found.rules["certified"]["layers_mean"] == Spread(1.5, pytest.approx(0.5**0.5))
+    del runs[1]["certified"]
+    assert list(over_seeds(runs, "exact")[0].rules) == ["exact"]
+
+
 def test_an_undefined_metric_has_no_mean() -> None:
     runs = [judged(str(seed), {"training.seed": str(seed)}, metric, 3.0) for seed, metric in enumerate((0.5, None))]
     (found,) = over_seeds(runs, "exact")
