@@ -24,14 +24,15 @@ from dactcli.recipe.schema import Recipe
 from dactcli.results import KeptEpoch, TrainResult
 from dactcli.runs import folders as runs
 from dactcli.runs.identity import identify
-from dactcli.runs.load import Run, load_run, save_model, unsaved
-from dactcli.runs.weights import without_bars
+from dactcli.runs.load import Run, save_model, unsaved
+from dactcli.runs.weights import saved_weights, without_bars
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training.best import RECORD, BestEpoch, keeps_best, read_kept
 from dactcli.training.build import build, from_hub, with_labels
 from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
+from dactcli.training.frozen import count_parameters
 from dactcli.training.job import Evaluate, Job
 from dactcli.training.plan import check_plan
 from dactcli.training.revision import git_revision
@@ -163,6 +164,7 @@ def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     found = job.model.config.halting
     stages = resolve_stages(job.recipe, found.class_weights, found.tau_unit)
+    parameters, trainable = count_parameters(job.model, stages)
     started, steps, kept = time.perf_counter(), 0, None
     try:
         for stage in stages:
@@ -189,6 +191,8 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         resumed=resumed,
         halting_fitted=job.recipe.fits_halting,
         kept=kept,
+        parameters=parameters,
+        trainable_parameters=trainable,
         splits=tuple(job.recipe.data.splits),
     )
     distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
@@ -209,7 +213,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> tuple[int, KeptEpoch | No
     done = folder / DONE
     job.model.config.halting = stage.loss
     if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
-        job.model.load_state_dict(load_run(done).model.state_dict())
+        job.model.load_state_dict(saved_weights(done))
         return int((done / "steps").read_text()), read_kept(done / RECORD)
     best = _best(job, stage, folder)
     callback = StageCallback(
