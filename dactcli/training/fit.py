@@ -34,6 +34,7 @@ from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
 from dactcli.training.frozen import count_parameters
 from dactcli.training.job import Evaluate, Job
+from dactcli.training.lora import merge, save_adapter
 from dactcli.training.plan import check_plan
 from dactcli.training.revision import git_revision
 from dactcli.training.signals import Stopper
@@ -139,6 +140,7 @@ def _fit(
             rows=splits.splits["train"].rows,
             stopper=stopper,
             weights_only=weights_only,
+            adapter=made.adapter,
         )
         return _train(job, splits, resumed=resume is not None)
 
@@ -170,6 +172,7 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         for stage in stages:
             taken, chosen = _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
             steps, kept = steps + taken, chosen or kept
+        _merge_adapter(job)  # before anything is fitted: the answers are those of the saved weights
         fit_all_thresholds(job, stages)
     except torch.OutOfMemoryError:
         raise ResourceError(
@@ -197,6 +200,15 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     )
     distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
     return trained
+
+
+def _merge_adapter(job: Job) -> None:
+    """Keep the adapter by itself, and merge it into the encoder."""
+    if job.adapter is None:
+        return
+    distributed.on_main(lambda: save_adapter(job.adapter, job.run))
+    merge(job.adapter)
+    job.model.requires_grad_(True)
 
 
 def _finish(job: Job, trained: TrainResult, summary: dict[str, Any]) -> None:
