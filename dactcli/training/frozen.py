@@ -16,8 +16,9 @@ LORA = "lora_"  # in the names of PEFT's weights, and in no name of a supported 
 
 
 def freeze_for(model: DactForSequenceClassification, stage: Stage) -> None:
-    """Freeze what a stage leaves as it is: the encoder in a stage of units, its own weights beside LoRA weights, and
-    a kept classifier always.
+    """Freeze what a stage leaves as it is.
+
+    That is the encoder in a stage of units, its own weights beside LoRA weights, and a kept classifier always.
 
     Args:
         model: The model, changed in place.

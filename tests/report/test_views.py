@@ -285,7 +285,19 @@ def plan() -> RenderableType:
     }
     return render_plan(
         PlanResult(
-            splits, "bert 384", 6, 26_300_000, 1_300_000, ["stage 1/1 joint: 585 steps"], 585, 0.31, 181.0, 1400, 610, "cpu", []
+            splits,
+            "bert 384",
+            6,
+            26_300_000,
+            1_300_000,
+            ["stage 1/1 joint: 585 steps"],
+            585,
+            0.31,
+            181.0,
+            1400,
+            610,
+            "cpu",
+            [],
         )
     )
 
@@ -314,8 +326,14 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "finetune, plain": plain_course,
     "finetune, finished": lambda: render_training(
         TrainResult(
-            "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, halting_fitted=True, splits=tuple(SPLITS),
-            parameters=26_300_000, trainable_parameters=1_300_000,
+            "runs/agreement-1",
+            2345,
+            183.4,
+            {"validation": EVALUATION},
+            halting_fitted=True,
+            splits=tuple(SPLITS),
+            parameters=26_300_000,
+            trainable_parameters=1_300_000,
         )
     ),
     "finetune, certified": certified,

@@ -114,7 +114,9 @@ def test_a_run_with_lora_is_an_ordinary_run(encoder: Path, tmp_path: Path) -> No
         for name, value in weights.items()
         if name.startswith("encoder.") and not torch.equal(value, base[name.removeprefix("encoder.")])
     }
-    assert changed == {name for name in base if name.endswith(tuple(f"{one}.weight" for one in linear_names(load_run(run).model)))}
+    assert changed == {
+        name for name in base if name.endswith(tuple(f"{one}.weight" for one in linear_names(load_run(run).model)))
+    }
     document = json.loads((run / "summary.json").read_text())
     lora = 4 * 4 * (4 * (32 + 32) + 2 * (32 + 48))  # layers, rank, inputs and outputs
     heads = sum(value.numel() for name, value in weights.items() if name.startswith("units."))
@@ -169,7 +171,7 @@ def test_units_alone_count_no_encoder_weight(tmp_path: Path) -> None:
         (["model.encoder={hidden_size: 32, num_attention_heads: 2}"], "requires a pretrained encoder"),
         (["model.keep_classifier=true"], "exclude each other"),
         (["training.stages=[{name: units}]"], "has no stage that trains it"),
-        (["model.adapter=lorra"], "model.adapter must be lora, a mapping or null, not \"lorra\""),
+        (["model.adapter=lorra"], 'model.adapter must be lora, a mapping or null, not "lorra"'),
         (["model.adapter={rank: 0}"], "model.adapter.rank must be a whole number of at least 1"),
         (["model.adapter={ranks: 4}"], "model.adapter.ranks is unknown"),
     ],
