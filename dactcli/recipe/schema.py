@@ -150,7 +150,7 @@ class Lora(Section):
     """LoRA weights beside all linear layers of a pretrained encoder's layers. Requires `pip install dactcli[peft]`."""
 
     rank: PositiveInt = 16
-    """Rank of the LoRA weights of a linear layer; no more than its width is of use."""
+    """Rank of the LoRA weights of a linear layer; at most the encoder's width."""
     alpha: PositiveInt | None = None
     """Their product is scaled by alpha / rank. null: twice the rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05

@@ -48,10 +48,20 @@ def add_lora(model: DactForSequenceClassification, recipe: Recipe) -> Any:
 
     Returns:
         The `peft.PeftModel` around the encoder; None without an adapter.
+
+    Raises:
+        RecipeError: The rank exceeds the encoder's width.
     """
     settings = recipe.model.lora
     if settings is None:
         return None
+    width = model.config.encoder_config.hidden_size
+    if settings.rank > width:
+        raise RecipeError(
+            f"is {settings.rank}, and this encoder is {width} wide",
+            place="model.adapter.rank",
+            remedy=f"set it to {width} or less; 8 to 64 is usual",
+        )
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(

@@ -181,6 +181,12 @@ def test_recipes_that_cannot_have_lora(overrides: list[str], fault: str, tmp_pat
         recipe_of(tmp_path, tmp_path, *overrides)
 
 
+def test_a_rank_above_the_width_is_refused_before_any_work(encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"model.adapter.rank: is 33, and this encoder is 32 wide; set it to 32"):
+        train(tmp_path, text(encoder), "model.adapter={rank: 33}")
+    assert not list((tmp_path / "runs").glob("tiny-*"))
+
+
 def test_without_peft_the_recipe_is_refused_before_any_work(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
