@@ -67,6 +67,9 @@ class TrainResult:
         halting_fitted: Whether halting thresholds were fitted on validation after the last epoch.
         kept: The epoch kept by `training.keep: best`; None if the weights after the last step are kept.
         calibration: The certificate of `evaluation.risk`; None if none was requested or nothing could be tested.
+        parameters: Parameters of the model; None in runs of earlier versions.
+        trainable_parameters: Parameters that training changed; with LoRA, its weights and the exit heads. None in runs
+            of earlier versions.
         already_finished: Whether the run was finished already, with nothing left to resume; not in the JSON.
         splits: The recipe's splits; not in the JSON.
     """
@@ -79,6 +82,8 @@ class TrainResult:
     halting_fitted: bool = False
     kept: KeptEpoch | None = None
     calibration: Calibration | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
     already_finished: bool = False
     splits: tuple[str, ...] = ()
 
@@ -90,6 +95,8 @@ class TrainResult:
             "seconds": self.seconds,
             "resumed": self.resumed,
             "halting_fitted": self.halting_fitted,
+            "parameters": self.parameters,
+            "trainable_parameters": self.trainable_parameters,
             "kept": asdict(self.kept) if self.kept is not None else None,
             "calibration": self.calibration.to_json() if self.calibration is not None else None,
             "evaluation": {split: result.to_json() for split, result in self.evaluation.items()},
@@ -100,7 +107,15 @@ class TrainResult:
         """Read a document of `to_json`, such as summary.json; unknown keys are ignored."""
         known = {
             name: document[name]
-            for name in ("run", "steps", "seconds", "resumed", "halting_fitted")
+            for name in (
+                "run",
+                "steps",
+                "seconds",
+                "resumed",
+                "halting_fitted",
+                "parameters",
+                "trainable_parameters",
+            )
             if name in document
         }
         evaluation = {split: EvalResult.from_json(found) for split, found in document["evaluation"].items()}

@@ -48,6 +48,7 @@ class PlanResult:
         encoder: Family and width of the encoder.
         layers: N.
         parameters: Parameters of the whole model.
+        trainable_parameters: Parameters that training changes; with LoRA, its weights and the exit heads.
         stages: One sentence per stage.
         steps: Total optimizer steps.
         seconds_per_step: Seconds per step, measured on batches of the data.
@@ -62,6 +63,7 @@ class PlanResult:
     encoder: str
     layers: int
     parameters: int
+    trainable_parameters: int
     stages: list[str]
     steps: int
     seconds_per_step: float

@@ -315,7 +315,19 @@ def plan() -> RenderableType:
     }
     return render_plan(
         PlanResult(
-            splits, "bert 384", 6, 26_300_000, ["stage 1/1 joint: 585 steps"], 585, 0.31, 181.0, 1400, 610, "cpu", []
+            splits,
+            "bert 384",
+            6,
+            26_300_000,
+            1_300_000,
+            ["stage 1/1 joint: 585 steps"],
+            585,
+            0.31,
+            181.0,
+            1400,
+            610,
+            "cpu",
+            [],
         )
     )
 
@@ -348,7 +360,14 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "finetune, plain": plain_course,
     "finetune, finished": lambda: render_training(
         TrainResult(
-            "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, halting_fitted=True, splits=tuple(SPLITS)
+            "runs/agreement-1",
+            2345,
+            183.4,
+            {"validation": EVALUATION},
+            halting_fitted=True,
+            splits=tuple(SPLITS),
+            parameters=26_300_000,
+            trainable_parameters=1_300_000,
         )
     ),
     "finetune, certified": certified,
@@ -446,7 +465,7 @@ def test_hostile_texts_are_shown_in_every_view_and_obeyed_in_none(
 def test_labels_that_are_hostile_stand_in_a_plan_as_they_are() -> None:
     hostile = PlanResult(
         {"train": SplitFacts(2, 1, 1, 1, 0, {HOSTILE: 0.5, "pos ": 0.5}, counts={HOSTILE: 1, "pos ": 1})},
-        *("b", 1, 1, [], 1, 1, 1, 1, 1, "cpu", []),
+        *("b", 1, 1, 1, [], 1, 1, 1, 1, 1, "cpu", []),
     )
     assert f"{SHOWN} 1 (50%), pos  1 (50%)" in drawn(render_plan(hostile), 500, "plain")
 
