@@ -31,6 +31,7 @@ class TextModel:
         digest: Computes a digest of what the answers depend on; for a run that reads all weights.
         text: Column of the text in files.
         pair: Column of the second text; None for a model of single texts.
+        regression: Whether the answers are values.
         tokens: Tokens of a window.
         answer: Makes, from what hears of progress, the function that answers.
     """
@@ -39,6 +40,7 @@ class TextModel:
     digest: Callable[[], str]
     text: str
     pair: str | None
+    regression: bool
     tokens: int
     answer: Callable[[Callable[[int], None] | None], Answer]
 
@@ -73,6 +75,7 @@ def text_model(run: AnyRun, request: PredictFilesRequest | PredictRequest, liste
         digest=lambda: identify(opened).digest,
         text=data.text if data else TEXT,
         pair=data.text_pair if data else None,
+        regression=opened.model.regression,
         tokens=most_tokens(opened.model, tokens_per_batch(opened.model.device)),
         answer=lambda progress: partial(predict_texts, opened.model, opened.tokenizer, rule=rule, progress=progress),
     )
@@ -113,8 +116,15 @@ def _export_model(exported: ExportedModel, request: PredictFilesRequest | Predic
         return hashlib.sha256("".join(stage.sha256 for stage in manifest.stages).encode()).hexdigest()
 
     columns = manifest.columns
-    text = columns.get("text") or TEXT
-    return TextModel(manifest.rule.text, digest, text, columns.get("pair"), 64 * BATCHES * TOKENS, answer)
+    return TextModel(
+        rule=manifest.rule.text,
+        digest=digest,
+        text=columns.get("text") or TEXT,
+        pair=columns.get("pair"),
+        regression=manifest.kind == "regression",
+        tokens=64 * BATCHES * TOKENS,
+        answer=answer,
+    )
 
 
 def _capped_rule(run: Run, rule: str | None, max_layers: int | None, listener: Listener) -> Rule:

@@ -122,7 +122,10 @@ def _values(manifest: Manifest, found: Answers) -> list[Prediction]:
 
 def _classes(manifest: Manifest, found: Answers) -> list[Prediction]:
     rows = zip(found.answer.argmax(1).tolist(), found.answer, found.exit_layer.tolist(), strict=True)
-    return [Prediction(manifest.labels[label], label, _rounded(shares), layer) for label, shares, layer in rows]
+    return [
+        Prediction(manifest.labels[label], label, _rounded(shares), layer, names=manifest.labels)
+        for label, shares, layer in rows
+    ]
 
 
 def _label_sets(manifest: Manifest, found: Answers) -> list[Prediction]:
@@ -130,7 +133,7 @@ def _label_sets(manifest: Manifest, found: Answers) -> list[Prediction]:
     chosen = [np.flatnonzero(row).tolist() for row in found.answer.astype(np.float64) >= thresholds]
     rows = zip(chosen, found.answer, found.exit_layer.tolist(), strict=True)
     return [
-        Prediction([manifest.labels[label] for label in labels], labels, _rounded(shares), layer)
+        Prediction([manifest.labels[label] for label in labels], labels, _rounded(shares), layer, names=manifest.labels)
         for labels, shares, layer in rows
     ]
 

@@ -36,6 +36,7 @@ def test_texts_in_memory(folder: Path) -> None:
     found, wanted = predict(TEXTS, run=folder / "out"), predict(TEXTS, run=folder / "run", rule=rule_of(folder))
     assert [(one.label, one.exit_layer) for one in found] == [(one.label, one.exit_layer) for one in wanted]
     assert apart([one.probabilities for one in found], [one.probabilities for one in wanted]) < 1e-4
+    assert [one.top(1)[0][0] for one in found] == [one.label for one in wanted]
 
 
 def test_files_are_answered_and_resumed(folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from dactcli.api.predict import predict
 from dactcli.model import encoders
 
 pytest.importorskip("onnxscript", reason="needs dactcli[onnx]")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs dactcli[onnx]")
+pytest.importorskip("onnxruntime", reason="needs dactcli[onnx]")
 
 from exports import TEXTS, apart, exported, halving_rule, saved
 
@@ -51,7 +52,7 @@ def test_an_export_answers_as_the_model_does(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.last
 def test_the_table_in_the_docs_is_what_has_just_passed() -> None:
-    if Version(onnxruntime.__version__) < Version(FUSES):
+    if Version(version("onnxruntime")) < Version(FUSES):
         pytest.skip("an older onnxruntime fuses less")
     rows = [["family", "attention", "float32", "int8"], ["---"] * 4]
     rows += [[f"`{name}`", *FOUND.get(name, ["", "no", "no"])] for name in encoders.FAMILIES]
