@@ -1,9 +1,10 @@
 """Multi-label: DACT against plain fine-tuning of the same encoder, in folds; micro F1, layers, and a certificate on sets.
 
-Each fold in turn is the test split. From the other rows, a tenth serves validation and a quarter calibration. Every
-finished training leaves its figures in OUT/results, and a second call goes on with what is missing.
+Each fold in turn is the test split, with a training seed of its own. From the other rows, a tenth serves validation and
+a quarter calibration. Every finished training leaves its figures in OUT/results, and a second call goes on with what is
+missing.
 
-    python benchmarks/multilabel.py train OUT train.jsonl --text text --label intents --encoder MODEL --seeds 0,1,2
+    python benchmarks/multilabel.py train OUT train.jsonl --text text --label intents --encoder MODEL
     python benchmarks/multilabel.py table OUT
 """
 
@@ -29,7 +30,9 @@ RECIPE = """
 data: {source: files, train: train.jsonl, validation: 0.1, calibration: 0.25, test: test.jsonl, max_length: 64}
 task: {kind: multilabel}
 model: {encoder: bert-base-uncased}
-training: {epochs: 20, batch_size: 16, learning_rate: 1e-4, unit_learning_rate: 1e-3, report_to: []}
+dact: {tau: 0.003}
+evaluation: {risk: null}
+training: {epochs: 40, batch_size: 16, learning_rate: 1e-4, unit_learning_rate: 1e-3, report_to: []}
 """
 
 
@@ -81,7 +84,7 @@ def train(arguments: argparse.Namespace) -> None:
                 place = out / "results" / f"{way}-{number}-{seed}.json"
                 if place.exists():
                     continue
-                found = measure(folder, settings(arguments, way, seed, out / "runs"), way, arguments.risk)
+                found = measure(folder, settings(arguments, way, seed + number, out / "runs"), way, arguments.risk)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_json(place, {"way": way, "fold": number, "seed": seed, **found})
                 print(place, found["test"]["rules"]["full"]["metrics"], flush=True)
@@ -109,7 +112,8 @@ def table(arguments: argparse.Namespace) -> None:
         cells = []
         for name in several[0]:
             known = [one[name] for one in several if name in one]
-            cells.append(f"{name} {statistics.mean(known):.4f} ±{statistics.pstdev(known):.4f}")
+            spread = statistics.stdev(known) if len(known) > 1 else 0.0
+            cells.append(f"{name} {statistics.mean(known):.4f} ±{spread:.4f}")
         print(f"{row:16} n={len(several)}  {'  '.join(cells)}")
 
 

@@ -81,6 +81,7 @@ def recipe_keys() -> str:
     stage = f"{schema.StageSection.__doc__} `name` is `joint`, `units` or `encoder`; it may set {keys}."
     parts.append(f"## training.stages\n\n{stage}\n")
     parts.append(_table("model.encoder", schema.Geometry, heading="model.encoder as a geometry"))
+    parts.append(_table("model.adapter", schema.Lora, heading="model.adapter as a mapping"))
     return "\n".join(parts)
 
 

@@ -40,10 +40,11 @@ def test_the_metadata() -> None:
     assert [one.rpartition(" ")[2] for one in found["classifiers"] if re.search(r":: 3\.\d+$", one)] == PYTHONS
     assert {"torch", "transformers", "huggingface-hub", "torch-tb-profiler"} <= names(found["dependencies"])
     extras = found["optional-dependencies"]
-    assert set(extras) == {"plots", "docs", "dev"}
+    assert set(extras) == {"plots", "docs", "peft", "dev"}
     assert names(extras["plots"]) == {"matplotlib"}
     assert names(extras["docs"]) == {"mkdocs-material"}
-    assert {*extras["plots"], *extras["docs"]} < set(extras["dev"])
+    assert names(extras["peft"]) == {"peft"}
+    assert {*extras["plots"], *extras["docs"], *extras["peft"]} < set(extras["dev"])
     assert {"pytest", "ruff", "mypy", "build"} <= names(extras["dev"])
 
 

@@ -25,6 +25,7 @@ from dactcli.listening import Listener
 if TYPE_CHECKING:
     from dactcli.data.rows import Rows
     from dactcli.halting.base import Rule
+    from dactcli.prediction.answer_columns import AnswerColumns
     from dactcli.prediction.output import Output
     from dactcli.prediction.windows import Answer, Columns, Window
     from dactcli.results import PredictedFile, Prediction
@@ -70,6 +71,10 @@ class PredictFilesRequest:
         rule: Halting rule. Default: the calibrated rule, else the model's own.
         max_layers: No example runs more layers than this.
         on_error: As in `PredictRequest`.
+        columns: The answers' columns: some of label, label_id, score, probabilities, named_probabilities, top and
+            exit_layer. Default: label, label_id, probabilities and exit_layer.
+        top: How many of the likeliest classes a column `top` lists. Default: there is no such column; with a number, it
+            stands in the place of the probabilities.
         resume: Whether to resume an interrupted output.
         overwrite: Whether to replace an output that is there.
         device: auto, cpu, cuda or mps.
@@ -82,6 +87,8 @@ class PredictFilesRequest:
     rule: str | None = None
     max_layers: int | None = None
     on_error: str = "stop"
+    columns: Sequence[str] | None = None
+    top: int | None = None
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
@@ -91,8 +98,10 @@ class PredictFilesRequest:
 
         if self.format is not None and self.format not in KINDS:
             raise UsageError(f"{self.format!r} is unknown", place="`format`", remedy=did_you_mean(self.format, KINDS))
-        check_numbers(self, max_layers=1)
+        check_lists(self, "columns")
+        check_numbers(self, max_layers=1, top=1)
         _check_on_error(self.on_error)
+        self.answers  # noqa: B018 (refuses what is not understood)
         if self.path is None and (self.resume or self.overwrite):
             place = "`resume`" if self.resume else "`overwrite`"
             raise UsageError("is about a file", place=place, remedy="add `output` FILE")
@@ -101,6 +110,13 @@ class PredictFilesRequest:
     def path(self) -> Path | None:
         """The output file; None where the predictions go to a stream."""
         return Path(self.output) if isinstance(self.output, str | Path) else None
+
+    @property
+    def answers(self) -> AnswerColumns:
+        """The answers' columns."""
+        from dactcli.prediction.answer_columns import AnswerColumns
+
+        return AnswerColumns.chosen(self.columns, self.top)
 
     @property
     def skips(self) -> bool:
@@ -216,7 +232,7 @@ def _output(request: PredictFilesRequest, rows: Rows | None, listener: Listener)
 
     if request.path is None or rows is None:
         return None
-    return Output(request.path, rows.inputs, skips=request.skips, notice=listener.notice)
+    return Output(request.path, rows.inputs, skips=request.skips, answers=request.answers, notice=listener.notice)
 
 
 def _stopped(number: int, name: str) -> StoppedError:
@@ -289,6 +305,7 @@ class _Work:
         self.run, self.rows, self.request, self.listener = run, rows, request, listener
         self.rule = _rule(run, request.rule, request.max_layers, listener)
         self.columns = _columns(run, rows, request)
+        request.answers.check(regression=run.model.regression)
         self.skipped = 0
 
     def write(self, output: Output) -> int:
@@ -300,6 +317,7 @@ class _Work:
             "model": identify(self.run).digest,
             "columns": [self.columns.text, self.columns.pair],
             "on_error": self.request.on_error,
+            "answer columns": self.request.answers.fact,
         }
         there = output.begin(facts, resume=self.request.resume)
         self.skipped = output.rows.failed
@@ -313,7 +331,13 @@ class _Work:
 
         stream = self.request.output
         target = sys.stdout if stream is None or isinstance(stream, str | Path) else stream
-        return print_windows(self._windows(0), target, skips=self.columns.skip, notice=self.listener.notice)
+        return print_windows(
+            self._windows(0),
+            target,
+            answers=self.request.answers,
+            skips=self.columns.skip,
+            notice=self.listener.notice,
+        )
 
     def _windows(self, there: int) -> Iterator[Window]:
         """The windows as they come; the listener sees examples and bytes."""

@@ -48,7 +48,28 @@ def finetune(
     sweeps: Annotated[
         list[str] | None,
         typer.Option(
-            "--sweep", help="Train once per value; may be repeated.", metavar="KEY=V1,V2", rich_help_panel=RUNS
+            "--sweep",
+            help="Train once per value; if repeated, once per combination.",
+            metavar="KEY=V1,V2",
+            rich_help_panel=RUNS,
+        ),
+    ] = None,
+    sweep_random: Annotated[
+        int | None,
+        typer.Option(
+            "--sweep-random",
+            help="With --sweep: draw N combinations at random; values may be a range, KEY=LOW..HIGH.",
+            metavar="N",
+            rich_help_panel=RUNS,
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds",
+            help="Train once per seed; print mean and standard deviation.",
+            metavar="S1,S2",
+            rich_help_panel=RUNS,
         ),
     ] = None,
     quiet: Annotated[
@@ -70,10 +91,11 @@ def finetune(
 
     request = FitRequest(overrides or (), resume, weights_only, device)
     options.check_outputs(overwrite=overwrite or resume, output=output)  # the same command again writes the same
-    if sweeps:
+    if sweeps or seeds is not None or sweep_random is not None:
         from dactcli.api.sweep import SweepRequest
 
-        swept = SweepRequest(sweeps, overrides or (), device)
+        _check_sweep("--sweep" if sweeps else "--seeds", dry_run=dry_run, weights_only=weights_only)
+        swept = SweepRequest(sweeps or (), overrides or (), device, _seeds(seeds), sweep_random)
         _sweep(recipe, swept, verbosity, as_json=as_json, output=output)
     elif dry_run:
         _plan(recipe, request.overrides, as_json=as_json, output=output)
@@ -85,6 +107,20 @@ def _verbosity(*, quiet: bool, verbose: bool) -> Verbosity:
     if quiet and verbose:
         raise UsageError("cannot be combined with --verbose", place="--quiet", remedy="leave one of them out")
     return "quiet" if quiet else "verbose" if verbose else "normal"
+
+
+def _check_sweep(place: str, *, dry_run: bool, weights_only: bool) -> None:
+    for flag, given in (("--dry-run", dry_run), ("--weights-only", weights_only)):
+        if given:
+            raise UsageError(f"cannot be combined with {flag}", place=place, remedy="leave one of them out")
+
+
+def _seeds(text: str | None) -> list[int]:
+    """The seeds of `--seeds 0,1,2`."""
+    try:
+        return [int(part) for part in text.split(",")] if text is not None else []
+    except ValueError:
+        raise UsageError(f"{text!r} is not understood", place="--seeds", remedy="write for example 0,1,2") from None
 
 
 def _fit(recipe: Path, request: FitRequest, verbosity: Verbosity, *, as_json: bool, output: Path | None) -> None:

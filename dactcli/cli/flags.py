@@ -22,10 +22,11 @@ RENAMED = {
 }
 # fmt: off
 FIELDS = frozenset((
-    "baseline", "batch_size", "calibrate", "compare", "data", "delta", "depths", "device", "dtype", "examples",
-    "file", "format", "label", "hub", "html", "limit", "max_layers", "message", "on_error", "only", "output",
-    "overwrite", "plots", "private", "random", "repeats", "replace", "resume", "rule", "sequence_length",
-    "sort", "split", "svg", "text", "threads", "to", "trace", "train", "verify", "weights_only",
+    "baseline", "batch_size", "calibrate", "columns", "compare", "data", "delta", "depths", "device", "dtype",
+    "examples", "file", "format", "label", "hub", "html", "limit", "max_layers", "message", "on_error", "only",
+    "output", "overwrite", "plots", "private", "random", "repeats", "replace", "resume", "rule", "seeds",
+    "sequence_length", "sort", "split", "svg", "sweep_random", "text", "threads", "to", "top", "trace", "train",
+    "verify", "weights_only",
 ))
 # fmt: on
 FIELD = re.compile(r"`(\w+)`")

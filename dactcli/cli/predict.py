@@ -60,6 +60,24 @@ def predict(
             metavar="stop|skip",
         ),
     ] = PredictFilesRequest.on_error,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of the answers, some of label, label_id, score, probabilities, named_probabilities, top and "
+            "exit_layer. Default: label,label_id,probabilities,exit_layer.",
+            metavar="NAME,...",
+            rich_help_panel=options.SHOWN,
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="List the K likeliest classes by name in a column `top`, in place of the probabilities.",
+            metavar="K",
+            rich_help_panel=options.SHOWN,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted output.", rich_help_panel=options.SHOWN)
     ] = False,
@@ -78,7 +96,9 @@ def predict(
     from dactcli.report.console import print_notice
 
     request = PredictFilesRequest(
-        answers, text, pair_column, kind, rule, max_layers, on_error, resume, overwrite, device
+        answers, text, pair_column, kind, rule, max_layers, on_error,
+        None if columns is None else [name.strip() for name in columns.split(",") if name.strip()], top,
+        resume, overwrite, device
     )  # fmt: skip
     done = predict_files(sources, request, run=run, listener=options.listener())
     if not distributed.is_main():

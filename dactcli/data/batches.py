@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 
 from dactcli import distributed
 from dactcli.data.examples import Examples
-from dactcli.data.long_texts import head_and_tail
+from dactcli.data.long_texts import check_tokenizer, head_and_tail
 from dactcli.recipe.schema import Kind, LongTexts
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def encode(
     Raises:
         UsageError: The tokenizer cannot shorten texts in this way.
     """
+    check_tokenizer(tokenizer, long_texts)
     # One token more than allowed shows which texts are too long; only those are tokenised anew.
     kept = _tokens(tokenizer, texts, pairs, max_length + 1)
     truncated = [position for position, row in enumerate(kept["input_ids"]) if len(row) > max_length]

@@ -13,6 +13,7 @@ from dactcli.errors import UsageError
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
     from dactcli.data.batches import Encoded
     from dactcli.recipe.schema import LongTexts
@@ -34,6 +35,24 @@ def long_notice(encoded: Encoded, max_length: int, long_texts: LongTexts) -> str
     return f"{found} and were cut" if long_texts == "cut" else f"{found}, and only {READ[long_texts]} of these are read"
 
 
+def check_tokenizer(tokenizer: Tokenizer, long_texts: LongTexts) -> None:
+    """Refuse a tokenizer that does not say which tokens are special, where texts are not simply cut.
+
+    Args:
+        tokenizer: The tokenizer.
+        long_texts: What is read of texts that are too long.
+
+    Raises:
+        UsageError: It is not a fast tokenizer.
+    """
+    if long_texts != "cut" and not tokenizer.is_fast:
+        raise UsageError(
+            f"is {long_texts}, and this encoder has no fast tokenizer, which alone says which tokens are special",
+            place="data.long",
+            remedy="set data.long: cut",
+        )
+
+
 def head_and_tail(rows: BatchEncoding, max_length: int) -> dict[str, list[list[int]]]:
     """Keep the first and the last tokens of tokenised texts.
 
@@ -43,16 +62,7 @@ def head_and_tail(rows: BatchEncoding, max_length: int) -> dict[str, list[list[i
 
     Returns:
         The kept tokens by name: `input_ids`, and `token_type_ids` where the tokenizer gives them.
-
-    Raises:
-        UsageError: The tokenizer does not say which tokens are special.
     """
-    if not rows.is_fast:
-        raise UsageError(
-            "is head+tail, and this encoder has no fast tokenizer, which alone says which tokens are special",
-            place="data.long",
-            remedy="set data.long: cut",
-        )
     kept = [kept_tokens(rows.sequence_ids(row), max_length) for row in range(len(rows["input_ids"]))]
     return {
         name: [[row[place] for place in places] for row, places in zip(rows[name], kept, strict=True)]

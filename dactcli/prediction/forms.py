@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dactcli.errors import DataError, first_line
-from dactcli.results import Prediction
+from dactcli.prediction.answer_columns import ERROR, INFERRED
 from dactcli.storage import to_json
 
 FORMATS = ("jsonl", "csv", "parquet")
-OURS = tuple(one.name for one in fields(Prediction))  # `error` only where faulty rows are skipped
 BLOCK = 4096  # rows that are converted together
 EXACT = 2**53  # whole numbers up to here are exact as floating point numbers
 Row = dict[str, Any]
 Notice = Callable[[str], None]
 
 
-def free_names(columns: Collection[str], *, error: bool) -> dict[str, str]:
+def free_names(columns: Collection[str], answers: Sequence[str], *, error: bool) -> dict[str, str]:
     """Names for the answers' columns that no input column has: `label`, `predicted_label`, `predicted_label_2`, ...
 
     Args:
         columns: Of the input.
+        answers: Of the answers.
         error: Whether there is a column for what went wrong with a row.
 
     Returns:
-        The name to use, by field of `Prediction`.
+        The name to use, by the answers' own names.
     """
-    return {name: _free(name, columns) for name in OURS if name != "error" or error}
+    return {name: _free(name, columns) for name in (*answers, *([ERROR] if error else []))}
 
 
 def _free(name: str, taken: Collection[str]) -> str:
@@ -85,13 +84,15 @@ def write_parquet(
 
     from dactcli.data.batches import whole_characters
 
-    kinds = {name: Kinds() for name in [*columns, names["label"]]}
+    label = names.get("label")
+    kinds = {name: Kinds() for name in [*columns, *([label] if label is not None else [])]}
     for row in rows():
         for name, kind in kinds.items():
             kind.add(row.get(name))
-    types = answer_types(kinds.pop(names["label"]), names)
+    inferred = {name: nested_type(_values(rows, used)) for name, used in names.items() if name in INFERRED}
+    types = answer_types(kinds.pop(label) if label is not None else Kinds(), names, inferred)
     for name, kind in kinds.items():
-        types[name] = _nested_type(rows, name) if kind.nested else kind.type()
+        types[name] = nested_type(_values(rows, name)) if kind.nested else kind.type()
         if kind.mixed:
             notice(f"column {name} holds values of several kinds, so it is written as {kind.mixed}")
         elif pyarrow.types.is_string(types[name]) and kind.values - {str}:
@@ -141,15 +142,23 @@ def _array(values: list[Any], kind: Any) -> Any:
     return pyarrow.array(values, kind)
 
 
-def _nested_type(rows: Callable[[], Iterator[Row]], name: str) -> Any:
-    """The Arrow type of a column of lists or objects; text where no type holds all values."""
+def _values(rows: Callable[[], Iterator[Row]], name: str) -> Iterator[list[Any]]:
+    """A column, block by block."""
+    return ([row.get(name) for row in block] for block in _blocks(rows()))
+
+
+def nested_type(blocks: Iterable[list[Any]]) -> Any:
+    """The Arrow type of a column by its values; text where no type holds them all, or where there are none.
+
+    Args:
+        blocks: Its values.
+    """
     import pyarrow
 
     try:
-        parts = [pyarrow.array([row.get(name) for row in block]).type for block in _blocks(rows())]
-        fields = [pyarrow.schema([(name, part)]) for part in parts]
+        fields = [pyarrow.schema([("values", pyarrow.array(block).type)]) for block in blocks]
         kind = pyarrow.unify_schemas(fields, promote_options="permissive").field(0).type
-    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
+    except (pyarrow.ArrowException, ValueError, OverflowError):
         return pyarrow.string()
     return pyarrow.string() if "struct<>" in str(kind) else kind  # parquet has no empty objects
 
@@ -206,12 +215,13 @@ class Kinds:
         return pyarrow.string()
 
 
-def answer_types(labels: Kinds, names: Mapping[str, str]) -> dict[str, Any]:
+def answer_types(labels: Kinds, names: Mapping[str, str], inferred: Mapping[str, Any]) -> dict[str, Any]:
     """The Arrow types of the answers' columns, by name.
 
     Args:
         labels: What kind of values the labels are.
         names: As `free_names` gives them.
+        inferred: The types of `INFERRED`, by the answers' own names.
     """
     import pyarrow
 
@@ -222,5 +232,6 @@ def answer_types(labels: Kinds, names: Mapping[str, str]) -> dict[str, Any]:
         "probabilities": pyarrow.list_(pyarrow.float64()),
         "exit_layer": pyarrow.int64(),
         "error": pyarrow.string(),
+        **inferred,
     }
     return {used: types[ours] for ours, used in names.items()}

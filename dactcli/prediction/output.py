@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from dactcli.data.inputs import ADDRESS, Input
 from dactcli.errors import DataError, ResourceError, StoppedError, UsageError, did_you_mean
+from dactcli.prediction.answer_columns import AnswerColumns
 from dactcli.prediction.forms import FORMATS, Notice, free_names, told
 from dactcli.prediction.parts import ArrowPart, JsonPart, Part
 from dactcli.storage import FORMAT, read_document, sync_folder, write_json
@@ -34,13 +35,16 @@ class Output:
         path: Its name; the extension says jsonl, csv or parquet.
         inputs: What is predicted.
         skips: Whether faulty rows are skipped, so that there is a column `error`.
+        answers: The answers' columns.
         notice: Told what the user should know of the columns.
 
     Raises:
         UsageError: The extension is none of those, or the path names a folder or an input.
     """
 
-    def __init__(self, path: Path, inputs: Sequence[Input], *, skips: bool, notice: Notice) -> None:
+    def __init__(
+        self, path: Path, inputs: Sequence[Input], *, skips: bool, answers: AnswerColumns, notice: Notice
+    ) -> None:
         self.place = f"`output` {path}"
         if os.path.islink(path):  # the file that it names is written, and the link stays
             path = Path(os.path.realpath(path))
@@ -58,7 +62,7 @@ class Output:
         for mine in (path, self.part, self.note):
             self._refuse(mine)
         typed = self.kind == "parquet" and all(one.kind == "parquet" for one in inputs)
-        self.rows: Part = ArrowPart(self.part) if typed else JsonPart(self.part)
+        self.rows: Part = ArrowPart(self.part, answers) if typed else JsonPart(self.part, answers)
         self.count = 0
         self.made: list[Path] = []
 
@@ -189,7 +193,7 @@ class Output:
 
     def finish(self) -> None:
         """Give the predictions their form and their name."""
-        names = free_names(self.rows.columns, error=self.skips)
+        names = free_names(self.rows.columns, self.rows.answers.names, error=self.skips)
         fresh = self.path.with_name(f".{self.path.name}.form")
         try:
             with self._named():

@@ -18,15 +18,23 @@ from typing import TYPE_CHECKING, Any
 from dactcli.data.formats import open_parquet
 from dactcli.data.inputs import Input
 from dactcli.errors import DataError, first_line
-from dactcli.prediction.forms import OURS, Kinds, Notice, Row, answer_types, write_csv, write_parquet, write_tables
-from dactcli.results import Prediction
+from dactcli.prediction.answer_columns import INFERRED, AnswerColumns
+from dactcli.prediction.forms import (
+    Kinds,
+    Notice,
+    Row,
+    answer_types,
+    nested_type,
+    write_csv,
+    write_parquet,
+    write_tables,
+)
 from dactcli.storage import to_json
 
 if TYPE_CHECKING:
     from dactcli.prediction.windows import Window
 
 _LENGTH = struct.Struct("<Q")
-_FIELDS = {name: name for name in OURS}
 
 
 class Part(ABC):
@@ -34,14 +42,15 @@ class Part(ABC):
 
     Args:
         path: The file.
+        answers: The answers' columns.
 
     Attributes:
         columns: The columns of the input so far, in order.
         failed: Rows without an answer that an earlier call left.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, answers: AnswerColumns) -> None:
+        self.path, self.answers = path, answers
         self.columns: dict[str, None] = {}
         self.failed = 0
 
@@ -107,7 +116,7 @@ class JsonPart(Part):
             for chunk in window.chunks:
                 self.columns |= dict.fromkeys(chunk.columns)
                 for row in chunk.to_rows():
-                    answer = to_json(answer_row(next(answers), _FIELDS), ascii_only=False)
+                    answer = to_json(self.answers.row(next(answers)), ascii_only=False)
                     file.write(f"{to_json(row, ascii_only=False)}\t{answer}\n")
 
     def write(self, kind: str, path: Path, names: Mapping[str, str], notice: Notice) -> None:
@@ -135,8 +144,8 @@ class JsonPart(Part):
 class ArrowPart(Part):
     """Pairs of blocks with their lengths before them: a table of rows as an Arrow stream, and their answers as JSON."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, answers: AnswerColumns) -> None:
+        super().__init__(path, answers)
         self.labels = Kinds()
 
     def check(self, inputs: Sequence[Input]) -> None:
@@ -170,7 +179,7 @@ class ArrowPart(Part):
         with self.path.open("ab") as file:
             for chunks in _alike(window):
                 table = pyarrow.Table.from_batches([chunk.batch for chunk in chunks])
-                answers = [answer_row(one, _FIELDS) for one in window.answers[start : start + len(table)]]
+                answers = [self.answers.row(one) for one in window.answers[start : start + len(table)]]
                 start += len(table)
                 self._see(table, answers)
                 sink = io.BytesIO()
@@ -183,7 +192,8 @@ class ArrowPart(Part):
         import pyarrow
 
         schema = _together(dict.fromkeys(table.schema for table, _, _ in self._pairs()))
-        types = answer_types(self.labels, names)
+        inferred = {name: nested_type(self._values(name)) for name in names if name in INFERRED}
+        types = answer_types(self.labels, names, inferred)
         for used, kind_of_values in types.items():
             schema = schema.append(pyarrow.field(used, kind_of_values))
 
@@ -198,7 +208,11 @@ class ArrowPart(Part):
     def _see(self, table: Any, answers: list[Row]) -> None:
         self.columns |= dict.fromkeys(table.schema.names)
         for row in answers:
-            self.labels.add(row["label"])
+            self.labels.add(row.get("label"))
+
+    def _values(self, name: str) -> Iterator[list[Any]]:
+        """A column of the answers, block by block."""
+        return ([row[name] for row in answers] for _, answers, _ in self._pairs())
 
     def _pairs(self) -> Iterator[tuple[Any, list[Row], int]]:
         """The whole pairs, each with the place in the file where it ends."""
@@ -214,15 +228,10 @@ class ArrowPart(Part):
                 yield table, json.loads(blocks[1] or b""), file.tell()
 
 
-def answer_row(answer: Prediction, names: Mapping[str, str]) -> Row:
-    """An answer by its columns, the names by field of `Prediction`."""
-    return {used: getattr(answer, ours) for ours, used in names.items()}
-
-
 def joined(row: str, answer: str, names: Mapping[str, str]) -> str:
     """One JSON line of a row and its answer, with the answers' columns under their names."""
-    if dict(names) != _FIELDS:
-        found = json.loads(answer)
+    found = json.loads(answer)
+    if list(names.items()) != [(name, name) for name in found]:
         answer = to_json({used: found[ours] for ours, used in names.items()}, ascii_only=False)
     return f"{answer}\n" if row == "{}" else f"{row[:-1]}, {answer[1:]}\n"
 

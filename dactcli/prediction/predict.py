@@ -92,7 +92,7 @@ def _values(model: DactForSequenceClassification, answers: Tensor, exits: Tensor
 def _classes(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
     names = _names(model)
     return [
-        Prediction(names[label], label, _rounded(shares), layer)
+        Prediction(names[label], label, _rounded(shares), layer, names=names)
         for label, shares, layer in zip(answers.argmax(-1).tolist(), answers.tolist(), exits.tolist(), strict=True)
     ]
 
@@ -101,7 +101,7 @@ def _label_sets(model: DactForSequenceClassification, answers: Tensor, exits: Te
     names = _names(model)
     chosen = [row.nonzero()[:, 0].tolist() for row in model.answers.decide(answers)]
     return [
-        Prediction([names[label] for label in labels], labels, _rounded(shares), layer)
+        Prediction([names[label] for label in labels], labels, _rounded(shares), layer, names=names)
         for labels, shares, layer in zip(chosen, answers.tolist(), exits.tolist(), strict=True)
     ]
 

@@ -168,6 +168,8 @@ def contradictions(recipe: Recipe) -> Iterable[Fault]:
     data = recipe.data
     if recipe.training.patience is not None and recipe.training.keep == "last":
         yield Fault(("training", "patience"), "training.patience requires training.keep: best", "remove one of the two")
+    if recipe.model.adapter is not None:
+        yield from _unfit_adapter(recipe)
     if data.source == "files":
         for split in ("train", "validation"):
             if getattr(data, split) is None:
@@ -184,3 +186,14 @@ def contradictions(recipe: Recipe) -> Iterable[Fault]:
             f"{' and '.join(shares)} take {sum(shares.values()):.4g} of train",
             "keep their sum below 1",
         )
+
+
+def _unfit_adapter(recipe: Recipe) -> Iterable[Fault]:
+    """What leaves an adapter nothing to adapt, or untrained."""
+    model, key = recipe.model, ("model", "adapter")
+    if not isinstance(model.encoder, str):
+        yield Fault(key, "model.adapter requires a pretrained encoder", "remove it: a geometry is trained from scratch")
+    elif model.keep_classifier:
+        yield Fault(key, "model.adapter and model.keep_classifier exclude each other", "remove one of the two")
+    elif all(stage.name == "units" for stage in recipe.training.stages):
+        yield Fault(key, "model.adapter has no stage that trains it", "add a stage joint or encoder, or remove it")

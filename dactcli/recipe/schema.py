@@ -150,6 +150,17 @@ class Geometry(Section):
         return self
 
 
+class Lora(Section):
+    """LoRA weights beside all linear layers of a pretrained encoder's layers. Requires `pip install dactcli[peft]`."""
+
+    rank: PositiveInt = 16
+    """Rank of the LoRA weights of a linear layer; at most the encoder's width."""
+    alpha: PositiveInt | None = None
+    """Their product is scaled by alpha / rank. null: twice the rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Dropout probability on what the LoRA weights read."""
+
+
 class ModelSection(Section):
     """The encoder and the exit heads on top of its layers."""
 
@@ -169,8 +180,16 @@ class ModelSection(Section):
     keep_classifier: bool = False
     """The encoder is a classifier that was fine-tuned elsewhere: encoder and classifier stay as they are, the last
     layer answers as before, and only the exit heads are trained."""
+    adapter: Literal["lora"] | Lora | None = None
+    """`lora`, or a mapping: training leaves the pretrained encoder's own weights as they are, trains LoRA weights and
+    the exit heads, and merges the LoRA weights when it ends. null: the encoder's own weights are trained."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the encoder in training. Weights, exit heads and loss stay float32. float16 needs CUDA."""
+
+    @property
+    def lora(self) -> Lora | None:
+        """The settings of LoRA; None without it."""
+        return Lora() if self.adapter == "lora" else self.adapter
 
 
 class DactSection(HaltingKeys):

@@ -74,6 +74,18 @@ def guide(section: str) -> Text:
     return Text(f"What to make of these figures: {GUIDE}#{section}", style="dim")
 
 
+def trained_share(trainable: int, parameters: int) -> str:
+    """How many parameters training changes: `all`, or `1.2 million (5.1%)`; LoRA weights are counted beside them.
+
+    Args:
+        trainable: Parameters that any stage trains.
+        parameters: Parameters of the model.
+    """
+    if trainable == parameters:
+        return "all"
+    return f"{trainable / 1e6:,.1f} million ({trainable / parameters:.1%})"
+
+
 def metric_words(metric: str) -> str:
     """A metric's name in words."""
     return metric.replace("_", " ")

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
-from dactcli.report.blocks import Sheet, guide, legend, short_rule, short_rules
+from dactcli.report.blocks import Sheet, guide, legend, short_rule, short_rules, trained_share
 from dactcli.report.console import visible
 from dactcli.results import PlanResult, PublishResult, RunFacts, SplitFacts, duration
 
@@ -149,7 +149,8 @@ def render_plan(plan: PlanResult) -> Group:
     lines = [
         *(f"labels of {split}: {_labels(facts)}" for split, facts in plan.splits.items() if facts.labels),
         *_majority(plan),
-        f"model: {plan.encoder}, {plan.layers} layers, {plan.parameters / 1e6:,.1f} million parameters",
+        f"model: {plan.encoder}, {plan.layers} layers, {plan.parameters / 1e6:,.1f} million parameters, "
+        f"{trained_share(plan.trainable_parameters, plan.parameters)} trained",
         *plan.stages,
         f"about {duration(plan.seconds)} of training on {plan.device} ({plan.steps:,} steps, "
         f"{plan.seconds_per_step:.2f} s each as measured now), {plan.memory_mib:,.0f} MiB of memory, "
@@ -166,9 +167,10 @@ def render_plan(plan: PlanResult) -> Group:
 
 
 def _labels(facts: SplitFacts) -> str:
-    """The shares of the first classes."""
+    """Counts and shares of the first classes."""
+    shown = [f"{name} {facts.counts[name]:,} ({share:.0%})" for name, share in list(facts.labels.items())[:SHARES]]
     more = f", and {len(facts.labels) - SHARES} more" if len(facts.labels) > SHARES else ""
-    return ", ".join(f"{name} {share:.0%}" for name, share in list(facts.labels.items())[:SHARES]) + more
+    return ", ".join(shown) + more
 
 
 def _majority(plan: PlanResult) -> list[str]:

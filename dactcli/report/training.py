@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dactcli.listening import Progress as CountProgress
-from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline
+from dactcli.report.blocks import histogram, metric_text, short_rule, sparkline, trained_share
 from dactcli.report.console import ConsoleListener, messages, visible
 from dactcli.report.evaluation import render_evaluation
 from dactcli.results import Calibration, EvalResult, KeptEpoch, StepLog, TrainResult
@@ -271,6 +271,9 @@ def render_training(result: TrainResult) -> Panel:
         parts.append(Text(kept_line(result.kept), style="dim"))
     if result.halting_fitted:
         parts.append(Text(FITTED, style="dim"))
+    if result.trainable_parameters is not None and result.trainable_parameters != result.parameters:
+        share = trained_share(result.trainable_parameters, result.parameters or 1)
+        parts.append(Text(f"trained: {share} of the parameters", style="dim"))
     parts.append(Text(f"{result.steps} steps in {minutes}:{seconds:02d}, saved in {result.run}"))
     halts = any(judged.depths[-1] < one.examples for one in result.evaluation.values() for judged in one.rules.values())
     commands = {

@@ -7,7 +7,7 @@ from dactcli.results.calibrate import Calibration
 from dactcli.results.compare import AreaDifference, ComparedRule, Comparison, CurvePoint
 from dactcli.results.duration import duration
 from dactcli.results.evaluate import REFERENCES, ClassResult, EvalResult, Reference, RuleResult, classes_shown
-from dactcli.results.fit import KeptEpoch, RecipePlan, StepLog, SweepResult, TrainResult
+from dactcli.results.fit import KeptEpoch, RecipePlan, SeedSummary, Spread, StepLog, SweepResult, TrainResult
 from dactcli.results.inspect import NO_LABEL, ExitTrace, Traces, label_text
 from dactcli.results.interval import Interval
 from dactcli.results.predict import PredictedFile, Prediction
@@ -55,7 +55,9 @@ __all__ = [
     "RuleResult",
     "RunFacts",
     "RunReport",
+    "SeedSummary",
     "SplitFacts",
+    "Spread",
     "StepLog",
     "SweepResult",
     "Traces",

@@ -67,6 +67,9 @@ class TrainResult:
         halting_fitted: Whether halting thresholds were fitted on validation after the last epoch.
         kept: The epoch kept by `training.keep: best`; None if the weights after the last step are kept.
         calibration: The certificate of `evaluation.risk`; None if none was requested or nothing could be tested.
+        parameters: Parameters of the model; None in runs of earlier versions.
+        trainable_parameters: Parameters that training changed; with LoRA, its weights and the exit heads. None in runs
+            of earlier versions.
         already_finished: Whether the run was finished already, with nothing left to resume; not in the JSON.
         splits: The recipe's splits; not in the JSON.
     """
@@ -79,6 +82,8 @@ class TrainResult:
     halting_fitted: bool = False
     kept: KeptEpoch | None = None
     calibration: Calibration | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
     already_finished: bool = False
     splits: tuple[str, ...] = ()
 
@@ -90,6 +95,8 @@ class TrainResult:
             "seconds": self.seconds,
             "resumed": self.resumed,
             "halting_fitted": self.halting_fitted,
+            "parameters": self.parameters,
+            "trainable_parameters": self.trainable_parameters,
             "kept": asdict(self.kept) if self.kept is not None else None,
             "calibration": self.calibration.to_json() if self.calibration is not None else None,
             "evaluation": {split: result.to_json() for split, result in self.evaluation.items()},
@@ -100,7 +107,15 @@ class TrainResult:
         """Read a document of `to_json`, such as summary.json; unknown keys are ignored."""
         known = {
             name: document[name]
-            for name in ("run", "steps", "seconds", "resumed", "halting_fitted")
+            for name in (
+                "run",
+                "steps",
+                "seconds",
+                "resumed",
+                "halting_fitted",
+                "parameters",
+                "trainable_parameters",
+            )
             if name in document
         }
         evaluation = {split: EvalResult.from_json(found) for split, found in document["evaluation"].items()}
@@ -111,22 +126,57 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A figure over several seeds.
+
+    Attributes:
+        mean: Mean over the seeds; None if the figure is undefined for one of them.
+        sd: Sample standard deviation; None as for the mean.
+    """
+
+    mean: float | None
+    sd: float | None
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """One combination of values, trained with several seeds.
+
+    Attributes:
+        values: The combination by key, without the seed; empty if only the seed varies.
+        seeds: The seeds.
+        rules: `metric`, `layers_mean` and `agreement_with_full` on validation, by rule; `certified` stands for the
+            certified rule of each run, which has a threshold of its own.
+        on_front: Whether no other combination with as few mean layers has a better mean metric.
+    """
+
+    values: dict[str, str]
+    seeds: list[str]
+    rules: dict[str, dict[str, Spread]]
+    on_front: bool = False
+
+
+@dataclass(frozen=True)
 class SweepResult:
     """Result of a sweep: its runs, and their Pareto front.
 
     Attributes:
         recipe: Path of the recipe file.
-        sweep: The swept keys and values, `KEY=V1,V2` each.
+        sweep: The swept keys and values, `KEY=V1,V2` each, with the seeds.
+        drawn: Number of combinations drawn at random; None for all of them.
         rule: The rule that compares the runs.
-        runs: Run folder, values, rules and references of each run.
+        runs: Run folder, values, rules and references of each run; `certified`: its certified rule with its figures.
         front: The Pareto front: runs for which no run with as few layers has a better metric.
+        over_seeds: Mean and standard deviation over the seeds of each combination.
     """
 
     recipe: str
     sweep: list[str]
+    drawn: int | None = None
     rule: str = ""
     runs: list[dict[str, Any]] = field(default_factory=list)
     front: list[str] = field(default_factory=list)
+    over_seeds: list[SeedSummary] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The document of sweep.json and of `dact finetune --sweep --json`."""

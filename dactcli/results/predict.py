@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Prediction:
         probabilities: Probabilities by class or label; empty for regression, None without an answer.
         exit_layer: Number of layers run; None without an answer.
         error: The reason why there is no answer; None if there is one.
+        names: Names of the classes or labels [C], as `label` gives them; empty for regression.
     """
 
     label: str | int | float | list[str | int] | None
@@ -23,6 +25,33 @@ class Prediction:
     probabilities: list[float] | None
     exit_layer: int | None
     error: str | None = None
+    names: Sequence[str | int] = field(default=(), repr=False, compare=False)
+
+    @property
+    def score(self) -> float | list[float] | None:
+        """Probability of the label, or of each label of the set; None for regression and without an answer."""
+        if not self.probabilities or self.label_id is None:
+            return None
+        if isinstance(self.label_id, list):
+            return [self.probabilities[index] for index in self.label_id]
+        return self.probabilities[self.label_id]
+
+    @property
+    def named_probabilities(self) -> dict[str, float] | None:
+        """Probabilities by name; None for regression and without an answer."""
+        if not self.probabilities:
+            return None
+        return {str(name): share for name, share in zip(self.names, self.probabilities, strict=True)}
+
+    def top(self, count: int) -> list[tuple[str | int, float]]:
+        """The likeliest classes or labels with their probabilities, the likeliest first.
+
+        Args:
+            count: How many at most.
+        """
+        shares = self.probabilities or []
+        order = sorted(range(len(shares)), key=lambda index: -shares[index])
+        return [(self.names[index], shares[index]) for index in order[:count]]
 
     @classmethod
     def failed(cls, error: str) -> Prediction:

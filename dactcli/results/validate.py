@@ -17,6 +17,7 @@ class SplitFacts:
         tokens_max: Maximum tokens per example, before truncation.
         cut: Number of examples longer than `data.max_length`.
         labels: Share of the examples with each class or label; empty for regression and without labels.
+        counts: Number of examples with each class or label; empty as `labels`.
         majority: Share of the most frequent class or label set, the accuracy of a constant answer; None without them.
         labels_mean: Mean number of labels per example; None for classes and regression.
     """
@@ -29,6 +30,13 @@ class SplitFacts:
     labels: dict[str, float]
     majority: float | None = None
     labels_mean: float | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def imbalance(self) -> float | None:
+        """Examples of the most frequent class or label, divided by those of the rarest that has any."""
+        known = [count for count in self.counts.values() if count]
+        return max(known) / min(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class PlanResult:
         encoder: Family and width of the encoder.
         layers: N.
         parameters: Parameters of the whole model.
+        trainable_parameters: Parameters that training changes; with LoRA, its weights and the exit heads.
         stages: One sentence per stage.
         steps: Total optimizer steps.
         seconds_per_step: Seconds per step, measured on batches of the data.
@@ -54,6 +63,7 @@ class PlanResult:
     encoder: str
     layers: int
     parameters: int
+    trainable_parameters: int
     stages: list[str]
     steps: int
     seconds_per_step: float
@@ -65,4 +75,7 @@ class PlanResult:
 
     def to_json(self) -> dict[str, Any]:
         """The `dact validate --json` document."""
-        return asdict(self)
+        document = asdict(self)
+        for name, facts in self.splits.items():
+            document["splits"][name]["imbalance"] = facts.imbalance
+        return document

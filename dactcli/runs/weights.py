@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, first_line
@@ -23,6 +26,25 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def saved_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint, which may hold an adapter that no saved model has.
+
+    Args:
+        folder: A folder that `dactcli.storage.faults` finds whole.
+
+    Raises:
+        ArtefactError: They cannot be read.
+    """
+    path = folder / "model.safetensors"
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtefactError(
+            f"cannot be read: {first_line(error)}", place=str(path), remedy="leave out `resume` to start a new run"
+        ) from None
+    return found
 
 
 def load_weights(name: str | Path, kind: Any, *, partial: bool = False, **options: Any) -> Any:

@@ -17,7 +17,7 @@ import torch
 from dactcli import distributed
 from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, KeptEpoch
-from dactcli.runs.load import load_run
+from dactcli.runs.weights import saved_weights
 from dactcli.storage import commit, faults, write_json
 from dactcli.training.checkpoints import WRITING
 from dactcli.training.stages import Stage
@@ -68,7 +68,7 @@ class BestEpoch:
             The best epoch; None if no epoch was evaluated.
         """
         if self.found is not None and self.found.step != step:
-            model.load_state_dict(load_run(self._named(self.found.step)).model.state_dict())
+            model.load_state_dict(saved_weights(self._named(self.found.step)))
         return self.found
 
     def judge(self, result: EvalResult, epoch: float, step: int) -> bool:

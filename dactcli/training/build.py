@@ -22,6 +22,7 @@ from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.recipe.schema import Geometry, Recipe
 from dactcli.recipe.tasks import with_kind
 from dactcli.runs.pretrained import load_classifier, load_encoder, pretrained_config
+from dactcli.training.lora import add_lora
 from dactcli.training.stages import resolve_stages
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ class Built:
         model: Untrained, on the CPU.
         tokenizer: Its tokenizer.
         encoded: The examples of each split.
+        adapter: The `peft.PeftModel` around the encoder; None without an adapter.
     """
 
     model: DactForSequenceClassification
     tokenizer: Tokenizer
     encoded: dict[str, Encoded]
+    adapter: Any = None
 
 
 def with_labels(recipe: Recipe, splits: Splits) -> Recipe:
@@ -102,7 +105,7 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         tau_unit=tau_unit(known, classes=len(splits.labels)) if splits.kind == "multilabel" else 1.0,
     )
     _check_token_types(recipe, model.config.encoder_config, encoded)
-    return Built(model, tokenizer, encoded)
+    return Built(model, tokenizer, encoded, add_lora(model, recipe))
 
 
 def _notice_unknown(split: str, encoded: Encoded, tokenizer: Tokenizer, notice: Callable[[str], None]) -> None:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from dactcli.data.sources import Splits
 from dactcli.errors import listed
+from dactcli.recipe.schema import Kind, Recipe
+
+IMBALANCED = 10  # times as many examples of the most frequent class as of the rarest
 
 
-def class_notices(splits: Splits) -> list[str]:
+def class_notices(splits: Splits, recipe: Recipe) -> list[str]:
     """A sentence for each thing that one would want to look at before a training.
 
     Args:
         splits: The data of a task; a regression has no classes.
+        recipe: Its recipe.
 
     Returns:
-        Classes with one example in train; with none, and which splits have some; names that differ by case or blanks.
+        Classes with one example in train; with none, and which splits have some; those that a split drawn from train
+        missed; names that differ by case or blanks.
     """
     names = splits.labels
     if not names:
         return []
     counts = {
-        split: Counter(
-            label for row in (data.labels or ()) for label in (row if splits.kind == "multilabel" else (row,))
-        )
+        split: _counts(labels, splits.kind)
         for split, data in splits.splits.items()
-        if data.labels is not None
+        if (labels := data.labels) is not None
     }
     train = counts["train"]
     notices = []
@@ -38,6 +42,13 @@ def class_notices(splits: Splits) -> list[str]:
         there = [split for split, found in counts.items() if any(found[index] for index in missing)]
         elsewhere = f"; there are some in {' and '.join(there)}" if there else ""
         notices.append(f"train: no example of {_classes([names[index] for index in missing])}{elsewhere}")
+    for split, found in counts.items():
+        missed = [name for index, name in enumerate(names) if train[index] and not found[index]]
+        if missed and isinstance(getattr(recipe.data, split), float):
+            notices.append(
+                f"{split}: the draw from train gives no example of {_classes(missed)}, so {split} says nothing about "
+                f"{'it' if len(missed) == 1 else 'them'}; enlarge data.{split}, or name a file"
+            )
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault("".join(name.split()).casefold(), []).append(name)
@@ -47,6 +58,32 @@ def class_notices(splits: Splits) -> list[str]:
         if len(group) > 1
     ]
     return notices
+
+
+def imbalance_notices(splits: Splits, recipe: Recipe) -> list[str]:
+    """A sentence about classes of very different frequency in train, unless the recipe weighs them.
+
+    Args:
+        splits: The data of a task; its answers are classes, label sets or values.
+        recipe: Its recipe.
+    """
+    counts = _counts(splits.splits["train"].labels or (), splits.kind)
+    if splits.kind != "classes" or recipe.training.class_weights is not None:
+        return []
+    most, rarest = max(counts, key=lambda label: counts[label]), min(counts, key=lambda label: counts[label])
+    if counts[most] < IMBALANCED * counts[rarest]:
+        return []
+    examples = "example" if counts[rarest] == 1 else "examples"
+    return [
+        f"train: class {splits.labels[rarest]!r} has {counts[rarest]:,} {examples} and {splits.labels[most]!r} "
+        f"{counts[most]:,}, {counts[most] / counts[rarest]:,.0f} times as many; training.class_weights: balanced gives "
+        "rare classes more weight"
+    ]
+
+
+def _counts(labels: Sequence[Any], kind: Kind) -> Counter[int]:
+    """Examples of each class, or with each label."""
+    return Counter(label for row in labels for label in (row if kind == "multilabel" else (row,)))
 
 
 def _classes(names: Sequence[str]) -> str:

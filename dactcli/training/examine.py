@@ -18,7 +18,8 @@ from dactcli.model.encoders import family
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
 from dactcli.training.build import Built, build, from_hub, with_labels
-from dactcli.training.classes import class_notices
+from dactcli.training.classes import class_notices, imbalance_notices
+from dactcli.training.frozen import count_parameters, freeze_for
 from dactcli.training.plan import check_plan, describe_stages
 from dactcli.training.stages import Stage, resolve_stages
 
@@ -49,7 +50,7 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     splits = load_splits(recipe)
     recipe = with_labels(recipe, splits)
     check_plan(recipe)
-    notices += [*splits.notices, *class_notices(splits)]
+    notices += [*splits.notices, *class_notices(splits, recipe), *imbalance_notices(splits, recipe)]
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     notices += _long_notices(recipe, built)
     model, train = built.model.to(device).train(), built.encoded["train"]
@@ -65,7 +66,7 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
             place="training.batch_size",
             remedy="lower it (and raise training.accumulate), or data.max_length",
         ) from None
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters, trainable = count_parameters(model, stages)
     seconds = sum(count * step for count, step in zip(steps, each, strict=True))
     encoder = model.config.encoder_config
     return PlanResult(
@@ -76,13 +77,14 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
         encoder=f"{encoder.model_type} of width {encoder.hidden_size}",
         layers=model.exit_heads.layers,
         parameters=parameters,
+        trainable_parameters=trainable,
         stages=describe_stages(recipe),
         steps=sum(steps),
         seconds_per_step=seconds / sum(steps),
         seconds=seconds,
-        memory_mib=memory + OPTIMIZER_STATES * parameters * 4 / MIB,
+        memory_mib=memory + OPTIMIZER_STATES * trainable * 4 / MIB,
         # two checkpoints of weights and optimizer, and the model of each stage
-        disk_mib=(2 * (1 + OPTIMIZER_STATES) + len(stages) + 1) * parameters * 4 / MIB,
+        disk_mib=((2 + len(stages) + 1) * parameters + 2 * OPTIMIZER_STATES * trainable) * 4 / MIB,
         device=str(device),
         notices=notices,
     )
@@ -120,6 +122,7 @@ def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts
         tokens_max=lengths[-1],
         cut=len(encoded.truncated),
         labels={name: counts[label] / len(lengths) for label, name in enumerate(names)} if counts else {},
+        counts={name: counts[label] for label, name in enumerate(names)} if counts else {},
         majority=max(sets.values()) / len(lengths) if sets else None,
         labels_mean=counts.total() / len(lengths) if any(isinstance(one, tuple) for one in sets) else None,
     )
@@ -149,7 +152,7 @@ def _batch(built: Built, positions: list[int], device: torch.device) -> dict[str
 
 def _pass(model: DactForSequenceClassification, stage: Stage, batch: dict[str, Any]) -> None:
     model.config.halting = model.loss_settings = stage.loss
-    model.encoder.requires_grad_(stage.name != "units")
+    freeze_for(model, stage)
     model(**batch).loss.backward()
     if batch["labels"].device.type == "cuda":
         torch.cuda.synchronize()

@@ -24,15 +24,17 @@ from dactcli.recipe.schema import Recipe
 from dactcli.results import KeptEpoch, TrainResult
 from dactcli.runs import folders as runs
 from dactcli.runs.identity import identify
-from dactcli.runs.load import Run, load_run, save_model, unsaved
-from dactcli.runs.weights import without_bars
+from dactcli.runs.load import Run, save_model, unsaved
+from dactcli.runs.weights import saved_weights, without_bars
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training.best import RECORD, BestEpoch, keeps_best, read_kept
 from dactcli.training.build import build, from_hub, with_labels
 from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
+from dactcli.training.frozen import count_parameters
 from dactcli.training.job import Evaluate, Job
+from dactcli.training.lora import merge, save_adapter
 from dactcli.training.plan import check_plan
 from dactcli.training.revision import git_revision
 from dactcli.training.signals import Stopper
@@ -108,7 +110,7 @@ def _fit(
     splits = load_splits(recipe)
     recipe = with_labels(recipe, splits)
     check_plan(recipe)
-    for text in [*splits.notices, *class_notices(splits)]:
+    for text in [*splits.notices, *class_notices(splits, recipe)]:
         listener.notice(text)
     if resume is not None:
         _check_same(resume, recipe, splits)
@@ -138,6 +140,7 @@ def _fit(
             rows=splits.splits["train"].rows,
             stopper=stopper,
             weights_only=weights_only,
+            adapter=made.adapter,
         )
         return _train(job, splits, resumed=resume is not None)
 
@@ -163,11 +166,13 @@ def _begin(recipe: Recipe, splits: Splits, run: Path) -> None:
 def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
     found = job.model.config.halting
     stages = resolve_stages(job.recipe, found.class_weights, found.tau_unit)
+    parameters, trainable = count_parameters(job.model, stages)
     started, steps, kept = time.perf_counter(), 0, None
     try:
         for stage in stages:
             taken, chosen = _run_stage(job, stage, len(stages) + job.recipe.fits_halting)
             steps, kept = steps + taken, chosen or kept
+        _merge_adapter(job)  # before anything is fitted: the answers are those of the saved weights
         fit_all_thresholds(job, stages)
     except torch.OutOfMemoryError:
         raise ResourceError(
@@ -189,10 +194,21 @@ def _train(job: Job, splits: Splits, *, resumed: bool) -> TrainResult:
         resumed=resumed,
         halting_fitted=job.recipe.fits_halting,
         kept=kept,
+        parameters=parameters,
+        trainable_parameters=trainable,
         splits=tuple(job.recipe.data.splits),
     )
     distributed.on_main(lambda: _finish(job, trained, {**trained.to_json(), **_circumstances(job, splits, stages)}))
     return trained
+
+
+def _merge_adapter(job: Job) -> None:
+    """Keep the adapter by itself, and merge it into the encoder."""
+    if job.adapter is None:
+        return
+    distributed.on_main(lambda: save_adapter(job.adapter, job.run))
+    merge(job.adapter)
+    job.model.requires_grad_(True)
 
 
 def _finish(job: Job, trained: TrainResult, summary: dict[str, Any]) -> None:
@@ -209,7 +225,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> tuple[int, KeptEpoch | No
     done = folder / DONE
     job.model.config.halting = stage.loss
     if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
-        job.model.load_state_dict(load_run(done).model.state_dict())
+        job.model.load_state_dict(saved_weights(done))
         return int((done / "steps").read_text()), read_kept(done / RECORD)
     best = _best(job, stage, folder)
     callback = StageCallback(

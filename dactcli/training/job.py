@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -42,6 +42,7 @@ class Job:
     rows: list[int]
     stopper: Stopper
     weights_only: bool
+    adapter: Any = None  # the `peft.PeftModel` around the encoder
 
     def evaluation(self, *, full: bool = False) -> EvalResult:
         """The validation split, by the recipe's rules, or by `full` while the units are not trained.

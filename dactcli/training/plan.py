@@ -7,8 +7,9 @@ from dactcli.errors import RecipeError, listed
 from dactcli.halting.answers import Answers, Classes, Values
 from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import make_rule
-from dactcli.recipe.schema import Recipe
+from dactcli.recipe.schema import Lora, Recipe
 from dactcli.recipe.tasks import kind_of
+from dactcli.training.lora import check_adapter
 from dactcli.training.stages import Stage, final_objective, halting_loss, resolve_stages
 from dactcli.training.trackers import check_trackers
 
@@ -27,7 +28,7 @@ def describe_stages(recipe: Recipe) -> list[str]:
     """
     weighed = "; classes weighed" if recipe.training.class_weights is not None else ""
     stages = resolve_stages(recipe)
-    lines = [_describe(stage) + weighed for stage in stages]
+    lines = [_describe(stage, recipe.model.lora) + weighed for stage in stages]
     if recipe.fits_halting:
         loss = halting_loss(stages)
         lines.append(
@@ -61,9 +62,10 @@ def check_plan(recipe: Recipe) -> None:
     Raises:
         UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
         RecipeError: The class weights do not fit the task, a tracker is unknown or not installed, or a batch has fewer
-            examples than there are processes.
+            examples than there are processes, or the adapter requires PEFT, which is not installed.
     """
     _check_batches(recipe)
+    check_adapter(recipe)
     check_trackers(recipe.training.report_to)
     _check_class_weights(recipe)
     answers = _answers(recipe)
@@ -109,7 +111,7 @@ def _check_class_weights(recipe: Recipe) -> None:
         )
 
 
-def _describe(stage: Stage) -> str:
+def _describe(stage: Stage, lora: Lora | None) -> str:
     keys, loss = stage.keys, stage.loss
     length = f"{keys.max_steps} steps" if keys.max_steps else f"{keys.epochs:g} epochs"
     layers = "" if loss.layer_loss == "none" else f", {loss.layer_loss} losses on all layers"
@@ -117,7 +119,10 @@ def _describe(stage: Stage) -> str:
         trained_by = f"DACT loss with tau {loss.tau:g} ({loss.ponder}){layers}"
     else:
         trained_by = "loss on the last layer" if loss.objective == "last" else f"no DACT loss{layers}"
+    trains = TRAINS[stage.name]
+    if lora is not None and stage.name != "units":
+        trains = trains.replace("encoder", f"LoRA weights of rank {lora.rank} in the encoder", 1)
     return (
-        f"stage {stage.number} {stage.name}: trains {TRAINS[stage.name]}; {length}, batch {keys.batch_size}, "
+        f"stage {stage.number} {stage.name}: trains {trains}; {length}, batch {keys.batch_size}, "
         f"learning rate {keys.learning_rate:g}, units {keys.unit_learning_rate:g}; {trained_by}"
     )

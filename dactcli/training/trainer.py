@@ -28,6 +28,7 @@ from dactcli.halting.recursion import halting_weights
 from dactcli.runs.load import unsaved
 from dactcli.storage import commit
 from dactcli.training.checkpoints import WRITING, retain
+from dactcli.training.frozen import freeze_for
 from dactcli.training.stages import Stage
 
 if TYPE_CHECKING:
@@ -133,9 +134,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         *,
         weights_only: bool = False,
     ) -> None:
-        model.encoder.requires_grad_(stage.name != "units")
-        if model.kept is not None:
-            model.kept.requires_grad_(False)
+        freeze_for(model, stage)
         self.stage = stage
         encoded, tokenizer = data.encoded, data.tokenizer
         self.lengths, self.rows, self.weights_only = encoded.lengths, data.rows, weights_only

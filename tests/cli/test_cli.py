@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from importlib.metadata import version
@@ -252,6 +253,80 @@ def test_a_sweep_that_is_none_is_refused(sweep: str, tmp_path: Path) -> None:
     result = dact("finetune", recipe, "--sweep", sweep)
     assert result.exit_code == 2
     assert "is not understood; write KEY=V1,V2" in result.stderr
+
+
+def test_seeds_give_mean_and_spread_and_are_skipped_when_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    arguments = ["finetune", "tiny.yaml", "--set", "data.examples=64", "--seeds", "3,5"]
+    document = json.loads(dact(*arguments, "--json").stdout)
+    assert document["sweep"] == ["training.seed=3,5"]
+    (summary,) = document["over_seeds"]
+    assert (summary["values"], summary["seeds"]) == ({}, ["3", "5"])
+    for rule in ("full", "paper", "exact"):
+        for figure in ("metric", "layers_mean", "agreement_with_full"):
+            values = [run["rules"][rule][figure] for run in document["runs"]]
+            assert summary["rules"][rule][figure]["mean"] == pytest.approx(statistics.mean(values))
+            assert summary["rules"][rule][figure]["sd"] == pytest.approx(statistics.stdev(values))
+    again = dact(*arguments)
+    assert again.stderr.count("is finished, and skipped") == 2
+    assert "mean (standard deviation) over 2 seeds" in again.stdout
+    assert "*:" not in again.stdout, "a seed is no choice"
+    more = json.loads(dact(*arguments[:-1], "3,5,6", "--set", "training.max_steps=2", "--json").stdout)
+    assert len(more["over_seeds"][0]["seeds"]) == 3
+
+
+def test_a_random_sweep_draws_the_same_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    short = ["--set", "data.examples=64", "--set", "training.max_steps=1"]
+    drawn = ["--sweep", "dact.tau=1e-6..1e-4", "--sweep", "training.batch_size=8,16", "--sweep-random"]
+    document = json.loads(dact("finetune", "tiny.yaml", *short, *drawn, "1", "--json").stdout)
+    assert document["drawn"] == 1
+    again = dact("finetune", "tiny.yaml", *short, *drawn, "2", "--json")
+    assert again.stderr.count("is finished, and skipped") == 1
+    assert json.loads(again.stdout)["runs"][0] == document["runs"][0]
+    assert 1e-6 <= float(document["runs"][0]["values"]["dact.tau"]) <= 1e-4
+
+
+def test_a_sweep_over_runs_with_and_without_dact_compares_them_at_full_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    short = ["--set", "data.examples=64", "--set", "training.max_steps=1"]
+    document = json.loads(dact("finetune", "tiny.yaml", *short, "--sweep", "dact.tau=0.01,null", "--json").stdout)
+    assert document["rule"] == "full"
+    assert [list(run["rules"]) for run in document["runs"]] == [["full", "paper", "exact"], ["full"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--seeds", "0,x"], "--seeds: '0,x' is not understood; write for example 0,1,2"),
+        (["--seeds", ""], "--seeds: '' is not understood"),
+        (["--seeds", "0,1", "--dry-run"], "--seeds: cannot be combined with --dry-run"),
+        (["--sweep", "dact.tau=1,2", "--dry-run"], "--sweep: cannot be combined with --dry-run"),
+        (["--seeds", "0,1", "--sweep", "training.seed=2,3"], "--seeds: training.seed is swept as well"),
+        (["--sweep-random", "3"], "--sweep-random: requires --sweep"),
+        (["--sweep", "dact.tau=1,2", "--sweep-random", "0"], "--sweep-random: is 0; give at least 1"),
+        (["--sweep", "dact.tau=1,2", "--sweep-random", "3"], "--sweep-random: is 3, and the values have 2"),
+        (["--sweep", "dact.tau=2..1", "--sweep-random", "3"], "--sweep: the range of dact.tau is 2..1"),
+        (["--sweep", "dact.tau=1..2"], "dact.tau"),
+        (["--seeds", "-1,0"], "training.seed"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_training(
+    options: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    result = dact("finetune", "tiny.yaml", *options)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert not Path("runs").exists()
 
 
 QUICK = ("--batch-size", "2", "--examples", "4", "--repeats", "2", "--warmup", "0")

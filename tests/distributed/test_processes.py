@@ -75,7 +75,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     with patch.context() as interrupted:
         assert dact(*COMMANDS[0]).exit_code == 0
         shutil.copytree(alone / "runs" / "words-1", alone / "run")
-        interrupted.setattr("dactcli.prediction.parts.answer_row", _break_after(30))
+        interrupted.setattr("dactcli.prediction.answer_columns.AnswerColumns.row", _break_after(30))
         with pytest.raises(Break):
             dact(*COMMANDS[5][:-1])
     for name in ("run", "answers.jsonl.part", "answers.jsonl.part.json"):
@@ -88,15 +88,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(alone, both, launch(both, *COMMANDS, TOO_SMALL))
 
 
-def _break_after(rows: int) -> Callable[[Any, Any], dict[str, Any]]:
-    from dactcli.prediction.parts import answer_row
+def _break_after(rows: int) -> Callable[..., dict[str, Any]]:
+    from dactcli.prediction.answer_columns import AnswerColumns
 
-    left = iter(range(rows))
+    left, row = iter(range(rows)), AnswerColumns.row
 
-    def answer(one: Any, names: Any) -> dict[str, Any]:
+    def answer(self: AnswerColumns, *arguments: Any) -> dict[str, Any]:
         if next(left, None) is None:
             raise Break
-        return answer_row(one, names)
+        return row(self, *arguments)
 
     return answer
 

@@ -26,6 +26,7 @@ from dactcli.data.agreement import generate
 from dactcli.data.inputs import find_inputs
 from dactcli.data.rows import Rows
 from dactcli.errors import ArtefactError
+from dactcli.prediction.answer_columns import AnswerColumns
 from dactcli.prediction.output import Output
 from dactcli.prediction.predict import predict_texts
 from dactcli.prediction.windows import Columns, answered
@@ -320,7 +321,7 @@ def test_any_typed_table_comes_back_unchanged(tmp_path: Path, table: Any, cut: i
     def answer(texts: list[str], pairs: object) -> list[Prediction]:
         return [Prediction("yes", 1, [0.25, 0.75], 2)] * len(texts)
 
-    with Output(target, rows.inputs, skips=False, notice=lambda text: None) as output:
+    with Output(target, rows.inputs, skips=False, answers=AnswerColumns(), notice=lambda text: None) as output:
         output.check(resume=False, overwrite=True)
         output.begin({}, resume=False)
         output.add(answered(rows, answer, Columns("sentence"), tokens=cut * 4))

@@ -250,6 +250,36 @@ def sweep() -> RenderableType:
     return render_sweep({"rule": "exact", "runs": runs, "front": [runs[0]["run"]]})
 
 
+def seeds(*taus: str) -> RenderableType:
+    """A sweep over three seeds, of one or of several values of tau."""
+    figures = {"metric": 0.9, "layers_mean": 3.2, "agreement_with_full": 1.0}
+    runs = [
+        {
+            "run": f"runs/a-sweep/a-{tau or 'seed'}-{seed}-1",
+            "values": {**({"dact.tau": tau} if tau else {}), "training.seed": str(seed)},
+            "rules": {"exact": figures},
+        }
+        for tau in taus
+        for seed in range(3)
+    ]
+    spread = {
+        "metric": {"mean": 0.9, "sd": 0.0041},
+        "layers_mean": {"mean": 3.2, "sd": 0.25},
+        "agreement_with_full": {"mean": 1.0, "sd": 0.0},
+    }
+    undefined = {**spread, "metric": {"mean": None, "sd": None}}
+    summaries = [
+        {
+            "values": {"dact.tau": tau} if tau else {},
+            "seeds": ["0", "1", "2"],
+            "rules": {"exact": spread if number == 0 else undefined},
+            "on_front": number == 0,
+        }
+        for number, tau in enumerate(taus)
+    ]
+    return render_sweep({"rule": "exact", "runs": runs, "front": [runs[0]["run"]], "over_seeds": summaries})
+
+
 def course() -> RenderableType:
     made = TrainingView()
     made.logs = [replace(LOG, loss=1 / step, layers_mean=4 - step / 10) for step in range(1, 31)]
@@ -280,15 +310,29 @@ def run_list() -> RenderableType:
 
 def plan() -> RenderableType:
     splits = {
-        "train": SplitFacts(6228, 24, 48, 71, 0, {"negative": 0.48, "positive": 0.52}, 0.52),
+        "train": SplitFacts(6228, 24, 48, 71, 0, {"negative": 0.48, "positive": 0.52}, 0.52, counts=COUNTS),
         "test": SplitFacts(1821, 23, 47, 64, 3, {}),
     }
     return render_plan(
         PlanResult(
-            splits, "bert 384", 6, 26_300_000, ["stage 1/1 joint: 585 steps"], 585, 0.31, 181.0, 1400, 610, "cpu", []
+            splits,
+            "bert 384",
+            6,
+            26_300_000,
+            1_300_000,
+            ["stage 1/1 joint: 585 steps"],
+            585,
+            0.31,
+            181.0,
+            1400,
+            610,
+            "cpu",
+            [],
         )
     )
 
+
+COUNTS = {"negative": 2989, "positive": 3239}
 
 # every view, as the commands draw it
 VIEWS: dict[str, Callable[[], RenderableType]] = {
@@ -310,11 +354,20 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "compare": comparison,
     "calibrate": calibration,
     "sweep": sweep,
+    "sweep, seeds": lambda: seeds(""),
+    "sweep, seeds of several values": lambda: seeds("0.1", "0.2"),
     "finetune, running": course,
     "finetune, plain": plain_course,
     "finetune, finished": lambda: render_training(
         TrainResult(
-            "runs/agreement-1", 2345, 183.4, {"validation": EVALUATION}, halting_fitted=True, splits=tuple(SPLITS)
+            "runs/agreement-1",
+            2345,
+            183.4,
+            {"validation": EVALUATION},
+            halting_fitted=True,
+            splits=tuple(SPLITS),
+            parameters=26_300_000,
+            trainable_parameters=1_300_000,
         )
     ),
     "finetune, certified": certified,
@@ -411,9 +464,10 @@ def test_hostile_texts_are_shown_in_every_view_and_obeyed_in_none(
 
 def test_labels_that_are_hostile_stand_in_a_plan_as_they_are() -> None:
     hostile = PlanResult(
-        {"train": SplitFacts(2, 1, 1, 1, 0, {HOSTILE: 0.5, "pos ": 0.5})}, "b", 1, 1, [], 1, 1, 1, 1, 1, "cpu", []
+        {"train": SplitFacts(2, 1, 1, 1, 0, {HOSTILE: 0.5, "pos ": 0.5}, counts={HOSTILE: 1, "pos ": 1})},
+        *("b", 1, 1, 1, [], 1, 1, 1, 1, 1, "cpu", []),
     )
-    assert f"{SHOWN} 50%, pos  50%" in drawn(render_plan(hostile), 500, "plain")
+    assert f"{SHOWN} 1 (50%), pos  1 (50%)" in drawn(render_plan(hostile), 500, "plain")
 
 
 def test_screens_and_bars_obey_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
