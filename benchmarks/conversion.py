@@ -51,7 +51,7 @@ def fine_tune(folder: Path, overrides: list[str]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(recipe.model.encoder))
     names = {"id2label": dict(enumerate(splits.labels)), "label2id": {n: i for i, n in enumerate(splits.labels)}}
     model = AutoModelForSequenceClassification.from_pretrained(str(recipe.model.encoder), **names)
-    encoded = encode_split(splits.splits["train"], tokenizer, recipe.data.max_length)
+    encoded = encode_split(splits.splits["train"], tokenizer, recipe.data.max_length, recipe.data.long)
     data = Dataset.from_dict({**encoded.inputs, "labels": encoded.labels})
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), num_train_epochs=keys.epochs, learning_rate=keys.learning_rate,

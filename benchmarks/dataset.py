@@ -75,11 +75,11 @@ def throughput(subject: Subject, tokenizer: Any, texts: list[str], layers: float
     piped = pipeline("text-classification", model=stock, tokenizer=tokenizer, batch_size=32)
 
     def batches() -> Any:
-        encoded = encode(tokenizer, texts, max_length=longest)
+        encoded = encode(tokenizer, texts, max_length=longest, long_texts="cut")
         return by_length(tokenizer, encoded, len(texts), tokens=budget)
 
     def pipe(_: int) -> object:
-        return piped(texts, truncation=True, max_length=longest)
+        return piped(texts, truncation=True, max_length=longest, long_texts="cut")
 
     def bucketed(_: int) -> object:
         return [stock(**batch).logits.argmax(-1) for _, batch in batches()]
@@ -91,7 +91,7 @@ def throughput(subject: Subject, tokenizer: Any, texts: list[str], layers: float
         return run_batches(model, rule, batches(), len(texts), regroup=0).answer.argmax(-1)
 
     def by_rows(_: int) -> object:
-        encoded = encode(tokenizer, texts, max_length=longest)
+        encoded = encode(tokenizer, texts, max_length=longest, long_texts="cut")
         rows = by_length(tokenizer, encoded, options.batch_size)
         return run_batches(model, rule, rows, len(texts), regroup=0).answer.argmax(-1)
 

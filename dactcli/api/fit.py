@@ -105,7 +105,22 @@ def train(
             resume=resume,
             weights_only=weights_only,
         )
-        return _certified(recipe, result, device, listener)
+        result = _certified(recipe, result, device, listener)
+        if distributed.is_main():
+            _tell_collapse(recipe, result, listener)
+        return result
+
+
+def _tell_collapse(recipe: Recipe, result: TrainResult, listener: Listener) -> None:
+    """Give notice where nearly all validation examples stop after the same layer."""
+    from dactcli.halting.names import facts_of
+    from dactcli.training.collapse import collapse_notice
+
+    rules = result.evaluation["validation"].rules
+    early = [rule for rule in rules if (facts := facts_of(rule)) is not None and facts.early]
+    rule = result.calibration.rule if result.calibration is not None else next(reversed(early), None)
+    if rule in early and (notice := collapse_notice(recipe, rule, rules[rule].depths)):
+        listener.notice(notice)
 
 
 def _certified(recipe: Recipe, result: TrainResult, device: str, listener: Listener) -> TrainResult:

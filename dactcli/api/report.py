@@ -120,6 +120,7 @@ def _model(run: Run) -> ReportedModel:
         layers=model.exit_heads.layers,
         parameters=model.num_parameters(),
         max_length=run.tokenizer.model_max_length,
+        long_texts=model.config.long_texts,
         objective=model.config.objective,
         names=[] if model.regression else unique_names(labels, len(labels)),
     )

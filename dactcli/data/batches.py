@@ -17,15 +17,19 @@ from torch.utils.data import Sampler
 from dactcli import distributed
 from dactcli.characters import whole_characters
 from dactcli.data.examples import Examples
-from dactcli.recipe.schema import Kind
+from dactcli.data.long_texts import check_tokenizer, head_and_tail
+from dactcli.recipe.schema import Kind, LongTexts
 
 if TYPE_CHECKING:
+    from transformers import BatchEncoding
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 # Most tokens of a batch where a whole data set runs, and the fewest that survivors wait for, by kind of device: on
 # a CPU a layer is as fast per token from about 256 tokens on, a GPU wants many more.
 TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 8192}
+
+NO_LIMIT = 1 << 30  # tokens
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ def encode(
     labels: Sequence[Any] | None = None,
     *,
     max_length: int,
+    long_texts: LongTexts,
 ) -> Encoded:
-    """Tokenise texts, cutting those that are too long.
+    """Tokenise texts, shortening those that are too long.
 
     A text without any token (an empty one, by a tokenizer that adds no special tokens) becomes one padding token that
     counts as a real one, so that it has an answer, and the same answer alone and beside others.
@@ -76,18 +81,27 @@ def encode(
         pairs: Second halves, for tasks on pairs.
         labels: Classes or values.
         max_length: Most tokens per example, special ones included.
+        long_texts: What is read of longer ones.
 
     Returns:
         The encoded examples, in the given order.
+
+    Raises:
+        UsageError: The tokenizer cannot shorten texts in this way.
     """
-    # One token more than allowed shows which texts are too long; only those are cut anew, with their last token.
+    check_tokenizer(tokenizer, long_texts)
+    # One token more than allowed shows which texts are too long; only those are tokenised anew.
     kept = _tokens(tokenizer, texts, pairs, max_length + 1)
     truncated = [position for position, row in enumerate(kept["input_ids"]) if len(row) > max_length]
     if truncated:
         some = [pairs[position] for position in truncated] if pairs is not None else None
-        cut = _tokens(tokenizer, [texts[position] for position in truncated], some, max_length)
+        longer = [texts[position] for position in truncated]
+        if long_texts == "cut":
+            shortened = _tokens(tokenizer, longer, some, max_length)
+        else:
+            shortened = head_and_tail(_call(tokenizer, longer, some, NO_LIMIT), max_length)
         for name, rows in kept.items():
-            for position, row in zip(truncated, cut[name], strict=True):
+            for position, row in zip(truncated, shortened[name], strict=True):
                 rows[position] = row
     return Encoded(kept, list(labels) if labels is not None else None, truncated)
 
@@ -98,11 +112,16 @@ def _tokens(
     """All texts at once: `input_ids`, and `token_type_ids` where the tokenizer gives them."""
     if not texts:
         return {"input_ids": []}
-    whole = [whole_characters(text) for text in texts]
-    others = [whole_characters(pair) for pair in pairs] if pairs is not None else None
-    rows = tokenizer(whole, others, truncation=True, max_length=longest, verbose=False)
+    rows = _call(tokenizer, texts, pairs, longest)
     nothing = {"input_ids": [padding_id(tokenizer)], "token_type_ids": [0]}
     return {name: [row or alone for row in rows[name]] for name, alone in nothing.items() if name in rows}
+
+
+def _call(tokenizer: Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, longest: int) -> BatchEncoding:
+    """What the tokenizer says of some texts, each of at most so many tokens."""
+    whole = [whole_characters(text) for text in texts]
+    others = [whole_characters(pair) for pair in pairs] if pairs is not None else None
+    return tokenizer(whole, others, truncation=True, max_length=longest, verbose=False)
 
 
 def label_tensor(labels: Sequence[Any], kind: Kind, classes: int) -> Tensor:
@@ -124,15 +143,21 @@ def label_tensor(labels: Sequence[Any], kind: Kind, classes: int) -> Tensor:
     return found
 
 
-def encode_split(examples: Examples, tokenizer: Tokenizer, max_length: int) -> Encoded:
+def encode_split(examples: Examples, tokenizer: Tokenizer, max_length: int, long_texts: LongTexts) -> Encoded:
     """Tokenise a split.
 
     Args:
         examples: The examples.
         tokenizer: The model's tokenizer.
         max_length: Most tokens per example, special ones included.
+        long_texts: What is read of longer ones.
+
+    Raises:
+        UsageError: The tokenizer cannot shorten texts in this way.
     """
-    return encode(tokenizer, examples.texts, examples.pairs, examples.labels, max_length=max_length)
+    return encode(
+        tokenizer, examples.texts, examples.pairs, examples.labels, max_length=max_length, long_texts=long_texts
+    )
 
 
 class Padding(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dactcli.data.batches import Encoded, encode_split
 from dactcli.data.examples import Examples
 from dactcli.data.labels import Scale
+from dactcli.data.long_texts import long_notice
 from dactcli.data.sources import LabelColumn, load_splits, read_file
 from dactcli.errors import UsageError
 from dactcli.halting.names import sound_rule, standard_rules
@@ -71,14 +72,12 @@ def encode_examples(run: Run, examples: Examples, notice: Notice) -> Encoded:
     Args:
         run: The run.
         examples: The examples.
-        notice: Told how many texts were cut.
+        notice: Told how many texts were shortened.
     """
-    encoded = encode_split(examples, run.tokenizer, run.tokenizer.model_max_length)
-    if encoded.truncated:
-        notice(
-            f"{len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than "
-            f"{run.tokenizer.model_max_length} tokens and were cut"
-        )
+    max_length, long_texts = run.tokenizer.model_max_length, run.model.config.long_texts
+    encoded = encode_split(examples, run.tokenizer, max_length, long_texts)
+    if text := long_notice(encoded, max_length, long_texts):
+        notice(text)
     return encoded
 
 

@@ -164,7 +164,9 @@ def _used_inputs(run: Run, split: str, notice: Notice) -> tuple[set[bytes], bool
     except DactError as error:
         notice(f"dact cannot check whether these examples occur in {split}: {error.sentence}")
         return set(), False
-    inputs = encode_split(loaded.splits[split], run.tokenizer, run.tokenizer.model_max_length)
+    inputs = encode_split(
+        loaded.splits[split], run.tokenizer, run.tokenizer.model_max_length, run.model.config.long_texts
+    )
     trained_on = read_document(run.folder / SUMMARY).get("data_fingerprint", {})
     known = loaded.fingerprint[split] == trained_on.get(split)
     if not known:

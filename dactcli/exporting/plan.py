@@ -74,7 +74,8 @@ def check_run(run: Run) -> None:
         run: The run.
 
     Raises:
-        ArtefactError: Its encoder does not compute in float32, its tokenizer is not a fast one, or it is too large.
+        ArtefactError: Its encoder does not compute in float32, its tokenizer is not a fast one, it reads both ends of
+            long texts, or it is too large.
     """
     model, place = run.model, str(run.folder)
     dtype = str(model.dtype).removeprefix("torch.")
@@ -89,6 +90,12 @@ def check_run(run: Run) -> None:
             "the tokenizer runs in Python only, and an export needs a tokenizer.json",
             place=place,
             remedy="save the model with a fast tokenizer",
+        )
+    if model.config.long_texts != "cut":
+        raise ArtefactError(
+            f"the model reads {model.config.long_texts} of long texts, and the tokenizer of an export cuts them",
+            place=place,
+            remedy="predict with the run itself, or train it with data.long: cut",
         )
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if weights > LARGEST:

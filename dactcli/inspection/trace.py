@@ -81,7 +81,7 @@ def trace(
 
     Args:
         model: The model.
-        tokenizer: Its tokenizer; `model_max_length` is the length that texts are cut to.
+        tokenizer: Its tokenizer; `model_max_length` is the length that texts are shortened to.
         given: The texts.
         rule: When to stop.
         verify: Whether full depth is run as well.
@@ -96,7 +96,9 @@ def trace(
     """
     if not given.texts:
         raise UsageError("there is no text to inspect", remedy='write dact inspect "some sentence", or use `file`')
-    encoded = encode(tokenizer, given.texts, given.pairs, max_length=tokenizer.model_max_length)
+    encoded = encode(
+        tokenizer, given.texts, given.pairs, max_length=tokenizer.model_max_length, long_texts=model.config.long_texts
+    )
     cut = frozenset(encoded.truncated)
     about = _About(model, rule, given, encoded, cut, tokenizer.model_max_length, promise)
     traces: dict[int, ExitTrace] = {}
@@ -136,8 +138,8 @@ class _About:
         rule: When it stops.
         given: The texts.
         encoded: The same as tokens.
-        truncated: Positions of the texts that were cut.
-        longest: Tokens that a text is cut to.
+        truncated: Positions of the texts that were shortened.
+        longest: Tokens that a text is shortened to.
         promise: What a calibration promises of the rule.
     """
 
@@ -211,12 +213,19 @@ class _About:
         chosen = list(self.model.answers.thresholds)
         return chosen * self.model.classes if len(chosen) == 1 else chosen
 
+    @property
+    def _kept(self) -> str:
+        """What was read of a text that is too long."""
+        if self.model.config.long_texts == "cut":
+            return f"only the first {self.longest} were read"
+        return "only the first and the last tokens were read"
+
     def _notices(self, position: int) -> list[str]:
         notices = []
         if not self.given.texts[position].strip():
             notices.append("the text is empty")
         if position in self.truncated:
-            notices.append(f"longer than {self.longest} tokens: only the first {self.longest} were read")
+            notices.append(f"longer than {self.longest} tokens: {self._kept}")
         if self.model.config.objective == "last":
             notices.append("plain fine-tuning: only the last layer's answer was trained")
         return notices

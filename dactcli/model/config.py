@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 from dactcli.errors import UsageError
 from dactcli.halting.answers import THRESHOLD, Answers, Classes, Values
 from dactcli.halting.label_sets import LabelSets
-from dactcli.recipe.schema import ModelSection
+from dactcli.recipe.schema import DataSection, LongTexts, ModelSection
 from dactcli.recipe.settings import REGRESSION_TAU, HaltingInputs, HaltingSettings, Objective, Pooling, first_fault
 
 MULTILABEL = "multi_label_classification"  # the name in transformers
@@ -36,8 +36,14 @@ FLAT_DEFAULTS: dict[str, Any] = {
     "class_weights": None,
 }
 REMOVED_KEYS = ("share_units", "halting_bias")  # a start that is not `auto` changes no trained model
+CHOICES = {  # keys of a configuration that take one of a few words
+    "pooling": get_args(Pooling),
+    "halting_inputs": get_args(HaltingInputs),
+    "long_texts": get_args(LongTexts),
+}
 FLAT_MODEL_DEFAULTS = {"pooling": "mean", "halting_inputs": "features"}
 _DEFAULTS = {name: field.default for name, field in ModelSection.model_fields.items()}
+_LONG = DataSection.model_fields["long"].default
 
 
 class DactConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -55,6 +61,8 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         answer_range: Lowest and highest answer of a regression; None for classes.
         label_thresholds: For `problem_type` multi_label_classification: the probability from which on a label is
             there, one for all labels or one each. None: 0.5.
+        long_texts: What dact reads of texts that are longer than the tokenizer's `model_max_length`: `cut` their
+            beginning, `head+tail` their first and last tokens.
         halting: The settings of the loss, or some of them as a mapping. None: the defaults.
         **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
 
@@ -84,6 +92,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         rule: str | None = None,
         answer_range: Sequence[float] | None = None,
         label_thresholds: float | Sequence[float] | None = None,
+        long_texts: LongTexts = _LONG,
         halting: HaltingSettings | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -100,7 +109,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         if halting_inputs is None:
             halting_inputs = "features" if regression else _DEFAULTS["halting_inputs"]
         self.pooling, self.halting_inputs, self.certainty = pooling, halting_inputs, certainty
-        self.keep_classifier, self.rule = keep_classifier, rule
+        self.keep_classifier, self.rule, self.long_texts = keep_classifier, rule, long_texts
         self.answer_range = list(answer_range) if answer_range is not None else None
         if regression:
             kwargs["problem_type"] = "regression"  # or a pipeline takes the value for a logit
@@ -300,7 +309,7 @@ def check_task(config: DactConfig) -> None:
             + ("" if values else " without answer_range"),
             remedy="name one of two or more classes per text, or give one label with answer_range",
         )
-    for name, known in (("pooling", get_args(Pooling)), ("halting_inputs", get_args(HaltingInputs))):
+    for name, known in CHOICES.items():
         if getattr(config, name) not in known:
             raise UsageError(f"{name} is {getattr(config, name)!r}", remedy=f"it must be one of {', '.join(known)}")
     if values and config.halting_inputs == "answer":

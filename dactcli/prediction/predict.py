@@ -35,7 +35,7 @@ def predict_texts(
 
     Args:
         model: The model, in evaluation mode.
-        tokenizer: Its tokenizer; `model_max_length` is the length that texts are cut to.
+        tokenizer: Its tokenizer; `model_max_length` is the length that texts are shortened to.
         texts: The texts.
         pairs: Their second halves, for models of pairs.
         rule: When to stop.
@@ -46,7 +46,7 @@ def predict_texts(
     """
     if not texts:
         return []
-    encoded = encode(tokenizer, texts, pairs, max_length=tokenizer.model_max_length)
+    encoded = encode(tokenizer, texts, pairs, max_length=tokenizer.model_max_length, long_texts=model.config.long_texts)
     budget = tokens_per_batch(model.device)
     batches = by_length(tokenizer, encoded, len(texts), model.device, tokens=budget)
     if progress is not None:

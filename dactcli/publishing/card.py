@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dactcli.data.long_texts import READ
 from dactcli.halting.names import facts_of, proven_promise
 from dactcli.publishing.facts import CardFacts
 from dactcli.recipe.yaml12 import dump_yaml
@@ -100,7 +101,8 @@ def _task(facts: CardFacts) -> str:
         "a label is there": _label_thresholds(facts),
         "metric": facts.metric.replace("_", " ") if facts.metric else None,
         "data": source,
-        "texts": ("pairs, " if facts.pairs else "") + f"at most {facts.max_length} tokens; longer ones are truncated",
+        "texts": ("pairs, " if facts.pairs else "")
+        + f"at most {facts.max_length} tokens; of longer ones {READ[facts.long_texts]}",
         "encoder": (code(facts.base_model) + ", " if facts.base_model else "")
         + f"{facts.family}, {facts.layers} layers of width {facts.hidden_size}",
         "parameters": f"{facts.parameters:,}",
@@ -322,7 +324,12 @@ def _limits(facts: CardFacts) -> str:
     lines = ["The figures above hold for texts like those of its data. Nothing was measured on other texts."]
     if not facts.evaluations:
         lines = ["The run of this model kept no figures."]
-    lines.append(f"Texts longer than {facts.max_length} tokens are truncated; the model reads only their beginning.")
+    lines.append(f"Of texts longer than {facts.max_length} tokens, the model reads only {READ[facts.long_texts]}.")
+    if facts.long_texts != "cut":
+        lines.append(
+            "A transformers pipeline with `truncation=True` reads only the beginning of such texts, so the figures and "
+            "promises above do not cover its answers to them."
+        )
     if proven_promise(facts.rule) is None and (facts.calibration is None or not facts.calibration.certified):
         lines.append(f"{code(facts.rule)} may differ from full depth, and no promise limits how often.")
     lines.append("Biases of its data and encoder were not examined.")

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from dactcli.results import Calibration, Comparison, EvalResult
 
 if TYPE_CHECKING:
+    from dactcli.recipe.schema import LongTexts
     from dactcli.runs.load import Run
 
 
@@ -26,7 +27,8 @@ class CardFacts:
         layers: N.
         hidden_size: Width of the encoder.
         parameters: Of the whole model.
-        max_length: Most tokens of a text; what is longer is cut.
+        max_length: Most tokens of a text.
+        long_texts: What is read of longer ones: `cut` or `head+tail`.
         objective: What it was trained for: `dact`, `layers` or `last`.
         rule: What it halts by.
         labels: Class names; empty for a regression.
@@ -58,6 +60,7 @@ class CardFacts:
     hidden_size: int
     parameters: int
     max_length: int
+    long_texts: LongTexts
     objective: str
     rule: str
     labels: list[str]
@@ -137,6 +140,7 @@ def gather(run: Run, published: PublishedModel, figures: Figures) -> CardFacts:
         hidden_size=config.encoder_config.hidden_size,
         parameters=run.model.num_parameters(),
         max_length=run.tokenizer.model_max_length,
+        long_texts=config.long_texts,
         objective=config.objective,
         rule=published.rule,
         labels=[] if run.model.regression else [str(config.id2label[index]) for index in range(config.num_labels)],

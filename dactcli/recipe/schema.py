@@ -29,6 +29,7 @@ METRICS: dict[Kind, tuple[Metric, ...]] = {  # the default first
     "multilabel": ("micro_f1", "macro_f1", "subset_accuracy", "label_ranking_average_precision"),
     "regression": ("pearson", "spearman"),
 }
+LongTexts = Literal["cut", "head+tail"]
 SPLITS = ("train", "validation", "calibration", "test")
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -109,7 +110,10 @@ class DataSection(Section):
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """Multilabel: what stands between the labels in a column of text, for example `|`. null: the column holds lists."""
     max_length: Annotated[int, Field(ge=4)] = 128
-    """Maximum tokens of an example. Longer texts are truncated, and their number is reported."""
+    """Maximum tokens of an example. `long` says what is read of longer texts, and their number is reported."""
+    long: LongTexts = "cut"
+    """What is read of texts longer than `max_length`: `cut` their beginning; `head+tail` their first and their last
+    tokens, half and half. The saved model keeps the setting, so that predictions read texts the same way."""
     examples: PositiveInt | None = None
     """Training sentences to generate for the builtin task. null: 30,000."""
 

@@ -144,7 +144,7 @@ def render_plan(plan: PlanResult) -> Group:
         table.add_row(split, *(f"{count:,}" for count in counts))
     said = {
         "median tokens, 95%, longest": "tokens of half, of 95% and of the longest of the examples, before cutting",
-        "cut": "examples longer than data.max_length, of which only the beginning is read",
+        "cut": "examples longer than data.max_length; data.long says what is read of them",
     }
     lines = [
         *(f"labels of {split}: {_labels(facts)}" for split, facts in plan.splits.items() if facts.labels),

@@ -110,9 +110,10 @@ def _what(report: RunReport) -> str:
     several = "labels, any number of them" if report.evaluation.decision == "label set" else "classes"
     kind = f"{len(model.names)} {several}" if model.names else "one value"
     objective = OBJECTIVES.get(model.objective, model.objective)
+    ends = "" if model.long_texts == "cut" else "; of a longer text, the first and the last ones"
     return (
         f"An early-exit classifier{task} ({kind}): {encoder} with {model.layers} layers and {model.parameters:,} "
-        f"parameters, {objective}. It reads at most {model.max_length} tokens."
+        f"parameters, {objective}. It reads at most {model.max_length} tokens{ends}."
     )
 
 

@@ -22,6 +22,7 @@ class ReportedModel:
         layers: N.
         parameters: Parameters of the whole model.
         max_length: Maximum tokens per example.
+        long_texts: What is read of longer texts: `cut` or `head+tail`.
         objective: What the model was trained for: `dact`, `layers` or `last`.
         names: Class names; empty for regression.
     """
@@ -32,6 +33,7 @@ class ReportedModel:
     layers: int
     parameters: int
     max_length: int
+    long_texts: str
     objective: str
     names: list[str]
 

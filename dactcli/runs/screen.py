@@ -18,9 +18,9 @@ from dactcli.errors import ArtefactError, RecipeError, UsageError, first_line
 from dactcli.halting.answers import Classes, Values
 from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import make_rule
-from dactcli.model.config import MULTILABEL, check_thresholds, from_flat
+from dactcli.model.config import CHOICES, MULTILABEL, check_thresholds, from_flat
 from dactcli.model.encoders import Encoder, family
-from dactcli.recipe.settings import HaltingInputs, HaltingSettings, Pooling, first_fault
+from dactcli.recipe.settings import HaltingSettings, first_fault
 from dactcli.storage import check_format
 
 # upper limits; transformers would build a billion layers before it missed a weight
@@ -76,8 +76,7 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
     """Refuse values of dact's own keys that dact never writes."""
     with placed(str(path)):
         config = from_flat(config)
-    allowed = {"pooling": get_args(Pooling), "halting_inputs": get_args(HaltingInputs)}
-    for key, values in allowed.items():
+    for key, values in CHOICES.items():
         if key in config and config[key] not in values:
             raise ArtefactError(
                 f"{key} is {config[key]!r}", place=str(path), remedy=f"it must be one of {', '.join(values)}"

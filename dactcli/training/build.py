@@ -11,6 +11,7 @@ from transformers import set_seed
 
 from dactcli.data.agreement import vocabulary
 from dactcli.data.batches import Encoded, encode_split
+from dactcli.data.long_texts import long_notice
 from dactcli.data.sources import Splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, listed
 from dactcli.model.config import MULTILABEL
@@ -77,18 +78,16 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
 
     Raises:
         RecipeError: The encoder takes no texts that long.
+        UsageError: Its tokenizer cannot shorten texts as `data.long` says.
         ArtefactError: The pretrained encoder cannot be loaded, or its tokenizer does not fit it.
     """
     set_seed(recipe.training.seed)
     tokenizer = build_tokenizer(recipe, splits.splits["train"].texts)
     encoded = {}
     for split in only:
-        encoded[split] = found = encode_split(splits.splits[split], tokenizer, recipe.data.max_length)
-        if found.truncated:
-            notice(
-                f"{split}: {len(found.truncated)} of {len(found.lengths)} texts are longer than "
-                f"{recipe.data.max_length} tokens and were cut"
-            )
+        encoded[split] = found = encode_split(splits.splits[split], tokenizer, recipe.data.max_length, recipe.data.long)
+        if text := long_notice(found, recipe.data.max_length, recipe.data.long):
+            notice(f"{split}: {text}")
         _notice_unknown(split, found, tokenizer, notice)
     if tokenizer.mask_token_id is None and any(stage.keys.mask_tokens for stage in resolve_stages(recipe)):
         raise RecipeError(
@@ -333,4 +332,5 @@ def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, floa
         "pooling": recipe.model.pooling,
         "halting_inputs": recipe.model.halting_inputs,
         "certainty": recipe.model.certainty,
+        "long_texts": recipe.data.long,
     }

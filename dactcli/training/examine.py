@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dactcli import hub
-from dactcli.data.batches import Encoded, encode_split, label_tensor, pad
+from dactcli.data.batches import NO_LIMIT, Encoded, encode_split, label_tensor, pad
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
+from dactcli.model.encoders import family
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
 from dactcli.training.build import Built, build, from_hub, with_labels
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 TIMED = 3  # timed steps, after one untimed warm-up step
-NO_LIMIT = 1 << 30  # tokens
 OPTIMIZER_STATES = 2  # AdamW's, in float32
 
 
@@ -52,6 +52,7 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     check_plan(recipe)
     notices += [*splits.notices, *class_notices(splits, recipe), *imbalance_notices(splits, recipe)]
     built = build(recipe, splits, notices.append, only=list(splits.splits))
+    notices += _long_notices(recipe, built)
     model, train = built.model.to(device).train(), built.encoded["train"]
     found = model.config.halting
     stages = resolve_stages(recipe, found.class_weights, found.tau_unit)
@@ -94,10 +95,21 @@ def _whole_lengths(built: Built, split: str, splits: Splits) -> list[int]:
     encoded, examples = built.encoded[split], splits.splits[split]
     lengths = encoded.lengths
     if encoded.truncated:
-        whole = encode_split(examples.select(encoded.truncated), built.tokenizer, NO_LIMIT)
+        whole = encode_split(examples.select(encoded.truncated), built.tokenizer, NO_LIMIT, "cut")
         for position, length in zip(encoded.truncated, whole.lengths, strict=True):
             lengths[position] = length
     return lengths
+
+
+def _long_notices(recipe: Recipe, built: Built) -> list[str]:
+    """What else could be done with long texts whose end is not read."""
+    if recipe.data.long != "cut" or not any(encoded.truncated for encoded in built.encoded.values()):
+        return []
+    encoder, now = built.model.config.encoder_config, recipe.data.max_length
+    # a new encoder gets as many positions as max_length asks for
+    most = family(encoder.model_type).longest(encoder) if isinstance(recipe.model.encoder, str) else now + 1
+    more = f"; data.max_length, now {now}, says how much of a text is read" if most > now else ""
+    return [f"data.long: head+tail reads the end of long texts too, at the same cost{more}"]
 
 
 def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts:

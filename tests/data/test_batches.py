@@ -24,7 +24,7 @@ def tokenizer() -> BertTokenizerFast:
 
 def test_long_texts_are_cut_and_counted(tokenizer: BertTokenizerFast) -> None:
     texts = ["the key", "the key is old .", "", "the keys are old ."]
-    encoded = encode(tokenizer, texts, max_length=7)
+    encoded = encode(tokenizer, texts, max_length=7, long_texts="cut")
     assert encoded.lengths == [4, 7, 2, 7]
     assert encoded.truncated == [3]
     assert tokenizer.convert_ids_to_tokens(encoded.inputs["input_ids"][3]) == [
@@ -33,7 +33,7 @@ def test_long_texts_are_cut_and_counted(tokenizer: BertTokenizerFast) -> None:
 
 
 def test_pairs_have_their_own_token_types(tokenizer: BertTokenizerFast) -> None:
-    encoded = encode(tokenizer, ["the key"], ["is old"], max_length=16)
+    encoded = encode(tokenizer, ["the key"], ["is old"], max_length=16, long_texts="cut")
     assert encoded.inputs["token_type_ids"] == [[0, 0, 0, 0, 1, 1, 1]]
 
 
@@ -43,7 +43,9 @@ def bare_tokenizer(kind: str, padding: str | None = "[PAD]") -> PreTrainedTokeni
     model = models.WordLevel(vocab, unk_token="[UNK]") if kind == "words" else models.BPE(vocab, [], unk_token="[UNK]")
     found = tokenizers.Tokenizer(model)
     found.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=found, pad_token=padding, unk_token="[UNK]", model_max_length=16)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=found, pad_token=padding, unk_token="[UNK]", model_max_length=16, long_texts="cut"
+    )
 
 
 @pytest.mark.parametrize("kind", ["words", "pieces"])
@@ -51,7 +53,7 @@ def bare_tokenizer(kind: str, padding: str | None = "[PAD]") -> PreTrainedTokeni
 def test_a_text_without_tokens_is_one_padding_token_that_counts(kind: str, padding: str | None, number: int) -> None:
     tokenizer = bare_tokenizer(kind, padding)
     for texts in ([""], ["", "a b c"], ["a b c", "  ", ""]):
-        encoded = encode(tokenizer, texts, max_length=8)
+        encoded = encode(tokenizer, texts, max_length=8, long_texts="cut")
         batch = pad(tokenizer, encoded.inputs)
         for row, text in enumerate(texts):
             empty = not text.strip()
@@ -59,7 +61,7 @@ def test_a_text_without_tokens_is_one_padding_token_that_counts(kind: str, paddi
             if empty:
                 assert batch["input_ids"][row, 0] == number
                 assert batch["attention_mask"][row].tolist() == [1] + [0] * (batch["input_ids"].shape[1] - 1)
-    pairs = encode(tokenizer, ["", "a"], ["", ""], max_length=8)
+    pairs = encode(tokenizer, ["", "a"], ["", ""], max_length=8, long_texts="cut")
     assert pairs.lengths == [1, 1]
     assert pairs.inputs["input_ids"][1] == [1]
 
@@ -72,7 +74,7 @@ def test_padding_is_marked(tokenizer: BertTokenizerFast) -> None:
 
 
 def test_batches_go_from_long_to_short_and_know_their_positions(tokenizer: BertTokenizerFast) -> None:
-    encoded = encode(tokenizer, ["the " * n for n in (3, 9, 1, 5, 7)], max_length=16)
+    encoded = encode(tokenizer, ["the " * n for n in (3, 9, 1, 5, 7)], max_length=16, long_texts="cut")
     seen = list(by_length(tokenizer, encoded, 2))
     assert [positions for positions, _ in seen] == [[1, 4], [3, 0], [2]]
     for positions, batch in seen:

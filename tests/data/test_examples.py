@@ -42,8 +42,10 @@ def test_every_format_gives_the_same_batches(tmp_path: Path, kind: str, texts: l
     write(tmp_path / f"rows.{kind}", rows)
     read = read_file(str(tmp_path / f"rows.{kind}"), text="left", text_pair="right", label="stars")
     tokenizer = words("bert")
-    direct = encode(tokenizer, [left for left, _ in texts], [right for _, right in texts], max_length=16)
-    encoded = encode_split(read, tokenizer, 16)
+    direct = encode(
+        tokenizer, [left for left, _ in texts], [right for _, right in texts], max_length=16, long_texts="cut"
+    )
+    encoded = encode_split(read, tokenizer, 16, "cut")
     assert encoded.inputs == direct.inputs
     assert encoded.truncated == direct.truncated
     assert encoded.labels == [row["stars"] for row in rows]

@@ -173,7 +173,7 @@ def test_what_a_rule_makes_of_outputs() -> None:
 def test_saving_loading_and_evaluating_again_gives_the_same_numbers(tiny_run: Path, tmp_path: Path) -> None:
     run = load_run(tiny_run)
     assert run.recipe is not None
-    encoded = encode_split(load_splits(run.recipe, only=("test",)).splits["test"], run.tokenizer, 48)
+    encoded = encode_split(load_splits(run.recipe, only=("test",)).splits["test"], run.tokenizer, 48, "cut")
     rules = standard_rules(mixes=True, regression=False)
 
     def result(model: object, tokenizer: object, batch_size: int = 64) -> object:
@@ -190,9 +190,9 @@ def test_the_order_of_examples_is_kept(tiny_run: Path) -> None:
     run = load_run(tiny_run)
     assert run.recipe is not None
     split = load_splits(run.recipe, only=("test",)).splits["test"].select(range(50))
-    whole = collect(run.model, run.tokenizer, encode_split(split, run.tokenizer, 48), batch_size=7)
+    whole = collect(run.model, run.tokenizer, encode_split(split, run.tokenizer, 48, "cut"), batch_size=7)
     for position in (0, 13, 49):
-        one = encode_split(split.select([position]), run.tokenizer, 48)
+        one = encode_split(split.select([position]), run.tokenizer, 48, "cut")
         alone = collect(run.model, run.tokenizer, one, batch_size=1)
         torch.testing.assert_close(whole.y[position], alone.y[0], atol=1e-5, rtol=0)
         torch.testing.assert_close(whole.h[position], alone.h[0], atol=1e-5, rtol=0)

@@ -339,6 +339,12 @@ def test_a_run_that_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="computes in bfloat16, and an export computes in float32"):
         export(run, to=tmp_path / "out")
     run.model.to(torch.float32)
+    run.model.config.long_texts = "head+tail"
+    with pytest.raises(
+        ArtefactError, match=r"reads head\+tail of long texts, and the tokenizer of an export cuts them"
+    ):
+        export(run, to=tmp_path / "out")
+    run.model.config.long_texts = "cut"
     with pytest.raises(ArtefactError, match="runs in Python only"):
         export(replace(run, tokenizer=object()), to=tmp_path / "out")
 

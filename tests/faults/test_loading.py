@@ -235,3 +235,9 @@ def test_weights_of_another_type_still_load(model: Path) -> None:
     weights = {name: value.bfloat16() for name, value in load_file(model / "model.safetensors").items()}
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     assert load_run(model).model.dtype == torch.float32
+
+
+def test_an_unknown_way_to_read_long_texts_is_refused(model: Path) -> None:
+    change(model / "config.json", long_texts="tail")
+    with pytest.raises(ArtefactError, match=r"long_texts is 'tail'; it must be one of cut, head\+tail"):
+        load_run(model)

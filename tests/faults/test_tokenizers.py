@@ -12,7 +12,7 @@ import pytest
 from support import Silence, dact, pretrained, small_config, train, words
 from transformers import AutoModel, AutoTokenizer, BertTokenizerFast
 
-from dactcli.errors import ArtefactError
+from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.runs.load import load_run
 
@@ -215,3 +215,12 @@ def test_tokenizers_of_bytes_and_characters_have_no_files_and_are_taken(make: st
     assert len(tokenizer("abc")["input_ids"]) >= 4
     config = small_config("bert", layers=1, vocab_size=1_114_112 if make == "characters" else 400)
     check_fit(tokenizer, config, str(folder))
+
+
+def test_a_tokenizer_that_cannot_keep_both_ends_is_refused() -> None:
+    from transformers import CanineTokenizer
+
+    from dactcli.data.batches import encode
+
+    with pytest.raises(UsageError, match=r"data.long: is head\+tail, and this encoder has no fast tokenizer"):
+        encode(CanineTokenizer(), ["short"], max_length=48, long_texts="head+tail")

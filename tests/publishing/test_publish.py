@@ -224,6 +224,7 @@ FACTS = CardFacts(
     hidden_size=128,
     parameters=1_234_567,
     max_length=128,
+    long_texts="head+tail",
     objective="dact",
     rule="confidence:0.93",
     labels=["negative", "positive"],
@@ -251,7 +252,7 @@ FACTS = CardFacts(
 )  # fmt: skip
 FEW = CardFacts(
     name="plain|<b>", on_hub=False, dact_version="0.1.0", family="bert", layers=4, hidden_size=128,
-    parameters=1_234_567, max_length=64, objective="dact", rule="tolerance:0.1", labels=[], answer_range=(0.0, 5.0),
+    parameters=1_234_567, max_length=64, long_texts="cut", objective="dact", rule="tolerance:0.1", labels=[], answer_range=(0.0, 5.0),
     pairs=True,
 )  # fmt: skip
 
