@@ -43,6 +43,16 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.runs.load",
         "dactcli.runtime",
     ],
+    "lora.py": [
+        "dactcli.data.sources",
+        "dactcli.profiling.latency",
+        "dactcli.recipe.schema",
+        "dactcli.recipe.tasks",
+        "dactcli.training.build",
+        "dactcli.training.frozen",
+        "dactcli.training.stages",
+        "dactcli.training.trainer",
+    ],
     "multilabel.py": ["dactcli.recipe.load", "dactcli.storage"],
     "peers.py": [
         "dactcli.data.sources",

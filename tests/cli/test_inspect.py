@@ -117,7 +117,7 @@ def test_a_calibrated_rule_says_what_is_promised(tiny_run: Path, tmp_path: Path)
     assert dact("eval", run, "--calibrate", "budget=1.5").exit_code == 0
     texts = [one.sentence for one in EXAMPLES]
     whole = " ".join(dact("inspect", *texts, "--run", run).stdout.replace("│", " ").split())
-    assert "calibrated: confidence:" in whole
+    assert "calibrated: settled:" in whole
     assert "promises nothing about the answers" in whole
 
 
