@@ -33,6 +33,7 @@ ELSEWHERE = {
 }
 SHELL = ("source", "cd", "git", "pip")  # the reader's own shell; nothing of ours to run
 PYTHON = ("python", ".venv/bin/python")
+EXPORT_PAGE = "docs/how-to/export.md"
 EXPORTS = all(find_spec(name) for name in NEEDED)  # whether the extra `onnx` is installed
 HEADS = ("dact", "cat", "echo", *PYTHON, *ELSEWHERE, *SHELL)
 
@@ -84,6 +85,8 @@ def having(found: Callable[[Path], object]) -> list[str]:
 
 @pytest.mark.parametrize("page", having(lambda page: list(commands(page, HEADS))))
 def test_commands(page: str, world: Path) -> None:
+    if page == EXPORT_PAGE and not EXPORTS:
+        pytest.skip("needs dactcli[onnx]")
     for command in commands(ROOT / page, HEADS):
         head = command.words[0]
         if head in PYTHON:
@@ -107,7 +110,7 @@ def python(command: Command) -> None:
 
 @pytest.mark.parametrize("page", having(lambda page: "```python" in page.read_text(encoding="utf-8")))
 def test_python_blocks(page: str, world: Path) -> None:
-    if page == "docs/how-to/export.md":
+    if page == EXPORT_PAGE:
         if not EXPORTS:
             pytest.skip("needs dactcli[onnx]")
         assert dact("export", "runs/sst2-1", "--to", "sst2-onnx").exit_code == 0
