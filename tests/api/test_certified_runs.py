@@ -81,7 +81,7 @@ def test_nothing_is_certified_that_is_not_asked_for_or_has_no_rule(change: str) 
     assert made.to_json()["calibration"] is None
     assert not (Path(made.run) / CALIBRATION).exists()
     assert not (Path(made.run) / ATTEMPTS).exists()
-    assert told.notices == []
+    assert not [notice for notice in told.notices if "certif" in notice]
 
 
 def test_a_recipe_without_a_calibration_split_certifies_nothing() -> None:

@@ -46,13 +46,15 @@ def test_from_a_file_of_ones_own_to_predictions(tmp_path: Path, monkeypatch: pyt
     assert "the recipe is valid" in valid.stdout
     assert "examples repeat an earlier one" in valid.stderr
 
-    faster = ("--set", "training.learning_rate=3e-3", "--set", "training.epochs=5", "--set", "training.mask_tokens=0")
-    trained = dact("finetune", "tickets.yaml", *faster)
+    faster = ("training.learning_rate=3e-3", "training.epochs=5", "training.mask_tokens=0")
+    # so few validation texts cannot tell epochs apart, and of equal ones the first would be kept
+    small = [part for key in (*faster, "training.keep=last") for part in ("--set", key)]
+    trained = dact("finetune", "tickets.yaml", *small)
     assert trained.exit_code == 0, trained.stderr
     assert "runs/own-data-1" in trained.stdout
     assert dact("eval", "--calibrate", "budget=2.0").exit_code == 0
     judged = json.loads(dact("eval", "--json").stdout)
-    assert judged["rules"]["full"]["metric"] > 0.8
+    assert judged["rules"]["full"]["metric"] > 0.9
     assert dact("profile", "--batch-size", "4", "--examples", "8", "--repeats", "2").exit_code == 0
     assert "billing" in dact("inspect", "the invoice of my order is wrong").stdout
     assert dact("predict", "new.csv", "--output", "answers.csv").exit_code == 0

@@ -151,7 +151,7 @@ def test_a_signal_before_an_interrupted_output_goes_on_keeps_it(
     interrupted(monkeypatch, *call)
     before = Path("out.jsonl.part").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("dactcli.api.predict.open_run", lambda *args, **options: signal.raise_signal(signal.SIGTERM))
+        patch.setattr("dactcli.api.answering.open_run", lambda *args, **options: signal.raise_signal(signal.SIGTERM))
         stopped = dact(*call, option)
     assert stopped.exit_code == 143
     sentence = "stopped by SIGTERM before the first new prediction; what an earlier call answered is kept"

@@ -377,7 +377,7 @@ def test_typed_inputs_that_do_not_fit_together_are_refused_before_the_work(
     found = pyarrow.parquet.read_table("out.parquet")
     assert found.column("n").to_pylist() == [1, None]
     assert (found.column("m").to_pylist(), found.schema.field("m").type) == ([None, 2], pyarrow.int8())
-    monkeypatch.setattr("dactcli.api.predict.open_run", lambda *args, **options: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("dactcli.api.answering.open_run", lambda *args, **options: pytest.fail("the model was loaded"))
     refused = dact("predict", "a.parquet", "b.parquet", "--run", tiny_run, "--output", "made/out.parquet")
     assert refused.exit_code == 2
     assert "--output made/out.parquet: the inputs do not fit together" in refused.stderr
@@ -455,7 +455,7 @@ def test_a_pipe_is_not_resumed(tiny_run: Path) -> None:
 def test_outputs_that_cannot_be_are_refused_before_the_model_runs(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dactcli.api.predict.open_run", lambda *args, **options: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("dactcli.api.answering.open_run", lambda *args, **options: pytest.fail("the model was loaded"))
     Path("in.txt").write_text("the key .\n")
     for name in ("folder.csv", "b.csv.part"):
         Path(name).mkdir()
