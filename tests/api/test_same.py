@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import TINY, dact
+from support import TINY, Told, dact
 
 import dactcli
-from dactcli import BudgetRequest, Listener, RiskRequest
+from dactcli import BudgetRequest, RiskRequest
 from dactcli.errors import UsageError
 
 TEXTS = ["the key is old .", "the keys to the cabinet is old ."]
@@ -27,16 +27,6 @@ def run(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / "fresh.csv").write_text(DATA)
     monkeypatch.chdir(tmp_path)
     return Path("runs/tiny-1")
-
-
-class Told(Listener):
-    """Keeps the notices."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
 
 
 def shown(*arguments: object) -> Any:

@@ -5,22 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import TINY
+from support import TINY, Told
 
 import dactcli
-from dactcli.listening import Listener
 from dactcli.recipe.load import load_recipe
 from dactcli.training.collapse import collapse_notice
-
-
-class Told(Listener):
-    """Keeps the notices."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
 
 
 @pytest.mark.parametrize(
