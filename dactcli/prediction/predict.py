@@ -11,7 +11,7 @@ from dactcli.halting.base import Rule
 from dactcli.model.engine import run_batches
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.results import Prediction
-from dactcli.results.predict import DIGITS, UNFINITE
+from dactcli.results.predict import UNFINITE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ def predict_texts(
         batches = _told(batches, progress)
     out = run_batches(model, rule, batches, len(texts), regroup=budget // 2)
     answers = out.answer.float().cpu()
-    found = _TOLD[model.answers.kind](model, answers, out.exit_layer)
+    found = _predictions(model, answers, out.exit_layer)
     for row in unfinite_rows(answers):
         found[row] = Prediction.failed(UNFINITE)
     return found
@@ -82,35 +82,13 @@ def _told(batches: Iterable[Batch], progress: Callable[[int], None]) -> Iterator
         progress(done)
 
 
-def _values(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
-    return [
-        Prediction(value, None, [], layer) for value, layer in zip(answers[:, 0].tolist(), exits.tolist(), strict=True)
-    ]
-
-
-def _classes(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
-    names = _names(model)
-    return [
-        Prediction(names[label], label, _rounded(shares), layer, names=names)
-        for label, shares, layer in zip(answers.argmax(-1).tolist(), answers.tolist(), exits.tolist(), strict=True)
-    ]
-
-
-def _label_sets(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
-    names = _names(model)
-    chosen = [row.nonzero()[:, 0].tolist() for row in model.answers.decide(answers)]
-    return [
-        Prediction([names[label] for label in labels], labels, _rounded(shares), layer, names=names)
-        for labels, shares, layer in zip(chosen, answers.tolist(), exits.tolist(), strict=True)
-    ]
-
-
-def _names(model: DactForSequenceClassification) -> list[str | int]:
-    return label_values([model.config.id2label[index] for index in range(model.classes)])
-
-
-def _rounded(shares: list[float]) -> list[float]:
-    return [round(share, DIGITS) for share in shares]
-
-
-_TOLD = {"classes": _classes, "multilabel": _label_sets, "regression": _values}
+def _predictions(model: DactForSequenceClassification, answers: Tensor, exits: Tensor) -> list[Prediction]:
+    """The answers [B, C] and exit layers [B] in the form that users see."""
+    decided, layers = model.answers.decide(answers), exits.tolist()
+    if model.regression:
+        return [Prediction(value, None, [], layer) for value, layer in zip(decided.tolist(), layers, strict=True)]
+    names = label_values([model.config.id2label[index] for index in range(model.classes)])
+    several = model.answers.kind == "multilabel"
+    decisions = [row.nonzero()[:, 0].tolist() for row in decided] if several else decided.tolist()
+    rows = zip(decisions, answers.tolist(), layers, strict=True)
+    return [Prediction.decided(decision, shares, layer, names) for decision, shares, layer in rows]

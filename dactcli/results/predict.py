@@ -57,6 +57,21 @@ class Prediction:
         return [(self.names[index], shares[index]) for index in order[:count]]
 
     @classmethod
+    def decided(
+        cls, decision: int | list[int], shares: Sequence[float], layer: int, names: Sequence[str | int]
+    ) -> Prediction:
+        """Build the answer of a text that is a class or a set of labels.
+
+        Args:
+            decision: Index of the class, or indices of the labels.
+            shares: Probabilities by class or label [C].
+            layer: Number of layers run.
+            names: Names of the classes or labels [C].
+        """
+        label = [names[index] for index in decision] if isinstance(decision, list) else names[decision]
+        return cls(label, decision, [round(share, DIGITS) for share in shares], layer, names=names)
+
+    @classmethod
     def failed(cls, error: str) -> Prediction:
         """Build the row of a text without an answer."""
         return cls(None, None, None, None, error)

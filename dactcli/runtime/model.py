@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dactcli.errors import ArtefactError, ResourceError, UsageError, first_line
-from dactcli.results.predict import DIGITS, UNFINITE, Prediction
+from dactcli.results.predict import UNFINITE, Prediction
 from dactcli.runtime.engine import Answers, StageRunner, answer_rows, layer_outputs
 from dactcli.runtime.manifest import Manifest, check_files, read_manifest
 from dactcli.runtime.tokens import Rows, TextTokenizer, Tokens
@@ -59,7 +58,7 @@ class ExportedModel:
     def answer(self, tokens: Tokens) -> list[Prediction]:
         """As `predict`, for texts that are tokenised."""
         found = answer_rows(self.runner, tokens.batches(TOKENS), len(tokens.ids), regroup=TOKENS // 2)
-        predictions = _TOLD[self.manifest.kind](self.manifest, found)
+        predictions = _predictions(self.manifest, found)
         for row in np.flatnonzero(~np.isfinite(found.answer).all(1)):
             predictions[row] = Prediction.failed(UNFINITE)
         return predictions
@@ -111,31 +110,15 @@ def _session(path: Path, threads: int | None) -> Any:
         ) from None
 
 
-def _rounded(shares: NDArray[np.float32]) -> list[float]:
-    return [round(share, DIGITS) for share in shares.tolist()]
-
-
-def _values(manifest: Manifest, found: Answers) -> list[Prediction]:
-    rows = zip(found.answer[:, 0].tolist(), found.exit_layer.tolist(), strict=True)
-    return [Prediction(value, None, [], layer) for value, layer in rows]
-
-
-def _classes(manifest: Manifest, found: Answers) -> list[Prediction]:
-    rows = zip(found.answer.argmax(1).tolist(), found.answer, found.exit_layer.tolist(), strict=True)
-    return [
-        Prediction(manifest.labels[label], label, _rounded(shares), layer, names=manifest.labels)
-        for label, shares, layer in rows
-    ]
-
-
-def _label_sets(manifest: Manifest, found: Answers) -> list[Prediction]:
-    thresholds = np.array(manifest.label_thresholds, dtype=np.float64)
-    chosen = [np.flatnonzero(row).tolist() for row in found.answer.astype(np.float64) >= thresholds]
-    rows = zip(chosen, found.answer, found.exit_layer.tolist(), strict=True)
-    return [
-        Prediction([manifest.labels[label] for label in labels], labels, _rounded(shares), layer, names=manifest.labels)
-        for labels, shares, layer in rows
-    ]
-
-
-_TOLD = {"classes": _classes, "multilabel": _label_sets, "regression": _values}
+def _predictions(manifest: Manifest, found: Answers) -> list[Prediction]:
+    """The answers and exit layers in the form that users see."""
+    layers = found.exit_layer.tolist()
+    if manifest.kind == "regression":
+        values = found.answer[:, 0].tolist()
+        return [Prediction(value, None, [], layer) for value, layer in zip(values, layers, strict=True)]
+    decisions = found.answer.argmax(1).tolist()
+    if manifest.kind == "multilabel":
+        thresholds = np.array(manifest.label_thresholds, dtype=np.float64)
+        decisions = [np.flatnonzero(row).tolist() for row in found.answer.astype(np.float64) >= thresholds]
+    rows = zip(decisions, found.answer.tolist(), layers, strict=True)
+    return [Prediction.decided(decision, shares, layer, manifest.labels) for decision, shares, layer in rows]
