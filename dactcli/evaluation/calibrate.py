@@ -172,14 +172,7 @@ def calibrate(
     """
     rules = rules_of(run, request)
     measured = Measured(outputs, sample.inputs, sample.encoded.labels)
-    facts = bound_to(identify(run)) | {
-        "split": sample.name,
-        "data_fingerprint": sample.fingerprint,
-        "screened": list(sample.screened),
-        "left_out": sample.left_out,
-        "layers": run.model.exit_heads.layers,
-        "decision": run.model.answers.noun,
-    }
+    facts = bound_facts(run, sample)
     if isinstance(request, BudgetRequest):
         found = calibrate_budget(measured, rules[0], request, facts=facts)
     else:
@@ -191,6 +184,18 @@ def calibrate(
     run.model.config.rule = found.rule
     _add_to_summary(run, found)
     return found
+
+
+def bound_facts(run: Run, sample: CalibrationSample) -> dict[str, Any]:
+    """What a calibration is bound to: the run's identity and the sample (`Calibration`'s fields of that kind)."""
+    return bound_to(identify(run)) | {
+        "split": sample.name,
+        "data_fingerprint": sample.fingerprint,
+        "screened": list(sample.screened),
+        "left_out": sample.left_out,
+        "layers": run.model.exit_heads.layers,
+        "decision": run.model.answers.noun,
+    }
 
 
 def calibrate_risk(

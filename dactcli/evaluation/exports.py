@@ -13,10 +13,10 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dactcli.evaluation.calibrate import Measured, calibrate_risk
+from dactcli.evaluation.calibrate import Measured, bound_facts, calibrate_risk
 from dactcli.halting.rules import Full
 from dactcli.results import Calibration, ChangedAnswers
-from dactcli.runs.calibration import bound_to, spend
+from dactcli.runs.calibration import spend
 from dactcli.runs.identity import identify
 
 if TYPE_CHECKING:
@@ -74,17 +74,7 @@ def certify_export(
     asked = dataclasses.replace(request, rules=(rule.name,))
     digest = export_digest(identify(run).digest, precision, export.exits or ())
     number = spend(run, sample.fingerprint, asked.to_json(), model=digest)
-    facts = bound_to(identify(run)) | {
-        "dtype": precision,
-        "split": sample.name,
-        "data_fingerprint": sample.fingerprint,
-        "screened": list(sample.screened),
-        "left_out": sample.left_out,
-        "layers": run.model.exit_heads.layers,
-        "decision": run.model.answers.noun,
-        "attempt": number,
-        "against": AGAINST,
-    }
+    facts = bound_facts(run, sample) | {"dtype": precision, "attempt": number, "against": AGAINST}
     measured = Measured(export, sample.inputs, sample.encoded.labels, reference=model)
     return calibrate_risk(measured, [rule], request, delta=request.delta / 2**number, facts=facts)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dactcli.exporting.plan import LARGEST
-from dactcli.exporting.tracing import IDS, MASK, TYPES
+from dactcli.exporting.tracing import IDS, MASK, TYPES, quiet
 
 HEADS = "heads/"  # begins the names of the exit heads' nodes, which stay in float32
 CONTRIB = "com.microsoft"  # where the fused operators stand
@@ -49,7 +47,7 @@ def fuse(encoder: Any, *, heads: int, width: int) -> tuple[Any, int]:
     # the optimizer takes a layer norm without bias for one with it
     norms = [node for node in encoder.graph.node if node.op_type == "LayerNormalization"]
     wanted.enable_skip_layer_norm = all(len(node.input) == 3 for node in norms)
-    with _quiet():
+    with quiet():
         done = optimize_model(
             encoder, "bert", num_heads=heads, hidden_size=width, optimization_options=wanted, opt_level=0
         )
@@ -114,7 +112,7 @@ def _with_own_weights(heads: Any) -> Any:
     """The heads with a tensor for each layer; traced, each of them reads a slice of all layers' weights."""
     from onnxscript.optimizer import optimize
 
-    with _quiet():
+    with quiet():
         return optimize(heads, input_size_limit=LARGEST, output_size_limit=LARGEST)
 
 
@@ -213,7 +211,7 @@ def write(stage: Stage, path: Path, *, int8: bool) -> None:
         graph.value_info.remove(value)  # the quantiser transposes weights, and would compare them with these shapes
     # the nodes by name, because the quantiser makes products of the exit heads' operators, under names of its own
     encoder = [node.name for node in graph.node if node.op_type in QUANTISED and not node.name.startswith(HEADS)]
-    with _quiet():
+    with quiet():
         quantize_dynamic(
             stage.model,
             path,
@@ -224,14 +222,3 @@ def write(stage: Stage, path: Path, *, int8: bool) -> None:
             nodes_to_quantize=encoder,
             extra_options={"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the optimizer's and the quantiser's reports off the screen."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from dactcli.model.dact import DactForSequenceClassification
 
 MASK, IDS, TYPES = "attention_mask", "input_ids", "token_type_ids"
-TALKATIVE = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # loggers of the exporter
 LENGTHS = (6, 4)  # tokens of the traced rows; one is padded, or transformers would leave the mask out
 
 
@@ -186,7 +185,8 @@ def _graph(module: EncoderPass | HeadPass, inputs: dict[str, Tensor], outputs: l
     axes = [{0: "rows", 1: "tokens"} for _ in inputs]
     variadic = isinstance(module, HeadPass)
     try:
-        with _quiet():
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module.eval(),
                 tuple(inputs.values()),
@@ -218,15 +218,11 @@ def _eager(model: DactForSequenceClassification) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's warnings and reports off the screen."""
-    levels = {name: logging.getLogger(name).level for name in TALKATIVE}
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Keep the reports of exporter, optimizer and quantiser off the screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)
