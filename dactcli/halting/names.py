@@ -28,6 +28,7 @@ class RuleFacts:
         score: Name of the number that the rule compares with its cut; empty if it looks at no number.
         score_text: What that number is, in one line.
         falls: Whether the rule stops when that number falls to the cut, and not when it rises to it.
+        certain_above: The score above which the decision is certain, under a rule that otherwise promises nothing.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RuleFacts:
     score: str = ""
     score_text: str = ""
     falls: bool = False
+    certain_above: float | None = None
 
     @property
     def needs_threshold(self) -> bool:
@@ -87,6 +89,7 @@ RULE_FACTS: dict[str, RuleFacts] = {
             "probability",
             score="confidence",
             score_text=f"largest probability of the answer so far{SURE}",
+            certain_above=1.0,
         ),
         RuleFacts(
             "confidence",

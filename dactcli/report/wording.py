@@ -158,7 +158,7 @@ def _score_text(trace: ExitTrace, facts: RuleFacts) -> str:
     """What the rule's score means, in the words of the task."""
     text = facts.score_text
     if trace.thresholds is not None and facts.score in LABELS:
-        text = LABELS[facts.score] + (SURE if text.endswith(SURE) else "")
+        text = LABELS[facts.score] + (SURE if facts.certain_above is not None else "")
     return text.replace("the class", f"the {trace.noun}")
 
 
@@ -259,7 +259,7 @@ def reason(trace: ExitTrace) -> str:
     if facts is None or not facts.score or score is None:
         return stopped
     seen, cut = shown_score(facts, score), cut_text(facts, trace.cut)
-    settled = facts.name == "settled" and score > 1
+    settled = facts.certain_above is not None and score > facts.certain_above
     if settled or proven_promise(trace.rule) == "class":
         layers = "the last layer answers" if left == 1 else f"the other {left} layers answer"
         certain = f"certain, the {trace.noun} cannot change any more, whatever {layers}"
