@@ -120,7 +120,13 @@ class Scripted:
         self.adapter = _Numbers(torch.nn.Identity())
         self.asked = 0
 
-    def exit_outputs(self, layer: int, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> ExitOutput:
+    def exit_outputs(
+        self,
+        layer: int,
+        hidden: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        texts: torch.Tensor | None = None,
+    ) -> ExitOutput:
         self.asked += 1
         rows = hidden[:, 0, 0].long()
         return ExitOutput(self.logits[rows, layer - 1], self.halting_logits[rows, layer - 1])

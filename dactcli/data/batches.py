@@ -5,8 +5,9 @@ B batch, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +18,7 @@ from torch.utils.data import Sampler
 from dactcli import distributed
 from dactcli.characters import whole_characters
 from dactcli.data.examples import Examples
-from dactcli.data.long_texts import check_tokenizer, head_and_tail
+from dactcli.data.long_texts import check_tokenizer, read_longer, split_evenly
 from dactcli.recipe.schema import Kind, LongTexts
 
 if TYPE_CHECKING:
@@ -37,18 +38,21 @@ class Encoded:
     """Tokenised examples.
 
     Attributes:
-        inputs: `input_ids`, and `token_type_ids` where the tokenizer gives them: a list of tokens per example.
+        inputs: `input_ids`, and `token_type_ids` where the tokenizer gives them: a list of tokens per example. Those
+            of its windows follow one another.
         labels: Classes, values, or lists of label indices; None when unlabelled.
         truncated: Positions of the examples that were longer than allowed.
+        windows: Tokens of each window of each example; None where every example is read at once.
     """
 
     inputs: dict[str, list[list[int]]]
     labels: list[Any] | None
     truncated: list[int]
+    windows: list[list[int]] | None = None
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens per example."""
+        """Tokens per example, of all its windows."""
         return [len(ids) for ids in self.inputs["input_ids"]]
 
     def select(self, positions: Sequence[int]) -> Encoded:
@@ -58,6 +62,7 @@ class Encoded:
             {name: [rows[position] for position in positions] for name, rows in self.inputs.items()},
             [self.labels[position] for position in positions] if self.labels is not None else None,
             [place for place, position in enumerate(positions) if position in kept],
+            [self.windows[position] for position in positions] if self.windows is not None else None,
         )
 
 
@@ -99,11 +104,14 @@ def encode(
         if long_texts == "cut":
             shortened = _tokens(tokenizer, longer, some, max_length)
         else:
-            shortened = head_and_tail(_call(tokenizer, longer, some, NO_LIMIT), max_length)
+            shortened = read_longer(_call(tokenizer, longer, some, NO_LIMIT), max_length, long_texts)
         for name, rows in kept.items():
             for position, row in zip(truncated, shortened[name], strict=True):
                 rows[position] = row
-    return Encoded(kept, list(labels) if labels is not None else None, truncated)
+    windows = None
+    if long_texts == "window":
+        windows = [split_evenly(len(row), max_length) for row in kept["input_ids"]]
+    return Encoded(kept, list(labels) if labels is not None else None, truncated, windows)
 
 
 def _tokens(
@@ -193,6 +201,53 @@ def pad(padding: Padding, inputs: dict[str, list[list[int]]], device: torch.devi
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
+def padded(
+    padding: Padding, encoded: Encoded, positions: Sequence[int], device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """A batch of some examples.
+
+    Args:
+        padding: For the padding token's id.
+        encoded: The examples.
+        positions: Which of them.
+        device: Where the tensors go.
+
+    Returns:
+        As `pad` gives it, with a row for every window; where an example has several, also `texts` [B], which numbers
+        the examples.
+    """
+    rows = {name: [values[position] for position in positions] for name, values in encoded.inputs.items()}
+    windows = None if encoded.windows is None else [encoded.windows[position] for position in positions]
+    if windows is None or all(len(one) == 1 for one in windows):
+        return pad(padding, rows, device)
+    split = {
+        name: [part for row, sizes in zip(values, windows, strict=True) for part in cut_into(row, sizes)]
+        for name, values in rows.items()
+    }
+    texts = [number for number, one in enumerate(windows) for _ in one]
+    return {**pad(padding, split, device), "texts": torch.tensor(texts, device=device)}
+
+
+def cut_into(row: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+    """The tokens in parts of these sizes, one after the other."""
+    return [list(row[end - size : end]) for end, size in zip(accumulate(sizes), sizes, strict=True)]
+
+
+def single(batch: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """A batch of one example of a batch, with all its windows.
+
+    Args:
+        batch: As `padded` gives it, with `labels`.
+        number: Which example of the batch.
+    """
+    texts = batch.get("texts")
+    if texts is None:
+        return {name: values[number : number + 1] for name, values in batch.items()}
+    rows = texts == number
+    own = {name: values[rows] for name, values in batch.items() if name not in ("texts", "labels")}
+    return {**own, "texts": torch.zeros_like(texts[rows]), "labels": batch["labels"][number : number + 1]}
+
+
 def tokens_per_batch(device: torch.device) -> int:
     """Most tokens of a batch where a whole data set runs on a device."""
     return TOKENS.get(device.type, TOKENS["cpu"])
@@ -216,7 +271,7 @@ def by_length(
         tokens: Most tokens per batch, padding included; one example may have more.
 
     Yields:
-        The positions of the examples, and their padded tensors [B, T].
+        The positions of the examples, and their padded tensors, as `padded` gives them.
     """
     lengths = encoded.lengths
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
@@ -224,8 +279,7 @@ def by_length(
     while start < len(order):
         size = batch_size if tokens is None else min(batch_size, max(tokens // max(lengths[order[start]], 1), 1))
         positions = order[start : start + size]
-        rows = {name: [values[p] for p in positions] for name, values in encoded.inputs.items()}
-        yield positions, pad(padding, rows, device)
+        yield positions, padded(padding, encoded, positions, device)
         start += size
 
 
@@ -241,7 +295,7 @@ def shared_by_length(
         device: Where the tensors go.
 
     Yields:
-        The positions among all examples, and their padded tensors [B, T].
+        The positions among all examples, and their padded tensors, as `padded` gives them.
     """
     lengths = encoded.lengths
     own = distributed.share(sorted(range(len(lengths)), key=lambda position: -lengths[position]))

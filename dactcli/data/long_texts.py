@@ -1,11 +1,13 @@
 """Texts that are longer than a model reads: which of their tokens it reads.
 
 `cut` keeps the beginning. `head+tail` keeps the first and the last tokens, half and half, with the special tokens in
-their places. Of a pair, the longer text is shortened first, as `cut` does it too.
+their places. Of a pair, the longer text is shortened first, as `cut` does it too. `window` keeps all: it reads the
+text, or the longer one of a pair, in windows that overlap, each with the special tokens.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
     from dactcli.recipe.schema import LongTexts
 
-READ: dict[LongTexts, str] = {"cut": "the beginning", "head+tail": "the first and the last tokens"}
+READ: dict[LongTexts, str] = {
+    "cut": "only the beginning is read",
+    "head+tail": "only the first and the last tokens are read",
+    "window": "all tokens are read, in windows that overlap",
+}
+OVERLAP = 4  # windows share at least this part, one in so many, of the tokens that fit into one
 
 
 def long_notice(encoded: Encoded, max_length: int, long_texts: LongTexts) -> str | None:
@@ -32,7 +39,12 @@ def long_notice(encoded: Encoded, max_length: int, long_texts: LongTexts) -> str
     if not encoded.truncated:
         return None
     found = f"{len(encoded.truncated)} of {len(encoded.lengths)} texts are longer than {max_length} tokens"
-    return f"{found} and were cut" if long_texts == "cut" else f"{found}, and only {READ[long_texts]} of these are read"
+    if long_texts == "cut":
+        return f"{found} and were cut"
+    if long_texts == "window":
+        windows = sum(len((encoded.windows or [])[position]) for position in encoded.truncated)
+        return f"{found} and are read in {windows:,} windows"
+    return f"{found}, and only the first and the last tokens of these are read"
 
 
 def check_tokenizer(tokenizer: Tokenizer, long_texts: LongTexts) -> None:
@@ -53,17 +65,20 @@ def check_tokenizer(tokenizer: Tokenizer, long_texts: LongTexts) -> None:
         )
 
 
-def head_and_tail(rows: BatchEncoding, max_length: int) -> dict[str, list[list[int]]]:
-    """Keep the first and the last tokens of tokenised texts.
+def read_longer(rows: BatchEncoding, max_length: int, long_texts: LongTexts) -> dict[str, list[list[int]]]:
+    """What is read of tokenised texts.
 
     Args:
-        rows: Whole texts, from a fast tokenizer.
-        max_length: Most tokens per example, special ones included.
+        rows: Whole texts, longer than `max_length`, from a fast tokenizer.
+        max_length: Most tokens of an example or a window, special ones included.
+        long_texts: `head+tail` or `window`.
 
     Returns:
-        The kept tokens by name: `input_ids`, and `token_type_ids` where the tokenizer gives them.
+        The tokens by name: `input_ids`, and `token_type_ids` where the tokenizer gives them. Windows follow one
+        another; all have `max_length` tokens (`split_evenly`).
     """
-    kept = [kept_tokens(rows.sequence_ids(row), max_length) for row in range(len(rows["input_ids"]))]
+    places = kept_tokens if long_texts == "head+tail" else windowed_tokens
+    kept = [places(rows.sequence_ids(row), max_length) for row in range(len(rows["input_ids"]))]
     return {
         name: [[row[place] for place in places] for row, places in zip(rows[name], kept, strict=True)]
         for name in ("input_ids", "token_type_ids")
@@ -86,6 +101,42 @@ def kept_tokens(parts: Sequence[int | None], max_length: int) -> list[int]:
     room = max(max_length - len(special), 0)
     first, second = shares(len(texts[0]), len(texts[1]), room)
     return sorted([*special, *_ends(texts[0], first), *_ends(texts[1], second)])
+
+
+def windowed_tokens(parts: Sequence[int | None], max_length: int) -> list[int]:
+    """The places of the tokens of all windows of a text, or of the longer text of a pair.
+
+    Neighbours share at least a quarter of the tokens that fit, and the windows begin at even distances. The shorter
+    text of a pair stands in every window, shortened to its beginning where it has more than half of the room.
+
+    Args:
+        parts: As for `kept_tokens`; more of them than `max_length`.
+        max_length: Tokens of each window; more than there are special ones.
+
+    Returns:
+        The places of the first window in ascending order, those of the second, and so on; `max_length` of each.
+
+    Raises:
+        UsageError: The special tokens leave no room.
+    """
+    special = [place for place, part in enumerate(parts) if part is None]
+    texts = [[place for place, part in enumerate(parts) if part == text] for text in (0, 1)]
+    if max_length <= len(special):
+        raise UsageError(
+            f"leaves no room beside {len(special)} special tokens", place="data.max_length", remedy="raise it"
+        )
+    room = shares(len(texts[0]), len(texts[1]), max_length - len(special))
+    longer = 0 if len(texts[0]) > len(texts[1]) else 1
+    always = [*special, *texts[1 - longer][: room[1 - longer]]]
+    size, moving = room[longer], texts[longer]
+    steps = math.ceil((len(moving) - size) / (size - size // OVERLAP))
+    starts = [(len(moving) - size) * number // steps for number in range(steps + 1)] if steps > 0 else [0]
+    return [place for start in starts for place in sorted([*always, *moving[start : start + size]])]
+
+
+def split_evenly(tokens: int, max_length: int) -> list[int]:
+    """Tokens of each window of an example: one of any length, or several of `max_length`."""
+    return [tokens] if tokens <= max_length else [max_length] * (tokens // max_length)
 
 
 def shares(first: int, second: int, room: int) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def check_run(run: Run) -> None:
         )
     if model.config.long_texts != "cut":
         raise ArtefactError(
-            f"the model reads {model.config.long_texts} of long texts, and the tokenizer of an export cuts them",
+            f"the model was trained with data.long: {model.config.long_texts}, and an export cuts long texts",
             place=place,
             remedy="predict with the run itself, or train it with data.long: cut",
         )

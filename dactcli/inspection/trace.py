@@ -122,10 +122,10 @@ def _run(
     verify: bool,
 ) -> _Batch:
     """One batch under the rule, and at full depth where that is asked for."""
-    out = run_adaptive(model, rule, **inputs, trace=True)
+    out = run_adaptive(model, rule, inputs, trace=True)
     if out.trace is None:
         raise ValueError("the engine was run without trace=True")
-    full = run_adaptive(model, Full(), **inputs, trace=False).answer if verify else None
+    full = run_adaptive(model, Full(), inputs).answer if verify else None
     return _Batch(positions, out, out.trace, full)
 
 
@@ -213,9 +213,10 @@ class _About:
         chosen = list(self.model.answers.thresholds)
         return chosen * self.model.classes if len(chosen) == 1 else chosen
 
-    @property
-    def _kept(self) -> str:
+    def _kept(self, position: int) -> str:
         """What was read of a text that is too long."""
+        if self.encoded.windows is not None:
+            return f"read in {len(self.encoded.windows[position])} windows"
         if self.model.config.long_texts == "cut":
             return f"only the first {self.longest} were read"
         return "only the first and the last tokens were read"
@@ -225,7 +226,7 @@ class _About:
         if not self.given.texts[position].strip():
             notices.append("the text is empty")
         if position in self.truncated:
-            notices.append(f"longer than {self.longest} tokens: {self._kept}")
+            notices.append(f"longer than {self.longest} tokens: {self._kept(position)}")
         if self.model.config.objective == "last":
             notices.append("plain fine-tuning: only the last layer's answer was trained")
         return notices

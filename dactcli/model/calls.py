@@ -44,6 +44,25 @@ def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
     return found
 
 
+def number_of_texts(tokens: Tensor, texts: Tensor | None) -> int:
+    """How many texts the rows of a batch belong to.
+
+    Args:
+        tokens: [B, T], or their embeddings [B, T, E].
+        texts: The text of each row [B]; None where every row is a text.
+
+    Raises:
+        UsageError: `texts` does not number the texts of the rows from 0, ascending.
+    """
+    if texts is None:
+        return len(tokens)
+    if texts.shape != (len(tokens),) or not len(texts):
+        raise UsageError(f"`texts` is {list(texts.shape)}", remedy=f"give the text of each of {len(tokens)} rows")
+    if int(texts[0]) != 0 or not bool(((steps := texts.diff()) == 0).logical_or(steps == 1).all()):
+        raise UsageError("`texts` does not count from 0", remedy="number the texts of the rows 0, 0, 1, 2, ...")
+    return int(texts[-1]) + 1
+
+
 def at_least_a_token(input_ids: Tensor | None, padding: int) -> Tensor | None:
     """Empty texts [B, 0], as a tokenizer without special tokens gives them, as one padding token each [B, 1].
 

@@ -62,7 +62,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         label_thresholds: For `problem_type` multi_label_classification: the probability from which on a label is
             there, one for all labels or one each. None: 0.5.
         long_texts: What dact reads of texts that are longer than the tokenizer's `model_max_length`: `cut` their
-            beginning, `head+tail` their first and last tokens.
+            beginning, `head+tail` their first and last tokens, `window` all, in windows that overlap.
         halting: The settings of the loss, or some of them as a mapping. None: the defaults.
         **kwargs: As any transformers configuration: `num_labels`, `id2label`, ...
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
@@ -25,13 +25,13 @@ from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
 from dactcli.model.engine import EngineOutput, run_adaptive
 from dactcli.model.finite import unfinite_error, unfinite_rows
-from dactcli.model.heads import ExitHeads, ExitOutput, HeadSizes, LayerStates
+from dactcli.model.heads import ExitHeads, ExitOutput, HeadSizes, LayerStates, text_means
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.labels import Targets, read_labels
 from dactcli.model.loss import answer_miss, dact_loss, loss_and_answer
 from dactcli.recipe.settings import HaltingSettings
 
-__all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput", "from_encoder"]
+__all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput"]
 
 logger = logging.get_logger(__name__)
 
@@ -152,14 +152,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         )
 
     def layer_answer(self, logits: Tensor) -> Tensor:
-        """y_n: probabilities of the classes or labels, or for regression a value inside the range.
-
-        Args:
-            logits: [..., C].
-
-        Returns:
-            [..., C].
-        """
+        """y_n of logits [..., C]: probabilities of the classes or labels, or for regression a value in the range."""
         return self.answers.read(logits)
 
     @property
@@ -193,40 +186,54 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return LayerStates(torch.stack(states), kept, tuple(seen))
 
     def all_exit_outputs(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> ExitOutput:
-        """The outputs of all exit heads, with a leading axis of layers [N, B, ...]."""
-        return self._exit_outputs_of(self.layer_states(input_ids, attention_mask, token_type_ids))
+        """The outputs of all exit heads, with a leading axis of layers [N, B, ...]. Arguments as for `forward`."""
+        return self._exit_outputs_of(self.layer_states(input_ids, attention_mask, token_type_ids), texts)
 
-    def _exit_outputs_of(self, states: LayerStates) -> ExitOutput:
-        heads = self.exit_heads.all_outputs(states.pooled)
+    def _exit_outputs_of(self, states: LayerStates, texts: Tensor | None) -> ExitOutput:
+        heads = self.exit_heads.all_outputs(states.pooled, texts)
         if states.kept is None:
             return heads
-        return heads._replace(logits=torch.cat([heads.logits[:-1], states.kept.unsqueeze(0)]))
+        kept = text_means(states.kept, texts).unsqueeze(0)
+        return heads._replace(logits=torch.cat([heads.logits[:-1], kept]))
 
-    def exit_outputs(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> ExitOutput:
+    def exit_outputs(
+        self, layer: int, hidden: Tensor, attention_mask: Tensor | None, texts: Tensor | None = None
+    ) -> ExitOutput:
         """The output of the exit head after one layer.
 
         Args:
             layer: n, from 1.
             hidden: Hidden states of the layer [B, T, H].
             attention_mask: 1 for real tokens [B, T]; None when nothing is padded.
+            texts: The text of each row [B], where rows are windows of longer texts.
         """
-        head = self.exit_heads.outputs(layer, self.exit_heads.pool(layer, hidden, attention_mask))
+        head = self.exit_heads.outputs(layer, self.exit_heads.pool(layer, hidden, attention_mask), texts)
         if self.kept is None or layer < self.exit_heads.layers:
             return head
-        return head._replace(logits=self.kept(hidden, attention_mask))
+        return head._replace(logits=text_means(self.kept(hidden, attention_mask), texts))
 
     @torch.no_grad()
     def layer_outputs(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The outputs of every layer, from which the decision of any rule follows (`dactcli.halting.decide`).
+
+        Arguments as for `forward`.
 
         Returns:
             y_n [B, N, C], h_n [B, N] and, with that head, the certainty [B, N], float32.
         """
-        heads = self.all_exit_outputs(input_ids, attention_mask, token_type_ids)
+        heads = self.all_exit_outputs(input_ids, attention_mask, token_type_ids, texts)
         certainty = None if heads.certainty_logits is None else torch.sigmoid(heads.certainty_logits).T
         return self.layer_answer(heads.logits).transpose(0, 1), torch.sigmoid(heads.halting_logits).T, certainty
 
@@ -236,6 +243,7 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         *,
+        texts: Tensor | None = None,
         labels: Tensor | None = None,
         rule: str | Rule | None = None,
         inputs_embeds: Tensor | None = None,
@@ -250,6 +258,8 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             input_ids: [B, T].
             attention_mask: 1 for real tokens [B, T].
             token_type_ids: [B, T].
+            texts: The text of each row, ascending from 0 [B], where rows are windows of longer texts, whose answers are
+                pooled after every layer; outputs and labels are those of texts. None where every row is a text.
             labels: Classes [B] or [B, 1] (-100 for rows that do not count), probabilities of the classes [B, C], values
                 [B] or [B, 1], or 0 and 1 by label [B, C] for label sets; gives the loss.
             rule: Halting rule; None takes the configuration's outside training.
@@ -274,15 +284,16 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         if self.config.output_attentions if output_attentions is None else output_attentions:
             raise calls.no_attentions()
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        chosen, targets = self._chosen_rule(rule), self._targets(labels, len(tokens))
+        chosen, targets = self._chosen_rule(rule), self._targets(labels, calls.number_of_texts(tokens, texts))
         if isinstance(chosen, Full):
             states = self.layer_states(
                 tokens, attention_mask, token_type_ids, position_ids=position_ids, hidden=bool(hidden)
             )
-            out = self._full_depth(states, targets)
+            out = self._full_depth(states, targets, texts)
         else:
             calls.refuse_early(chosen, hidden_states=hidden, position_ids=position_ids)
-            out = self._early(chosen, targets, tokens, attention_mask, token_type_ids)
+            rows = {"attention_mask": attention_mask, "token_type_ids": token_type_ids, "texts": texts}
+            out = self._early(chosen, targets, {"input_ids": tokens, **rows})
         if self.config.return_dict if return_dict is None else return_dict:
             return out
         return tuple(value for value in (out.loss, out.logits, out.hidden_states) if value is not None)
@@ -310,16 +321,16 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         self,
         rule: Rule,
         targets: Targets | None,
-        tokens: Tensor,
-        attention_mask: Tensor | None,
-        token_type_ids: Tensor | None,
+        batch: dict[str, Tensor | None],
     ) -> DactOutput:
         """Run each row as deep as the rule asks; the loss is that of the exit answers."""
+        tokens = batch["input_ids"]
+        assert tokens is not None
         if not len(tokens):
             empty = torch.zeros(0, self.classes, device=tokens.device)
             found = EngineOutput(empty.new_zeros(0, dtype=torch.long), empty, None)
         else:
-            found = run_adaptive(self, rule, tokens, attention_mask, token_type_ids)
+            found = run_adaptive(self, rule, batch)
         answer = self._checked(found.answer)
         logs = self.answers.logs(answer)
         loss = None
@@ -330,11 +341,11 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 loss = cast("Tensor", calls.Untrained.apply(loss.requires_grad_()))  # type: ignore[no-untyped-call]
         return DactOutput(loss=loss, logits=self.answers.logits(logs), exit_layer=found.exit_layer)
 
-    def _full_depth(self, states: LayerStates, targets: Targets | None) -> DactOutput:
+    def _full_depth(self, states: LayerStates, targets: Targets | None, texts: Tensor | None) -> DactOutput:
         """Every layer's answer, and the training loss."""
         if self.loss_settings.objective == "last":
-            return self._last_layer(states, targets)
-        heads = self._exit_outputs_of(states)
+            return self._last_layer(states, targets, texts)
+        heads = self._exit_outputs_of(states, texts)
         logits, halting_logits = heads.logits.transpose(0, 1), heads.halting_logits.T
         certainty = None if heads.certainty_logits is None else heads.certainty_logits.T
         found = ExitOutput(self.answers.logs_of_logits(logits), halting_logits, certainty)
@@ -350,9 +361,9 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             ponder_cost=ponder_cost(halting_logits, self.loss_settings.ponder),
         )
 
-    def _last_layer(self, states: LayerStates, targets: Targets | None) -> DactOutput:
+    def _last_layer(self, states: LayerStates, targets: Targets | None, texts: Tensor | None) -> DactOutput:
         """Plain fine-tuning: the exit head of the last layer alone."""
-        logits = self.exit_heads.outputs(self.exit_heads.layers, states.pooled[-1]).logits
+        logits = self.exit_heads.outputs(self.exit_heads.layers, states.pooled[-1], texts).logits
         outputs = self.answers.logs_of_logits(logits)
         loss = None
         if targets is not None:
@@ -380,21 +391,3 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 remedy="train without gradient checkpointing; smaller batches with gradient accumulation save memory",
             )
         super()._set_gradient_checkpointing(enable, **options)
-
-
-def from_encoder(
-    encoder: PreTrainedModel, *, kept: KeptClassifier | None = None, **settings: Any
-) -> DactForSequenceClassification:
-    """A DACT model around an encoder that is already loaded, with new exit heads.
-
-    Args:
-        encoder: A transformers encoder of a supported family; its weights are used as they are.
-        kept: The classifier that the encoder came with, to answer after the last layer; None for an exit head.
-        **settings: Keywords of `DactConfig`.
-    """
-    config = DactConfig(
-        encoder_config=cast("PreTrainedConfig", encoder.config), keep_classifier=kept is not None, **settings
-    )
-    model = DactForSequenceClassification(config, encoder=encoder, kept=kept)
-    model.exit_heads.initialise()
-    return model

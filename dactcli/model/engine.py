@@ -19,6 +19,7 @@ from dactcli.halting.answers import Answers
 from dactcli.halting.base import Rule
 from dactcli.halting.rules import Full
 from dactcli.halting.state import HaltingState
+from dactcli.model.calls import number_of_texts
 from dactcli.model.encoders import Encoder, EncoderState
 from dactcli.model.encoders.base import at_least_one, spans_of
 from dactcli.model.heads import ExitHeads, ExitOutput
@@ -43,7 +44,9 @@ class Adaptive(Protocol):
     def adapter(self) -> Encoder:
         """The encoder, layer by layer."""
 
-    def exit_outputs(self, layer: int, hidden: Tensor, attention_mask: Tensor | None) -> ExitOutput:
+    def exit_outputs(
+        self, layer: int, hidden: Tensor, attention_mask: Tensor | None, texts: Tensor | None = None
+    ) -> ExitOutput:
         """The output of the exit head after a layer, from hidden states [B, T, H]."""
 
 
@@ -111,11 +114,13 @@ class Live:
 
     Attributes:
         encoded: Input of the encoder's next layer.
-        state: The halting state of the rows; its `rows` are positions in the caller's order.
+        state: The halting state of the texts; its `rows` are positions in the caller's order.
+        texts: The text of each row, ascending from 0 [B], where rows are windows; None where every row is a text.
     """
 
     encoded: EncoderState
     state: HaltingState
+    texts: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -147,31 +152,25 @@ class Engine:
         # earlier exit heads are not needed when only the last layer's answer counts
         self.last_only = isinstance(rule, Full) and not model.mixes and not trace
 
-    def start(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        token_type_ids: Tensor | None,
-        rows: Tensor | None = None,
-    ) -> Live:
+    def start(self, batch: Mapping[str, Tensor | None], rows: Tensor | None = None) -> Live:
         """A batch before layer 1.
 
         Args:
-            input_ids: [B, T].
-            attention_mask: [B, T].
-            token_type_ids: [B, T].
-            rows: Positions in the caller's order [B]; None when the batch is all there is.
+            batch: `input_ids`, `attention_mask`, `token_type_ids` [B, T], and where rows are windows `texts` [B].
+            rows: Positions of the texts in the caller's order; None when the batch is all there is.
         """
+        input_ids, attention_mask, texts = batch["input_ids"], batch.get("attention_mask"), batch.get("texts")
+        assert input_ids is not None
         spans = None
         if attention_mask is not None:
             attention_mask = at_least_one(attention_mask)
             spans = spans_of(attention_mask, keep_first=self.model.reads_first_token)
             if all(span == (0, input_ids.shape[1], True) for span in spans):
                 attention_mask = None  # nothing is padded
-        encoded = self.encoder.embed(input_ids, attention_mask, token_type_ids)
+        encoded = self.encoder.embed(input_ids, attention_mask, batch.get("token_type_ids"))
         encoded.spans = spans
         state = HaltingState.start(
-            len(input_ids),
+            number_of_texts(input_ids, texts),
             self.model.classes,
             layers=self.layers,
             mixes=self.model.mixes,
@@ -180,7 +179,7 @@ class Engine:
         )
         if rows is not None:
             state.rows = rows.to(state.rows.device)
-        return Live(encoded, state)
+        return Live(encoded, state, texts)
 
     def advance(self, live: Live) -> Live | None:
         """Run one layer; rows that may stop leave, and the rest, if any, come back."""
@@ -189,7 +188,7 @@ class Engine:
         if self.last_only and layer < self.layers:
             state.layer = layer
             return live
-        head = self.model.exit_outputs(layer, encoder.output(encoded), encoded.attention_mask)
+        head = self.model.exit_outputs(layer, encoder.output(encoded), encoded.attention_mask, live.texts)
         halting = torch.sigmoid(head.halting_logits)
         certainty = None if head.certainty_logits is None else torch.sigmoid(head.certainty_logits)
         state.step(self.model.answers.read(head.logits), halting, certainty)
@@ -214,46 +213,64 @@ class Engine:
         leaving = torch.tensor([row for row, stop in enumerate(stops) if stop], device=answer.device)
         gone = state.rows.index_select(0, leaving)
         self.answer[gone], self.exit_layer[gone] = answer.index_select(0, leaving), state.layer
-        state.select(torch.tensor(staying, device=answer.device))
-        return Live(self.encoder.select(live.encoded, staying), state)
+        kept = torch.tensor(staying, device=answer.device)
+        state.select(kept)
+        if live.texts is None:
+            return Live(self.encoder.select(live.encoded, staying), state)
+        numbers = kept.new_full((len(stops),), -1).index_put((kept,), torch.arange(len(kept), device=kept.device))
+        texts = numbers[live.texts]  # -1 for the windows of texts that leave
+        windows: list[int] = (texts >= 0).nonzero()[:, 0].tolist()
+        return Live(self.encoder.select(live.encoded, windows), state, texts[texts >= 0])
 
     def join(self, parts: list[Live]) -> Live:
         """One batch of several after the same layer."""
         first, rest = parts[0], parts[1:]
+        texts = joined_texts(parts)
         if rest:
             first.state.join([part.state for part in rest])
-        return Live(self.encoder.join([part.encoded for part in parts]), first.state)
+        return Live(self.encoder.join([part.encoded for part in parts]), first.state, texts)
 
     def results(self) -> EngineOutput:
         """The results of all rows."""
         return EngineOutput(self.exit_layer, self.answer, self.trace)
 
 
+def joined_texts(parts: Sequence[Live]) -> Tensor | None:
+    """The text of each row of several batches together; None where every row is a text."""
+    if all(part.texts is None for part in parts):
+        return None
+    numbers, before = [], 0
+    for part in parts:
+        own = torch.arange(len(part.state.rows), device=part.state.rows.device) if part.texts is None else part.texts
+        numbers.append(own + before)
+        before += len(part.state.rows)
+    return torch.cat(numbers)
+
+
 @torch.no_grad()
 def run_adaptive(
     model: Adaptive,
     rule: Rule,
-    input_ids: Tensor,
-    attention_mask: Tensor | None = None,
-    token_type_ids: Tensor | None = None,
+    batch: Mapping[str, Tensor | None],
     *,
     trace: bool = False,
 ) -> EngineOutput:
-    """Run a batch, each row only as deep as the rule asks.
+    """Run a batch, each row, or the windows of each text together, only as deep as the rule asks.
 
     Args:
         model: The model.
         rule: When a row may stop.
-        input_ids: [B, T].
-        attention_mask: 1 for real tokens [B, T].
-        token_type_ids: [B, T].
+        batch: `input_ids` [B, T], and with them what there is of `attention_mask`, `token_type_ids` [B, T], and `texts`
+            [B], the text of each row where rows are windows of longer texts.
         trace: Whether to keep what every layer head.
 
     Returns:
         Where each row stopped and what it answers.
     """
-    engine = Engine(model, rule, len(input_ids), device=input_ids.device, trace=trace)
-    live: Live | None = engine.start(input_ids, attention_mask, token_type_ids)
+    tokens = batch["input_ids"]
+    assert tokens is not None
+    engine = Engine(model, rule, number_of_texts(tokens, batch.get("texts")), device=tokens.device, trace=trace)
+    live: Live | None = engine.start(batch)
     while live is not None:
         live = engine.advance(live)
     return engine.results()
@@ -278,8 +295,9 @@ def run_batches(
     Args:
         model: The model.
         rule: When a row may stop.
-        batches: Positions in the caller's order [B], and `input_ids`, `attention_mask`, `token_type_ids` [B, T].
-            Neighbours should be of like length: joined rows are padded to the longest.
+        batches: Positions of the texts in the caller's order, and `input_ids`, `attention_mask`, `token_type_ids`
+            [B, T], and where rows are windows `texts` [B]. Neighbours should be of like length: joined rows are padded
+            to the longest.
         examples: How many positions there are, E.
         regroup: Fewest tokens, padding included, for a layer to run on; 0 never pools.
         trace: Whether to keep what every layer head.
@@ -304,10 +322,7 @@ def run_batches(
                 waiting[live.state.layer] = []
 
     for positions, batch in batches:
-        rows = torch.as_tensor(positions, device=device)
-        run_on(
-            engine.start(batch["input_ids"], batch.get("attention_mask"), batch.get("token_type_ids"), rows), regroup
-        )
+        run_on(engine.start(batch, torch.as_tensor(positions, device=device)), regroup)
     for depth, parts in enumerate(waiting):
         if parts:
             # one layer at a time: what is left joins those that wait one layer further on

@@ -92,6 +92,26 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def text_means(values: Tensor, texts: Tensor | None) -> Tensor:
+    """The mean over the windows of each text.
+
+    The classifiers are linear, so that the mean of the features gives the mean of the logits, which is the answer of
+    the mean of the windows' log answers.
+
+    Args:
+        values: Of each window [..., B, F].
+        texts: The text of each window, ascending from 0 [B]; None where every row is a text of its own.
+
+    Returns:
+        Of each text [..., D, F].
+    """
+    if texts is None:
+        return values
+    windows = texts.bincount().to(values.dtype)
+    sums = values.new_zeros(*values.shape[:-2], len(windows), values.shape[-1])
+    return sums.index_add(-2, texts, values) / windows.unsqueeze(-1)
+
+
 def mean_pool(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """The mean over real tokens.
 
@@ -223,19 +243,23 @@ class ExitHeads(nn.Module):
                 return mean_pool(hidden, attention_mask)
             return attention_pool(hidden, attention_mask, self.query_weight[layer - 1])
 
-    def outputs(self, layer: int, pooled: Tensor) -> ExitOutput:
+    def outputs(self, layer: int, pooled: Tensor, texts: Tensor | None = None) -> ExitOutput:
         """The output of the exit head after one layer.
 
         Args:
             layer: n, from 1.
             pooled: z_n, as `pool` gives it.
+            texts: The text of each row [B], where rows are windows of longer texts; None where each is a text.
+
+        Returns:
+            One output for each text.
         """
         with self._full_precision(pooled):
-            return self._outputs(layer - 1, pooled.to(self.dense_weight.dtype))
+            return self._outputs(layer - 1, pooled.to(self.dense_weight.dtype), texts)
 
-    def _outputs(self, head: int, pooled: Tensor) -> ExitOutput:
+    def _outputs(self, head: int, pooled: Tensor, texts: Tensor | None) -> ExitOutput:
         features = torch.tanh(functional.linear(pooled, self.dense_weight[head], self.dense_bias[head]))
-        features = self.dropout(features) if self.training else features
+        features = text_means(self.dropout(features) if self.training else features, texts)
         logits = functional.linear(features, self.classifier_weight[head], self.classifier_bias[head]).float()
         inputs = self._halting_inputs(features, logits)
         halting = functional.linear(inputs, self.halting_weight[head : head + 1], self.halting_bias[head : head + 1])
@@ -245,17 +269,18 @@ class ExitHeads(nn.Module):
             certainty = (features.detach() @ self.certainty_weight[head] + self.certainty_bias[head]).float()
         return ExitOutput(logits, halting.squeeze(-1).float(), certainty)
 
-    def all_outputs(self, pooled: Tensor) -> ExitOutput:
+    def all_outputs(self, pooled: Tensor, texts: Tensor | None = None) -> ExitOutput:
         """The outputs of all exit heads at once.
 
         Args:
             pooled: z_1 .. z_N [N, B, H], or [N, B, 2H] with attention.
+            texts: The text of each row [B], where rows are windows of longer texts; None where each is a text.
 
         Returns:
-            logits [N, B, C] and s_n [N, B].
+            logits [N, B, C] and s_n [N, B], for texts in place of rows where `texts` is given.
         """
         with self._full_precision(pooled):
-            return self._all_outputs(pooled.to(self.dense_weight.dtype))
+            return self._all_outputs(pooled.to(self.dense_weight.dtype), texts)
 
     @staticmethod
     def _full_precision(values: Tensor) -> AbstractContextManager[None]:
@@ -263,9 +288,9 @@ class ExitHeads(nn.Module):
         kind = values.device.type
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
-    def _all_outputs(self, pooled: Tensor) -> ExitOutput:
+    def _all_outputs(self, pooled: Tensor, texts: Tensor | None) -> ExitOutput:
         features = torch.tanh(torch.baddbmm(self.dense_bias.unsqueeze(1), pooled, self.dense_weight.mT))
-        features = self.dropout(features) if self.training else features
+        features = text_means(self.dropout(features) if self.training else features, texts)
         logits = torch.baddbmm(self.classifier_bias.unsqueeze(1), features, self.classifier_weight.mT).float()
         inputs = self._halting_inputs(features, logits)
         halting = torch.baddbmm(self.halting_bias[:, None, None], inputs, self.halting_weight.unsqueeze(-1))

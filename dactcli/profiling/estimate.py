@@ -11,7 +11,7 @@ import torch
 from dactcli.data.batches import Encoded, by_length, tokens_per_batch
 from dactcli.profiling.latency import Effort, synchronise
 from dactcli.profiling.training import Stepper
-from dactcli.profiling.ways import Subject
+from dactcli.profiling.ways import Batch, Subject, stock_batch
 
 ALONGSIDE = 2  # rounds' worth of work beside those that are timed: the answers, the breakdown, the peak memory
 
@@ -45,12 +45,12 @@ def _round(subject: Subject, batches: list[Any]) -> float:
 
 def _training_round(subject: Subject, batches: list[Any]) -> float:
     labels = torch.zeros(len(batches[0][0]), dtype=torch.long, device=subject.model.device)
+    labelled: list[Batch] = [{**batch, "labels": labels[: len(positions)]} for positions, batch in batches]
     spent = 0.0
-    for model in (subject.stock, subject.model):
+    for model, own in ((subject.stock, [stock_batch(one) for one in labelled]), (subject.model, labelled)):
         stepper = Stepper(model)
-        labelled = [{**batch, "labels": labels[: len(positions)]} for positions, batch in batches]
         try:
-            spent += _timed(lambda number: stepper.step(labelled[number]), len(batches), subject.model.device)  # noqa: B023
+            spent += _timed(lambda number: stepper.step(own[number]), len(batches), subject.model.device)  # noqa: B023
         finally:
             model.eval()
     return spent

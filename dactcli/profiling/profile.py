@@ -32,7 +32,7 @@ from dactcli.profiling.flops import (
 from dactcli.profiling.latency import Effort, Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
 from dactcli.profiling.marks import marked_layers
 from dactcli.profiling.memory import peak_memory_mib, silent_profile
-from dactcli.profiling.ways import Batch, Subject, run_batch
+from dactcli.profiling.ways import Batch, Subject, run_batch, stock_batch
 from dactcli.results import Breakdown, ProfileCase, ProfileResult
 
 TRACED_BATCHES = 3
@@ -84,17 +84,19 @@ class Operations:
         units, head = unit_flops(subject.model), head_flops(subject.stock, [embeddings, *layers])
         return cls(embeddings, layers, units, head)
 
-    def per_example(self, lengths: Tensor, depths: Tensor, batches: Sequence[Positions]) -> dict[str, float]:
+    def per_example(self, encoded: Encoded, depths: Tensor, batches: Sequence[Positions]) -> dict[str, float]:
         """Of each way, on average.
 
         Args:
-            lengths: Tokens per example [E].
+            encoded: The examples.
             depths: Layers that adaptive inference runs on each [E].
             batches: The positions of the examples of each batch; where survivors are pooled, before that.
         """
+        lengths, texts = rows_of(encoded)
 
         def mean(parts: Sequence[LayerFlops], ran: Tensor | None = None) -> float:
-            return float(examples_flops(parts, lengths, ran).mean()) + shared_flops(parts, batches, ran) / len(lengths)
+            own = examples_flops(parts, lengths, None if ran is None else ran[texts])
+            return (float(own.sum()) + shared_flops(parts, batches, ran)) / len(depths)
 
         before = mean([self.embeddings])
         whole = before + mean(self.layers)
@@ -174,7 +176,7 @@ def profile_throughput(
 
     def stock(_: int) -> None:
         for _positions, batch in batches():
-            subject.stock(**batch)
+            subject.stock(**stock_batch(batch))
 
     def full(_: int) -> None:
         for _positions, batch in batches():
@@ -215,11 +217,12 @@ def _case(subject: Subject, measured: Measured, effort: Effort, runs: _Runs, pro
     model, device = subject.model, subject.model.device
     samples = take_turns(runs.ways, runs.turns, device=device, effort=effort, progress=progress)
     totals = {name: round_totals(rounds) for name, rounds in samples.items()}
-    lengths, depths = torch.tensor(measured.encoded.lengths), runs.out.exit_layer.cpu()
-    share = share_of_full(runs.operations.layers, lengths, depths)
+    depths = runs.out.exit_layer.cpu()
+    lengths, texts = rows_of(measured.encoded)
+    share = share_of_full(runs.operations.layers, lengths, depths[texts])
     modules = {"stock": subject.stock, "full": model, "adaptive": model}
     peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in runs.ways.items()}
-    flops = runs.operations.per_example(lengths, depths, runs.batches)
+    flops = runs.operations.per_example(measured.encoded, depths, runs.batches)
 
     def way(name: str, **known: Any) -> Any:
         return measurement(
@@ -256,8 +259,14 @@ def sample(encoded: Encoded, examples: int) -> Encoded:
         raise DataError("there is no example to measure on", remedy="give a split or file with texts")
     step = max(total / examples, 1.0)
     positions = sorted({int(index * step) for index in range(min(examples, total))})
-    labels = None if encoded.labels is None else [encoded.labels[p] for p in positions]
-    return Encoded({name: [rows[p] for p in positions] for name, rows in encoded.inputs.items()}, labels, [])
+    return encoded.select(positions)
+
+
+def rows_of(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Tokens of each row that the encoder reads, and the example of each row; a longer text may have several."""
+    windows = encoded.windows or [[length] for length in encoded.lengths]
+    lengths = torch.tensor([length for row in windows for length in row])
+    return lengths, torch.repeat_interleave(torch.tensor([len(row) for row in windows]))
 
 
 def wide_notices(result: ProfileResult) -> list[str]:

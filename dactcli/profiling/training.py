@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from dactcli.data.batches import by_length
 from dactcli.profiling.latency import Effort, measurement, ratio, round_totals, take_turns
 from dactcli.profiling.memory import peak_memory_mib
 from dactcli.profiling.profile import Measured, Progress
-from dactcli.profiling.ways import Subject
+from dactcli.profiling.ways import Batch, Subject, stock_batch
 from dactcli.results import TrainingCase
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ def profile_training(
         for positions, batch in by_length(subject.model.config.encoder_config, encoded, batch_size, device)
     ]
     steppers = {"plain": Stepper(subject.stock), "dact": Stepper(subject.model)}
+    own: dict[str, Sequence[Batch]] = {"plain": [stock_batch(batch) for batch in batches], "dact": batches}
     try:
         samples = take_turns(
-            {name: partial(_step, one, batches) for name, one in steppers.items()},
+            {name: partial(_step, one, own[name]) for name, one in steppers.items()},
             len(batches),
             device=device,
             effort=effort,
@@ -92,12 +93,11 @@ def profile_training(
             name: measurement(
                 samples[name],
                 measured.examples,
-                # two moments of AdamW, held before and after the step
-                peak_memory_mib=_with_moments(peak_memory_mib(partial(one.step, batches[0]), [one.model], device), one),
+                peak_memory_mib=_peak_memory_mib(one, own[name][0], device),
             )
             for name, one in steppers.items()
         }
-        phases = {name: _phases(one, batches, device) for name, one in steppers.items()}
+        phases = {name: _phases(one, own[name], device) for name, one in steppers.items()}
     finally:
         for one in steppers.values():
             one.model.eval()
@@ -112,20 +112,22 @@ def profile_training(
     )
 
 
-def _with_moments(peak: float | None, one: Stepper) -> float | None:
+def _peak_memory_mib(one: Stepper, batch: Batch, device: torch.device) -> float | None:
+    """That of a step, with the two moments of AdamW, which are held before and after it."""
+    peak = peak_memory_mib(partial(one.step, batch), [one.model], device)
     moments = sum(2 * parameter.numel() * parameter.element_size() for parameter in one.parameters) / 2**20
     return None if peak is None else peak + moments
 
 
-def _step(one: Stepper, batches: list[dict[str, Tensor]], number: int) -> None:
+def _step(one: Stepper, batches: Sequence[Batch], number: int) -> None:
     one.step(batches[number])
 
 
-def _forward(one: Stepper, batch: dict[str, Tensor], _: int) -> None:
+def _forward(one: Stepper, batch: Batch, _: int) -> None:
     one.forward(batch)
 
 
-def _phases(one: Stepper, batches: list[dict[str, Tensor]], device: torch.device) -> dict[str, float]:
+def _phases(one: Stepper, batches: Sequence[Batch], device: torch.device) -> dict[str, float]:
     """Median milliseconds of each phase over the batches."""
     spent: dict[str, list[float]] = {phase: [] for phase in PHASES}
     for batch in batches:

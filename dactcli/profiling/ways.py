@@ -54,7 +54,16 @@ def find_dtype(name: str) -> torch.dtype:
 
 def run_batch(model: Any, rule: Rule, batch: Batch) -> EngineOutput:
     """One batch through the engine."""
-    return run_adaptive(model, rule, batch["input_ids"], batch.get("attention_mask"), batch.get("token_type_ids"))
+    return run_adaptive(model, rule, batch)
+
+
+def stock_batch(batch: Batch) -> Batch:
+    """A batch as stock models take it, to which every window of a longer text is a text."""
+    texts = batch.get("texts")
+    if texts is None:
+        return batch
+    labels = {"labels": batch["labels"][texts]} if "labels" in batch else {}
+    return {name: values for name, values in batch.items() if name != "texts"} | labels
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class Subject:
         rules = [self.rule_for(positions) for positions, _ in batches]
 
         def stock(number: int) -> object:
-            return self.stock(**batches[number][1])
+            return self.stock(**stock_batch(batches[number][1]))
 
         def full(number: int) -> object:
             return self.model(**batches[number][1], rule=Full())

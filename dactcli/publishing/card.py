@@ -102,7 +102,7 @@ def _task(facts: CardFacts) -> str:
         "metric": facts.metric.replace("_", " ") if facts.metric else None,
         "data": source,
         "texts": ("pairs, " if facts.pairs else "")
-        + f"at most {facts.max_length} tokens; of longer ones {READ[facts.long_texts]}",
+        + f"at most {facts.max_length} tokens; of longer ones, {READ[facts.long_texts]}",
         "encoder": (code(facts.base_model) + ", " if facts.base_model else "")
         + f"{facts.family}, {facts.layers} layers of width {facts.hidden_size}",
         "parameters": f"{facts.parameters:,}",
@@ -324,7 +324,7 @@ def _limits(facts: CardFacts) -> str:
     lines = ["The figures above hold for texts like those of its data. Nothing was measured on other texts."]
     if not facts.evaluations:
         lines = ["The run of this model kept no figures."]
-    lines.append(f"Of texts longer than {facts.max_length} tokens, the model reads only {READ[facts.long_texts]}.")
+    lines.append(f"Of texts longer than {facts.max_length} tokens, {READ[facts.long_texts]}.")
     if facts.long_texts != "cut":
         lines.append(
             "A transformers pipeline with `truncation=True` reads only the beginning of such texts, so the figures and "

@@ -28,7 +28,7 @@ class CardFacts:
         hidden_size: Width of the encoder.
         parameters: Of the whole model.
         max_length: Most tokens of a text.
-        long_texts: What is read of longer ones: `cut` or `head+tail`.
+        long_texts: What is read of longer ones: `cut`, `head+tail` or `window`.
         objective: What it was trained for: `dact`, `layers` or `last`.
         rule: What it halts by.
         labels: Class names; empty for a regression.

@@ -29,7 +29,7 @@ METRICS: dict[Kind, tuple[Metric, ...]] = {  # the default first
     "multilabel": ("micro_f1", "macro_f1", "subset_accuracy", "label_ranking_average_precision"),
     "regression": ("pearson", "spearman"),
 }
-LongTexts = Literal["cut", "head+tail"]
+LongTexts = Literal["cut", "head+tail", "window"]
 SPLITS = ("train", "validation", "calibration", "test")
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -113,7 +113,8 @@ class DataSection(Section):
     """Maximum tokens of an example. `long` says what is read of longer texts, and their number is reported."""
     long: LongTexts = "cut"
     """What is read of texts longer than `max_length`: `cut` their beginning; `head+tail` their first and their last
-    tokens, half and half. The saved model keeps the setting, so that predictions read texts the same way."""
+    tokens, half and half; `window` all of them, in windows of `max_length` tokens that overlap by a quarter and whose
+    answers are pooled. The saved model keeps the setting, so that predictions read texts the same way."""
     examples: PositiveInt | None = None
     """Training sentences to generate for the builtin task. null: 30,000."""
 

@@ -110,10 +110,13 @@ def _what(report: RunReport) -> str:
     several = "labels, any number of them" if report.evaluation.decision == "label set" else "classes"
     kind = f"{len(model.names)} {several}" if model.names else "one value"
     objective = OBJECTIVES.get(model.objective, model.objective)
-    ends = "" if model.long_texts == "cut" else "; of a longer text, the first and the last ones"
+    ends = {
+        "head+tail": "; of a longer text, the first and the last ones",
+        "window": " at once, and longer texts in windows",
+    }
     return (
         f"An early-exit classifier{task} ({kind}): {encoder} with {model.layers} layers and {model.parameters:,} "
-        f"parameters, {objective}. It reads at most {model.max_length} tokens{ends}."
+        f"parameters, {objective}. It reads at most {model.max_length} tokens{ends.get(model.long_texts, '')}."
     )
 
 

@@ -22,7 +22,7 @@ class ReportedModel:
         layers: N.
         parameters: Parameters of the whole model.
         max_length: Maximum tokens per example.
-        long_texts: What is read of longer texts: `cut` or `head+tail`.
+        long_texts: What is read of longer texts: `cut`, `head+tail` or `window`.
         objective: What the model was trained for: `dact`, `layers` or `last`.
         names: Class names; empty for regression.
     """

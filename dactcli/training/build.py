@@ -15,7 +15,8 @@ from dactcli.data.long_texts import long_notice
 from dactcli.data.sources import Splits
 from dactcli.errors import ArtefactError, DataError, RecipeError, listed
 from dactcli.model.config import MULTILABEL
-from dactcli.model.dact import DactConfig, DactForSequenceClassification, from_encoder
+from dactcli.model.construction import from_encoder
+from dactcli.model.dact import DactConfig, DactForSequenceClassification
 from dactcli.model.encoders import family
 from dactcli.model.kept import KeptClassifier
 from dactcli.model.tokenizers import check_fit, load_tokenizer

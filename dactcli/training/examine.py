@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dactcli import hub
-from dactcli.data.batches import NO_LIMIT, Encoded, encode_split, label_tensor, pad
+from dactcli.data.batches import NO_LIMIT, Encoded, encode_split, label_tensor, padded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
 from dactcli.model.encoders import family
@@ -109,7 +109,8 @@ def _long_notices(recipe: Recipe, built: Built) -> list[str]:
     # a new encoder gets as many positions as max_length asks for
     most = family(encoder.model_type).longest(encoder) if isinstance(recipe.model.encoder, str) else now + 1
     more = f"; data.max_length, now {now}, says how much of a text is read" if most > now else ""
-    return [f"data.long: head+tail reads the end of long texts too, at the same cost{more}"]
+    window = "data.long: window reads all of them, at a cost that grows with their length"
+    return [f"data.long: head+tail reads the end of long texts too, at the same cost; {window}{more}"]
 
 
 def _facts(encoded: Encoded, lengths: list[int], names: list[str]) -> SplitFacts:
@@ -144,7 +145,7 @@ def _steps(stage: Stage, examples: int) -> int:
 
 def _batch(built: Built, positions: list[int], device: torch.device) -> dict[str, Any]:
     encoded = built.encoded["train"]
-    batch = pad(built.tokenizer, {name: [rows[p] for p in positions] for name, rows in encoded.inputs.items()}, device)
+    batch = padded(built.tokenizer, encoded, positions, device)
     labels = [(encoded.labels or [])[position] for position in positions]
     model = built.model
     return {**batch, "labels": label_tensor(labels, model.answers.kind, model.classes).to(device)}

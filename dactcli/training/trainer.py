@@ -20,7 +20,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.training_args import ParallelMode
 
 from dactcli import distributed
-from dactcli.data.batches import BucketSampler, label_tensor, pad
+from dactcli.data.batches import BucketSampler, label_tensor, padded, single
 from dactcli.errors import ArtefactError, DactError, DivergedError
 from dactcli.halting.base import Rule
 from dactcli.halting.decision import decide
@@ -146,9 +146,9 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=RECENT)
 
         def collate(positions: list[int]) -> dict[str, Tensor]:
-            part = encoded.select(distributed.share(positions) or positions[:1])
-            batch = pad(tokenizer, part.inputs)
-            labels = label_tensor(part.labels or [], model.answers.kind, model.classes)
+            part = distributed.share(positions) or positions[:1]
+            batch = padded(tokenizer, encoded, part)
+            labels = label_tensor(encoded.select(part).labels or [], model.answers.kind, model.classes)
             return {**batch, "labels": labels, POSITIONS: torch.tensor(positions)}
 
         super().__init__(
@@ -272,7 +272,7 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         """Positions of this process's examples whose own loss is not finite; all of them if each is finite alone."""
         inputs = self._prepare_inputs(inputs)
         mine = distributed.share(self.positions) or self.positions[:1]
-        singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(len(mine))]
+        singles = [single(inputs, number) for number in range(len(mine))]
         finite = [bool(torch.isfinite(self.model(**single).loss)) for single in singles]
         return [position for position, fine in zip(mine, finite, strict=True) if not fine] or list(mine)
 

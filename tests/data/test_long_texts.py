@@ -95,7 +95,7 @@ def test_evaluation_report_and_publication_say_what_is_read(both_ends: Path, tmp
     assert "at most 8 tokens; of a longer text, the first and the last ones" in (tmp_path / "report.html").read_text()
     dactcli.publish(run, to=tmp_path / "public")
     assert json.loads((tmp_path / "public" / "config.json").read_text())["long_texts"] == "head+tail"
-    assert "the model reads only the first and the last tokens" in (tmp_path / "public" / "README.md").read_text()
+    assert "only the first and the last tokens are read" in (tmp_path / "public" / "README.md").read_text()
 
 
 def test_a_changed_setting_voids_the_certificate(both_ends: Path, tmp_path: Path) -> None:

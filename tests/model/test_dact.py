@@ -15,7 +15,7 @@ from dactcli.errors import ArtefactError, UsageError
 from dactcli.halting.decision import decide
 from dactcli.halting.rules import Full
 from dactcli.model import DactConfig, DactForSequenceClassification
-from dactcli.model.dact import from_encoder
+from dactcli.model.construction import from_encoder
 from dactcli.model.heads import SLOPE
 from dactcli.runs.folders import find_run
 from dactcli.runs.load import load_run

@@ -40,7 +40,7 @@ def model_of(name: str) -> Any:
 
 def near_the_cut(rule: Rule, model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """Rows whose score comes so close to the cut at some layer that rounding may move their halt [B]."""
-    full = run_adaptive(model, Full(), **batch, trace=True)
+    full = run_adaptive(model, Full(), batch, trace=True)
     assert full.trace is not None
     y, h = full.trace.layer_answers, full.trace.halting
     from dactcli.halting.state import HaltingState
@@ -63,7 +63,7 @@ def test_the_engine_equals_the_full_pass_followed_by_the_rule(
 ) -> None:
     model, rule = model_of(name), make_rule(text)
     batch = random_batch(model, lengths, seed=seed, left=left)
-    live = run_adaptive(model, rule, **batch)
+    live = run_adaptive(model, rule, batch)
     y, h, _ = model.layer_outputs(**batch)
     cached = decide(rule, y, h)
     sure = torch.ones(len(lengths), dtype=torch.bool) if text == "layer:2" else ~near_the_cut(rule, model, batch)
@@ -81,7 +81,7 @@ def test_the_engine_equals_the_full_pass_followed_by_the_rule(
 def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], seed: int, extra: int) -> None:
     model, rule = model_of(name), make_rule("exact")
     batch = random_batch(model, lengths, seed=seed)
-    together = run_adaptive(model, rule, **batch)
+    together = run_adaptive(model, rule, batch)
     close = near_the_cut(rule, model, batch)
     for row, length in enumerate(lengths):
         alone = {key: value[row : row + 1, :length] for key, value in batch.items()}
@@ -92,7 +92,7 @@ def test_neighbours_and_padding_change_nothing(name: str, lengths: list[int], se
             "attention_mask": torch.nn.functional.pad(alone["attention_mask"], (0, extra)),
         }
         for variant in (alone, padded):
-            single = run_adaptive(model, rule, **variant)
+            single = run_adaptive(model, rule, variant)
             assert single.answer.argmax() == together.answer[row].argmax()
             if not close[row]:
                 assert single.exit_layer[0] == together.exit_layer[row]
@@ -119,7 +119,7 @@ def test_pooling_survivors_of_several_batches_changes_nothing(
         at += len(some)
     pooled = run_batches(model, rule, batches, len(order), regroup=regroup)
     for positions, batch in batches:
-        alone = run_adaptive(model, rule, **batch)
+        alone = run_adaptive(model, rule, batch)
         sure = ~near_the_cut(rule, model, batch)
         if text == "patience:1":
             sure = torch.zeros_like(sure)
@@ -135,8 +135,8 @@ def test_no_adversary_flips_a_sound_rule_in_live_inference(name: str, layers: in
     logits, _, h = adversaries(layers, classes, 200_000 // (layers * classes), seed=5)
     model = Scripted(logits, torch.logit(h.double()).clamp(-200, 200).float())
     rows = torch.arange(len(logits))
-    early = run_adaptive(model, make_rule(name), rows.unsqueeze(-1))
-    full = run_adaptive(model, Full(), rows.unsqueeze(-1))
+    early = run_adaptive(model, make_rule(name), {"input_ids": rows.unsqueeze(-1)})
+    full = run_adaptive(model, Full(), {"input_ids": rows.unsqueeze(-1)})
     assert (early.exit_layer < layers).float().mean() > 0.3
     assert torch.equal(early.answer.argmax(-1), full.answer.argmax(-1))
     batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in torch.split(rows, 997)]
@@ -155,10 +155,10 @@ def test_a_row_that_is_no_number_is_delivered_as_such_and_changes_no_other(text:
     bad, off = logits.clone(), s.clone()
     bad[3], bad[7, 1:], bad[20, :, 2], off[11] = torch.nan, torch.nan, torch.inf, torch.nan
     rule, rows = make_rule(text), torch.arange(40)
-    clean = run_adaptive(Scripted(logits, s), rule, rows.unsqueeze(-1))
+    clean = run_adaptive(Scripted(logits, s), rule, {"input_ids": rows.unsqueeze(-1)})
     batches = [(part.tolist(), {"input_ids": part.unsqueeze(-1)}) for part in torch.split(rows, 7)]
     for out in (
-        run_adaptive(Scripted(bad, off), rule, rows.unsqueeze(-1), trace=True),
+        run_adaptive(Scripted(bad, off), rule, {"input_ids": rows.unsqueeze(-1)}, trace=True),
         run_batches(Scripted(bad, off), rule, batches, 40, regroup=5),
     ):
         assert {3, 20} <= set(unfinite_rows(out.answer)) <= {3, 7, 11, 20}
@@ -166,7 +166,7 @@ def test_a_row_that_is_no_number_is_delivered_as_such_and_changes_no_other(text:
         assert torch.equal(out.exit_layer[others], clean.exit_layer[others])
         torch.testing.assert_close(out.answer[others], clean.answer[others])
     model = Scripted(bad, off)
-    run_adaptive(model, rule, rows.unsqueeze(-1))
+    run_adaptive(model, rule, {"input_ids": rows.unsqueeze(-1)})
     assert model.asked <= 5  # nothing loops
 
 
@@ -176,13 +176,13 @@ def test_a_row_of_padding_alone_is_one_padding_token(name: str) -> None:
     """An empty text by a tokenizer without special tokens: alone, beside others, padded on either side."""
     model = model_of(name)
     token = torch.full((1, 1), model.encoder.config.pad_token_id)
-    alone = run_adaptive(model, Full(), token, torch.ones_like(token)).answer[0]
+    alone = run_adaptive(model, Full(), {"input_ids": token, "attention_mask": torch.ones_like(token)}).answer[0]
     for left in (False, True):
         batch = random_batch(model, [7, 0, 3], left=left)
         assert batch["attention_mask"][1].sum() == 0
-        torch.testing.assert_close(run_adaptive(model, Full(), **batch).answer[1], alone, atol=1e-4, rtol=0)
+        torch.testing.assert_close(run_adaptive(model, Full(), batch).answer[1], alone, atol=1e-4, rtol=0)
         torch.testing.assert_close(model(**batch, rule="full").logits[1].exp(), alone, atol=1e-4, rtol=0)
-        early = run_adaptive(model, make_rule("exact"), **batch)
+        early = run_adaptive(model, make_rule("exact"), batch)
         assert early.answer[1].argmax() == alone.argmax()
         assert early.answer.isfinite().all()
     nothing = model(input_ids=torch.zeros(2, 0), attention_mask=torch.zeros(2, 0), rule="full")
@@ -223,7 +223,7 @@ def test_the_first_token_stays_where_units_pool_it() -> None:
     model = small_model(layers=3, pooling="first")
     batch = random_batch(model, [6, 6])
     batch["attention_mask"][1, :2] = 0  # padded on the left
-    out = run_adaptive(model, ForcedDepths(torch.tensor([1, 3])), **batch)
+    out = run_adaptive(model, ForcedDepths(torch.tensor([1, 3])), batch)
     y, h, _ = model.layer_outputs(**batch)
     torch.testing.assert_close(out.answer[1], decide(Full(), y, h).answer[1], atol=1e-5, rtol=0)
 
@@ -232,7 +232,7 @@ def test_rows_come_back_in_the_callers_order_and_the_trace_stops_with_them() -> 
     model = model_of("bert")
     batch = random_batch(model, [5, 11, 3, 8])
     depths = torch.tensor([4, 1, 5, 2])
-    out = run_adaptive(model, ForcedDepths(depths), **batch, trace=True)
+    out = run_adaptive(model, ForcedDepths(depths), batch, trace=True)
     assert out.exit_layer.tolist() == depths.tolist()
     assert out.trace is not None
     ran = ~out.trace.halting.isnan()
@@ -249,14 +249,14 @@ def test_layers_run_on_live_rows_only() -> None:
     seen: list[tuple[int, int]] = []
     for layer in model.encoder.encoder.layer:
         layer.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[:2])))
-    run_adaptive(model, ForcedDepths(torch.tensor([4, 1, 2])), **batch)
+    run_adaptive(model, ForcedDepths(torch.tensor([4, 1, 2])), batch)
     assert seen == [(3, 12), (2, 9), (1, 4), (1, 4)]
 
 
 def test_plain_models_compute_the_last_unit_only() -> None:
     model = small_model(layers=3, objective="last")
     batch = random_batch(model, [4, 6])
-    out = run_adaptive(model, Full(), **batch)
+    out = run_adaptive(model, Full(), batch)
     y, _, _ = model.layer_outputs(**batch)
     torch.testing.assert_close(out.answer, y[:, -1], atol=1e-5, rtol=0)
     assert out.exit_layer.tolist() == [3, 3]
@@ -282,7 +282,7 @@ def test_the_engine_on_cuda_agrees_with_the_cpu(name: str) -> None:
     batch = random_batch(model, [5, 11, 3, 8, 17])
     rule = make_rule("exact")
     close = near_the_cut(rule, model, batch)
-    cpu = run_adaptive(model, rule, **batch)
-    cuda = run_adaptive(model.cuda(), rule, **{key: value.cuda() for key, value in batch.items()})
+    cpu = run_adaptive(model, rule, batch)
+    cuda = run_adaptive(model.cuda(), rule, {key: value.cuda() for key, value in batch.items()})
     assert torch.equal(cuda.exit_layer.cpu()[~close], cpu.exit_layer[~close])
     torch.testing.assert_close(cuda.answer.cpu(), cpu.answer, atol=1e-3, rtol=0)

@@ -76,7 +76,7 @@ def test_rows_that_leave_answer_as_at_their_depth_of_the_full_pass(name: str) ->
         batch = random_batch(model, LENGTHS, left=left)
         y, h, _ = model.layer_outputs(**batch)
         wanted = decide(ForcedDepths(torch.tensor(depths)), y, h).answer
-        out = run_adaptive(model, ForcedDepths(torch.tensor(depths)), **batch)
+        out = run_adaptive(model, ForcedDepths(torch.tensor(depths)), batch)
         assert out.exit_layer.tolist() == depths
         torch.testing.assert_close(out.answer, wanted, atol=1e-5, rtol=0)
         halves = [([0, 1], {key: value[:2] for key, value in batch.items()}),
@@ -101,7 +101,7 @@ def test_padding_and_neighbours_change_nothing(name: str) -> None:
         }
         for variant in (alone, longer):
             torch.testing.assert_close(model(**variant).layer_logits[0], together[row], atol=1e-4, rtol=0)
-            out = run_adaptive(model, rule, **variant, trace=True)
+            out = run_adaptive(model, rule, variant, trace=True)
             assert out.trace is not None
             torch.testing.assert_close(out.trace.layer_answers[0], together[row].softmax(-1), atol=1e-4, rtol=0)
     PASSED.add((name, PADDING))
@@ -169,8 +169,8 @@ def test_in_bfloat16_rows_leave_too(name: str) -> None:
     batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])  # as some tokenizers give them
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model.train()(**batch, labels=torch.tensor([0, 1, 2, 0, 1])).loss.backward()
-        cast = run_adaptive(model.eval(), ForcedDepths(torch.tensor([2, 4, 1, 3, 4])), **batch)
-    whole = run_adaptive(model.to(torch.bfloat16), ForcedDepths(torch.tensor([2, 4, 1, 3, 4])), **batch)
+        cast = run_adaptive(model.eval(), ForcedDepths(torch.tensor([2, 4, 1, 3, 4])), batch)
+    whole = run_adaptive(model.to(torch.bfloat16), ForcedDepths(torch.tensor([2, 4, 1, 3, 4])), batch)
     for out in (cast, whole):
         assert out.exit_layer.tolist() == [2, 4, 1, 3, 4]
         assert out.answer.isfinite().all()

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from dactcli.errors import ArtefactError, RecipeError
 from dactcli.halting.rules import make_rule
-from dactcli.model.dact import from_encoder
+from dactcli.model.construction import from_encoder
 from dactcli.model.engine import run_adaptive
 from dactcli.model.kept import KeptClassifier
 from dactcli.runs.load import load_run
@@ -49,11 +49,11 @@ def test_the_last_layer_answers_as_the_classifier_did(name: str, left: bool) -> 
     wanted = stock(**batch).logits
     assert torch.equal(model(**batch, rule="full").layer_logits[:, -1], wanted)
     model.config.objective = "layers"
-    last = run_adaptive(model, make_rule("full", objective="layers"), **batch)
+    last = run_adaptive(model, make_rule("full", objective="layers"), batch)
     torch.testing.assert_close(last.answer, wanted.softmax(-1), atol=1e-6, rtol=1e-6)
     # rows that leave take their padding along, and the answer stays
     stops = make_rule("max_prob:0.34", objective="layers")
-    early = run_adaptive(model, stops, **batch)
+    early = run_adaptive(model, stops, batch)
     assert early.exit_layer.min() < 4
 
 
@@ -66,7 +66,7 @@ def test_a_classifier_that_pools_the_mean_ignores_padding() -> None:
     batch = random_batch(model, LENGTHS)
     assert torch.equal(model(**batch, rule="full").layer_logits[:, -1], stock(**batch).logits)
     alone = {name: value[:1, :4] for name, value in batch.items()}
-    answer = run_adaptive(model, make_rule("layer:4", objective="dact"), **batch).answer[:1]
+    answer = run_adaptive(model, make_rule("layer:4", objective="dact"), batch).answer[:1]
     torch.testing.assert_close(answer, stock(**alone).logits.softmax(-1), atol=1e-5, rtol=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_a_multi_label_classifier_answers_with_its_own_probabilities() -> None:
     encoder = kept.base_model
     model = from_encoder(encoder, kept=KeptClassifier(kept), num_labels=3, problem_type=kind).eval()
     batch = random_batch(model, LENGTHS)
-    last = run_adaptive(model, make_rule("layer:4", answers=model.answers), **batch)
+    last = run_adaptive(model, make_rule("layer:4", answers=model.answers), batch)
     torch.testing.assert_close(last.answer, stock(**batch).logits.sigmoid(), atol=1e-6, rtol=1e-6)
 
 

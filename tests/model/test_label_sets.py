@@ -90,7 +90,7 @@ def test_the_engine_decides_as_the_kept_outputs_do(rule: str) -> None:
     batch = random_batch(model, LENGTHS)
     y, h, _ = model.layer_outputs(**batch)
     chosen = model.rule(rule)
-    live, kept = run_adaptive(model, chosen, **batch), decide(chosen, y, h)
+    live, kept = run_adaptive(model, chosen, batch), decide(chosen, y, h)
     assert live.exit_layer.tolist() == kept.exit_layer.tolist()
     torch.testing.assert_close(live.answer, kept.answer, atol=1e-5, rtol=1e-4)
 

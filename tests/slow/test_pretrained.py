@@ -11,7 +11,7 @@ import torch
 from support import train
 
 from dactcli.data.agreement import generate
-from dactcli.model.dact import from_encoder
+from dactcli.model.construction import from_encoder
 from dactcli.model.tokenizers import load_tokenizer
 from dactcli.runs.load import load_run
 from dactcli.runs.pretrained import load_encoder
