@@ -103,13 +103,14 @@ def text_means(values: Tensor, texts: Tensor | None) -> Tensor:
         texts: The text of each window, ascending from 0 [B]; None where every row is a text of its own.
 
     Returns:
-        Of each text [..., D, F].
+        Of each text [..., D, F], summed in at least float32.
     """
     if texts is None:
         return values
-    windows = texts.bincount().to(values.dtype)
-    sums = values.new_zeros(*values.shape[:-2], len(windows), values.shape[-1])
-    return sums.index_add(-2, texts, values) / windows.unsqueeze(-1)
+    wide = _at_least_float32(values)
+    windows = texts.bincount()
+    sums = wide.new_zeros(*wide.shape[:-2], len(windows), wide.shape[-1])
+    return (sums.index_add(-2, texts, wide) / windows.unsqueeze(-1)).to(values.dtype)
 
 
 def mean_pool(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -95,6 +95,8 @@ def test_texts_are_the_means_of_their_windows() -> None:
     found = text_means(values, torch.tensor([0, 0, 1]))
     torch.testing.assert_close(found, torch.stack([values[:, :2].mean(1), values[:, 2]], 1))
     assert text_means(values, None) is values
+    many = torch.full((3000, 1), 1.01, dtype=torch.bfloat16)  # a sum in bfloat16 would stop at 512
+    assert text_means(many, torch.zeros(3000, dtype=torch.long)).item() == many[0].item()
 
 
 @pytest.mark.parametrize(
@@ -169,6 +171,18 @@ def test_the_loss_is_that_of_texts(model: DactForSequenceClassification, batch: 
     whole = model(**batch, labels=labels).loss
     ones = [model(**single({**batch, "labels": labels}, number)).loss for number in range(len(TEXTS))]
     torch.testing.assert_close(whole, torch.stack(ones).mean(), atol=1e-5, rtol=1e-4)
+
+
+def test_plain_fine_tuning_reads_windows_too(tmp_path: Path) -> None:
+    text = TINY.replace("max_length: 48", "max_length: 8, long: window")
+    quick = ["dact=null", "training.stages=[{name: encoder}]", "training.max_steps=3", "data.examples=64"]
+    run = dactcli.open_run(train(tmp_path, text, *quick).run)
+    encoded = encode(run.tokenizer, TEXTS, max_length=8, long_texts="window")
+    batch = padded(run.tokenizer, encoded, range(len(TEXTS)))
+    rows = {name: values for name, values in batch.items() if name != "texts"}
+    logs = run.model(**rows).logits.log_softmax(-1)
+    wanted = torch.stack([logs[batch["texts"] == text].mean(0) for text in range(len(TEXTS))]).softmax(-1)
+    torch.testing.assert_close(run.model(**batch).logits.softmax(-1), wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_exact_keeps_the_answer_of_full_depth(windowed: Path) -> None:

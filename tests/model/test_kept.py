@@ -58,6 +58,17 @@ def test_the_last_layer_answers_as_the_classifier_did(name: str, left: bool) -> 
 
 
 @torch.no_grad()
+def test_windows_of_a_text_are_answered_by_the_mean_of_the_classifiers_logits() -> None:
+    stock, model = classifier("bert"), converted(classifier("bert"))
+    batch, texts = random_batch(model, LENGTHS), torch.tensor([0] * (len(LENGTHS) - 1) + [1])
+    logits = stock(**batch).logits
+    wanted = torch.stack([logits[:-1].mean(0), logits[-1]])
+    torch.testing.assert_close(model(**batch, texts=texts, rule="full").layer_logits[:, -1], wanted)
+    last = run_adaptive(model, make_rule("layer:4"), {**batch, "texts": texts})
+    torch.testing.assert_close(last.answer, wanted.softmax(-1), atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
 def test_a_classifier_that_pools_the_mean_ignores_padding() -> None:
     stock, model = (
         classifier("modernbert", classifier_pooling="mean"),
