@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dactcli.api.common import AnyRun, open_export, open_run, rule_for
+from dactcli.api.common import AnyRun, check_processor, open_export, open_run, rule_for
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 
@@ -100,8 +100,7 @@ def _export_model(exported: ExportedModel, request: PredictFilesRequest | Predic
     if request.max_layers is not None:
         remedy = "leave it out, or predict with the run"
         raise UsageError("an export has no cap on its layers", place="`max_layers`", remedy=remedy)
-    if request.device not in ("auto", "cpu"):
-        raise UsageError("an export runs on the processor", place=f"`device` {request.device}", remedy="leave it out")
+    check_processor(request.device)
 
     def answer(progress: Callable[[int], None] | None) -> Answer:
         def found(texts: list[str], pairs: list[str] | None) -> list[Prediction]:

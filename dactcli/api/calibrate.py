@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from dactcli.api.common import AnyRun, build_request, check_examples, data_file, open_run
+from dactcli.api.common import AnyRun, build_request, check_examples, data_file, open_any
+from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Calibration
 
@@ -57,7 +58,7 @@ def calibrate(
     """Choose a threshold on held-out examples and make it the run's rule; `dact eval --calibrate`.
 
     Args:
-        run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`.
+        run: A run folder or saved model, an export, a run from `open_run`, or None for `runs/latest`.
         request: What to calibrate; a `RiskRequest` or `BudgetRequest` alone is its goal.
         listener: Hears notices and progress.
         **fields: Fields of `CalibrateRequest`; they override those of `request`.
@@ -72,7 +73,9 @@ def calibrate(
     if request is not None and not isinstance(request, CalibrateRequest):
         fields, request = {"goal": request, **fields}, None
     wanted, hears = build_request(CalibrateRequest, request, fields, listener)
-    opened = open_run(run, device=wanted.device)
+    opened = open_any(run, device=wanted.device)
+    if opened.exported:
+        return _certify_again(opened, wanted, hears)
     from dactcli.api.evaluate import outputs_of
     from dactcli.evaluation.calibrate import calibrate as calibrate_run
     from dactcli.evaluation.calibrate import rules_of
@@ -85,6 +88,48 @@ def calibrate(
     name = data.path.stem if data else sample.name
     outputs = outputs_of(opened, sample.encoded, name, wanted.batch_size, hears)
     return calibrate_run(opened, goal, sample, outputs, replace=wanted.replace)
+
+
+def _certify_again(run: Run, request: CalibrateRequest, listener: Listener) -> Calibration:
+    """Choose the threshold of an export anew, against the full-depth answers of the run that it was made from.
+
+    Raises:
+        UsageError: A budget is asked for, or another rule than the one whose score the graphs hold.
+        ArtefactError: The run is not there any more, or it has changed.
+    """
+    from dactcli.api.evaluate import outputs_of
+    from dactcli.evaluation.calibrate import free_rule
+    from dactcli.evaluation.exports import certify_export, changed_answers
+    from dactcli.evaluation.requests import BudgetRequest
+    from dactcli.evaluation.sample import calibration_sample
+    from dactcli.exporting.opened import keep_certificate, origin
+    from dactcli.halting.names import facts_of
+    from dactcli.runs.calibration import refuse_weaker
+    from dactcli.runtime.manifest import read_manifest
+
+    manifest, goal = read_manifest(run.folder), request.goal or default_goal(run)
+    name = manifest.rule.text.partition(":")[0]
+    if isinstance(goal, BudgetRequest):
+        raise UsageError("a budget is for runs", place="`calibrate`", remedy="certify a risk, or calibrate the run")
+    facts = facts_of(name)
+    if set(goal.rules or (name,)) != {name} or facts is None or not facts.needs_threshold:
+        raise UsageError(
+            f"this export halts by {manifest.rule.text}, whose score is in its graphs",
+            place="`calibrate`",
+            remedy="export the run with the rule to certify: dact export RUN --to FOLDER --rule NAME --risk RISK",
+        )
+    made_from = origin(run)
+    rule, data = free_rule(made_from.model, name), data_file(request)
+    sample = calibration_sample(made_from, goal, split=request.split, data=data, notice=listener.notice)
+    named = data.path.stem if data else sample.name
+    export = outputs_of(run, sample.encoded, named, request.batch_size, listener)
+    model = outputs_of(made_from, sample.encoded, named, request.batch_size, listener)
+    found = certify_export(made_from, rule, goal, sample, (export, model), precision=manifest.precision)
+    refuse_weaker(run, found, replace=request.replace)
+    if found.certified:
+        rule = rule.at(cast("float", found.threshold))
+        keep_certificate(run, rule, found, changed_answers(export, model, sample.name))
+    return found
 
 
 def default_goal(run: Run) -> RiskRequest:

@@ -154,6 +154,39 @@ def open_run(run: AnyRun = None, *, device: str = "auto") -> Run:
     return opened
 
 
+def open_any(run: AnyRun = None, *, device: str = "auto") -> Run:
+    """As `open_run`, and an export in the place of a run.
+
+    Args:
+        run: As for `open_run`, or the folder of an export.
+        device: As for `open_run`; an export runs on the processor.
+
+    Raises:
+        ArtefactError: The run or export is missing or damaged.
+        UsageError: There is no device of that name, or an export is to run on another device.
+        ResourceError: This machine does not have the device, or onnxruntime is not installed.
+    """
+    located = locate(run, exports=True)
+    from dactcli.runtime.manifest import is_export
+
+    if not isinstance(located, Path) or not is_export(located):
+        return open_run(located, device=device)
+    check_processor(device)
+    from dactcli.exporting.opened import open_exported
+
+    return open_exported(located)
+
+
+def check_processor(device: str) -> None:
+    """Refuse a device for an export, which runs on the processor.
+
+    Raises:
+        UsageError: It is another device.
+    """
+    if device not in ("auto", "cpu"):
+        raise UsageError("an export runs on the processor", place=f"`device` {device}", remedy="leave it out")
+
+
 def name_of(run: Run) -> str:
     """The name of a run in results: its folder, relative to the current folder where it lies below it."""
     here = Path.cwd()

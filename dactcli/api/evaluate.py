@@ -14,7 +14,7 @@ from dactcli.api.common import (
     check_lists,
     data_file,
     name_of,
-    open_run,
+    open_any,
     valid_calibration,
 )
 from dactcli.listening import Listener
@@ -64,7 +64,7 @@ def evaluate(
     """Metric, mean layers and agreement with full depth, by halting rule; `dact eval`.
 
     Args:
-        run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`.
+        run: A run folder or saved model, an export, a run from `open_run`, or None for `runs/latest`.
         request: What to evaluate.
         listener: Hears notices and progress.
         **fields: Fields of `EvaluateRequest`; they override those of `request`.
@@ -76,7 +76,7 @@ def evaluate(
         ResourceError: The device is missing, or memory ran out.
     """
     wanted, hears = build_request(EvaluateRequest, request, fields, listener)
-    return judge_run(open_run(run, device=wanted.device), wanted, hears)
+    return judge_run(open_any(run, device=wanted.device), wanted, hears)
 
 
 def judge_run(run: Run, request: EvaluateRequest, listener: Listener) -> EvalResult:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_lists, check_numbers, open_run, rule_for
+from dactcli.api.common import AnyRun, build_request, check_lists, check_numbers, open_any, rule_for
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Traces
@@ -66,7 +66,7 @@ def inspect(
 
     Args:
         texts: The texts, or a whole request.
-        run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`.
+        run: A run folder or saved model, an export, a run from `open_run`, or None for `runs/latest`.
         listener: Hears notices.
         **fields: Fields of `InspectRequest`; they override those of a request.
 
@@ -80,7 +80,7 @@ def inspect(
     if given is None:
         fields = {"texts": texts, **fields}
     wanted, hears = build_request(InspectRequest, given, fields, listener)
-    opened = open_run(run, device=wanted.device)
+    opened = open_any(run, device=wanted.device)
     from dactcli.inspection.select import select
     from dactcli.inspection.trace import Texts, trace
     from dactcli.runs.calibration import load_calibration

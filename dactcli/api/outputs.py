@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dactcli.api.common import AnyRun, open_run
 from dactcli.listening import Listener
@@ -73,19 +73,8 @@ def export_outputs(run: Run, exported: ExportedModel, encoded: Encoded) -> Layer
     Raises:
         ArtefactError: Outputs are not finite.
     """
-    import torch
+    from dactcli.exporting.opened import OnnxModel
+    from dactcli.runs.outputs import collect
 
-    from dactcli.model.finite import unfinite_error, unfinite_rows
-    from dactcli.runs.outputs import LayerOutputs, facts_of
-    from dactcli.runtime.tokens import Tokens
-
-    ids = encoded.inputs["input_ids"]
-    types = encoded.inputs.get("token_type_ids") or [[0] * len(row) for row in ids]
-    found = exported.layer_outputs(Tokens(ids, types, exported.manifest.tokenizer.padding_id))
-    y, h, certainty = (found.get(name) for name in ("layer_answer", "halting", "certainty"))
-    tensors = [None if values is None else torch.from_numpy(values) for values in (y, h, certainty)]
-    assert tensors[0] is not None
-    assert tensors[1] is not None
-    if rows := unfinite_rows(*(one for one in tensors if one is not None)):
-        raise unfinite_error([f"example {row + 1:,}" for row in rows])
-    return LayerOutputs(tensors[0], tensors[1], tensors[2], **facts_of(run.model), exits=exported.manifest.exits)
+    model: Any = OnnxModel(exported, run.model.config)
+    return collect(model, run.tokenizer, encoded, batch_size=len(encoded.lengths))

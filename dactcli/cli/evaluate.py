@@ -25,7 +25,7 @@ def evaluate(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Run folders or saved models. Default: runs/latest.",
+            help="Run folders, saved models or exports. Default: runs/latest.",
             metavar="[RUN]...",
             autocompletion=options.runs,
         ),

@@ -19,7 +19,7 @@ def inspect(
         list[str] | None,
         typer.Argument(help="Texts to inspect, or - to read lines from standard input.", metavar="[TEXT]..."),
     ] = None,
-    run: options.RunFolder = None,
+    run: options.ModelFolder = None,
     pair: Annotated[
         str | None, typer.Option(help="Second text, for models of text pairs.", metavar="TEXT", rich_help_panel=TEXTS)
     ] = None,

@@ -79,10 +79,6 @@ Output = Annotated[
     typer.Option(help="Also write the JSON document to this file.", metavar="FILE", rich_help_panel=SHOWN),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing output files.", rich_help_panel=SHOWN)]
-RunFolder = Annotated[
-    Path | None,
-    typer.Option("--run", help="Run folder or saved model. Default: runs/latest.", metavar="RUN", autocompletion=runs),
-]
 ModelFolder = Annotated[
     Path | None,
     typer.Option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from dactcli.halting.base import Rule
     from dactcli.runs.load import Run
 
+CONFIG, RECIPE = "config.json", "recipe.yaml"
 PACKAGES = ("dactcli", "torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers")
 
 
@@ -87,6 +90,9 @@ def write_export(run: Run, plan: ExportPlan, graph: Graph, folder: Path) -> Mani
         path = folder / ("model.onnx" if len(graph.stages) == 1 else f"stage-{number}.onnx")
         write(stage, path, int8=plan.precision == "int8")
         files.append(_stage_file(stage, path, plan, number - 1))
+    for name in (CONFIG, RECIPE):  # for commands that evaluate and inspect the export
+        if (run.folder / name).is_file():
+            shutil.copyfile(run.folder / name, folder / name)
     model, config, data = run.model, run.model.config, run.recipe.data if run.recipe is not None else None
     names = [] if model.regression else [str(config.id2label[index]) for index in range(config.num_labels)]
     return Manifest(
@@ -104,6 +110,7 @@ def write_export(run: Run, plan: ExportPlan, graph: Graph, folder: Path) -> Mani
         changed=None,
         objective=config.objective,
         model=vars(identify(run)) | {"encoder": config.encoder_config.model_type},
+        run=Path(os.path.relpath(run.folder.resolve(), folder.resolve())).as_posix(),
         fused=graph.fused,
         opset=plan.opset,
         made_with={name: version(name) for name in PACKAGES},

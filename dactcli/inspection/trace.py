@@ -16,7 +16,7 @@ from dactcli.halting.base import Rule
 from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.recursion import halting_weights
 from dactcli.halting.rules import Full
-from dactcli.model.engine import EngineOutput, Trace, run_adaptive
+from dactcli.model.engine import EngineOutput, Trace
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.results import ExitTrace
 
@@ -122,10 +122,10 @@ def _run(
     verify: bool,
 ) -> _Batch:
     """One batch under the rule, and at full depth where that is asked for."""
-    out = run_adaptive(model, rule, inputs, trace=True)
+    out = model.adaptive(rule, inputs, trace=True)
     if out.trace is None:
         raise ValueError("the engine was run without trace=True")
-    full = run_adaptive(model, Full(), inputs).answer if verify else None
+    full = model.adaptive(Full(), inputs).answer if verify else None
     return _Batch(positions, out, out.trace, full)
 
 

@@ -5,6 +5,7 @@ B batch, N layers, T tokens, H hidden size, C classes (1 for regression).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -14,13 +15,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from dactcli.errors import ArtefactError, UsageError
-from dactcli.halting.answers import Answers
 from dactcli.halting.base import Rule
-from dactcli.halting.names import sound_rule
 from dactcli.halting.recursion import ponder_cost
-from dactcli.halting.rules import Full, make_rule
+from dactcli.halting.rules import Full
 from dactcli.model import calls
 from dactcli.model.config import DactConfig, DactOutput, check_task
+from dactcli.model.configured import Configured
 from dactcli.model.encoders import Encoder, adapt, family
 from dactcli.model.encoders.base import at_least_one
 from dactcli.model.engine import EngineOutput, run_adaptive
@@ -36,7 +36,7 @@ __all__ = ["DactConfig", "DactForSequenceClassification", "DactOutput"]
 logger = logging.get_logger(__name__)
 
 
-class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
+class DactForSequenceClassification(Configured, PreTrainedModel):  # type: ignore[misc]
     """A BERT-like encoder that runs only as many layers as the answer of each example needs.
 
     Args:
@@ -96,6 +96,10 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         """What a halting unit sees of an answer; the thresholds of labels may still change when heads are built."""
         return self.answers.sureness(logits)
 
+    def adaptive(self, rule: Rule, batch: Mapping[str, Tensor | None], *, trace: bool = False) -> EngineOutput:
+        """Run a batch, each text only as deep as the rule asks; the arguments are those of `run_adaptive`."""
+        return run_adaptive(self, rule, batch, trace=trace)
+
     @property
     def exit_heads(self) -> ExitHeads:
         """The exit heads of all layers."""
@@ -105,51 +109,6 @@ class DactForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     def adapter(self) -> Encoder:
         """The encoder, layer by layer."""
         return adapt(self.encoder)
-
-    @property
-    def mixes(self) -> bool:
-        """Whether answers accumulate over layers, as only the DACT loss trains."""
-        return bool(self.config.objective == "dact")
-
-    @property
-    def regression(self) -> bool:
-        """Whether the answer is a value."""
-        return self.config.answer_range is not None
-
-    @property
-    def answer_range(self) -> tuple[float, float] | None:
-        """Lowest and highest answer of a regression; None for classes."""
-        bounds = self.config.answer_range
-        return (float(bounds[0]), float(bounds[1])) if bounds else None
-
-    @property
-    def sound_rule(self) -> str:
-        """The rule that keeps the full-depth answer: `exact`, `tolerance` (regression), or `full` without tau."""
-        return sound_rule(mixes=self.mixes, regression=self.regression)
-
-    @property
-    def answers(self) -> Answers:
-        """What its answers are."""
-        found: Answers = self.config.answers
-        return found
-
-    def rule(self, text: str | None, *, place: str = "`rule`") -> Rule:
-        """The halting rule that a text names, checked against this model.
-
-        Args:
-            text: `NAME[:VALUE]`, None for `full`.
-            place: Where it stands, for errors.
-
-        Raises:
-            UsageError: This model cannot serve it.
-        """
-        return make_rule(
-            text or "full",
-            objective=self.config.objective,
-            answers=self.answers,
-            certainty=self.config.certainty,
-            place=place,
-        )
 
     def layer_answer(self, logits: Tensor) -> Tensor:
         """y_n of logits [..., C]: probabilities of the classes or labels, or for regression a value in the range."""

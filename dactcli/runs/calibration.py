@@ -49,6 +49,8 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
     Returns:
         The calibration, None if there is none or it is void; and why it is void, for a warning.
     """
+    if run.exported:
+        return run.certificate, None
     path = run.folder / CALIBRATION
     if not path.is_file():
         return None, None
@@ -59,7 +61,7 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
         missing = [name for name in _NAMES if name not in document]
         if missing and "weights_sha256" not in missing:
             return None, f"{path}: the calibration is void, because an earlier version made it; calibrate again"
-        found = _from_json(document)
+        found = calibration_of(document)
         if run.model.rule(found.rule, place=str(path)).threshold != found.threshold:
             raise ValueError
     except ArtefactError as error:
@@ -73,7 +75,7 @@ def load_calibration(run: Run) -> tuple[Calibration | None, str | None]:
     return found, None
 
 
-def _from_json(document: dict[str, Any]) -> Calibration:
+def calibration_of(document: dict[str, Any]) -> Calibration:
     """The calibration in a document; ValueError or TypeError where the document is none."""
     from pydantic import TypeAdapter
 
@@ -104,6 +106,22 @@ def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
         WeakerCalibrationError: It promises less than the one in force, which is kept.
         ResourceError: The folder cannot be written.
     """
+    refuse_weaker(run, found, replace=replace)
+    write_json(run.folder / CALIBRATION, found.to_json())
+    set_rule(run, found.rule)
+
+
+def refuse_weaker(run: Run, found: Calibration, *, replace: bool) -> None:
+    """Keep a stronger promise, unless it is to be given up.
+
+    Args:
+        run: The run or export.
+        found: The new calibration.
+        replace: Whether it may replace a stronger promise.
+
+    Raises:
+        WeakerCalibrationError: It promises less than the one in force.
+    """
     before, _ = load_calibration(run)
     weaker = None if before is None or replace else _weaker(found, before)
     if before is not None and weaker is not None:
@@ -112,8 +130,6 @@ def keep_calibration(run: Run, found: Calibration, *, replace: bool) -> None:
             place=str(run.folder),
             remedy="add `replace` to give it up",
         )
-    write_json(run.folder / CALIBRATION, found.to_json())
-    set_rule(run, found.rule)
 
 
 def _weaker(found: Calibration, before: Calibration) -> str | None:

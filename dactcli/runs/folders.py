@@ -69,7 +69,7 @@ def find_run(path: Path | None) -> Path:
             "is a file, not a run", place=str(path), remedy=_instead(path.parent, "give a run's folder")
         )
     if is_export(path):
-        fault, remedy = "is an export, which dact predict takes alone", "give the run that it was made from"
+        fault, remedy = "is an export, and this needs the run", "give the run that it was made from"
         raise ArtefactError(fault, place=str(path), remedy=remedy)
     if not any((path / name).is_file() for name in ("config.json", "recipe.yaml")):
         remedy = _instead(path, "give a run's folder, or that of a saved model")

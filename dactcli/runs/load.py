@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
     from dactcli.recipe.schema import Recipe
+    from dactcli.results import Calibration
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,17 @@ class Run:
         model: In evaluation mode, on the CPU.
         tokenizer: Its tokenizer; `model_max_length` is the length that it was trained with.
         recipe: The recipe; None if the model was saved without one.
+        exported: Whether it is an export. Its model then gives answers alone (`dactcli.exporting.opened`), and nothing
+            is kept in its folder.
+        certificate: The certificate of an export; that of a run lies in its folder.
     """
 
     folder: Path
     model: DactForSequenceClassification
     tokenizer: Tokenizer
     recipe: Recipe | None
+    exported: bool = False
+    certificate: Calibration | None = None
 
     @cached_property
     def file_digests(self) -> FileDigests:
@@ -65,7 +71,7 @@ def load_run(path: Path | None) -> Run:
     tokenizer = load_tokenizer(folder)
     check_fit(tokenizer, model.config.encoder_config, str(folder))
     check_length(tokenizer, model.config.encoder_config, folder)
-    return Run(folder, model.eval(), tokenizer, _recipe(folder))
+    return Run(folder, model.eval(), tokenizer, read_recipe(folder))
 
 
 def save_model(model: DactForSequenceClassification, tokenizer: Tokenizer, folder: Path) -> None:
@@ -99,7 +105,8 @@ def unsaved(folder: Path, error: Exception) -> ResourceError:
     )
 
 
-def _recipe(folder: Path) -> Recipe | None:
+def read_recipe(folder: Path) -> Recipe | None:
+    """The recipe in a folder; None if there is none."""
     from dactcli.recipe.load import load_recipe
 
     path = folder / "recipe.yaml"

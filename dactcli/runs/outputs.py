@@ -160,7 +160,7 @@ def cached_outputs(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> LayerOutputs:
-    """Outputs of all layers, read from the run folder, or computed and kept there.
+    """Outputs of all layers, read from the run folder, or computed and kept there; those of an export are not kept.
 
     Args:
         run: The run.
@@ -169,6 +169,9 @@ def cached_outputs(
         batch_size: Examples per batch, for outputs that have to be computed.
         progress: Called with the number of examples done, and the total.
     """
+    if run.exported:
+        # all examples at once: the runtime forms its own batches, on which the answers of int8 depend
+        return collect(run.model, run.tokenizer, encoded, batch_size=len(encoded.lengths), progress=progress)
     path = run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
     kept = _kept(run, encoded, path)
     # all processes compute, or none does
@@ -183,7 +186,7 @@ def facts_of(model: DactForSequenceClassification) -> dict[str, Any]:
     """The fields of `LayerOutputs` that the model knows."""
     config = model.config
     names = None if model.regression else [str(config.id2label[index]) for index in range(config.num_labels)]
-    return {"objective": config.objective, "answers": model.answers, "names": names}
+    return {"objective": config.objective, "answers": model.answers, "names": names, "exits": model.exits}
 
 
 def _kept(run: Run, encoded: Encoded, path: Path) -> LayerOutputs | None:

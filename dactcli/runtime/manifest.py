@@ -112,6 +112,7 @@ class Manifest:
             None where it was not measured.
         objective: What the model was trained for: `dact`, `layers` or `last`.
         model: The identity of the exported model: digests, type and longest text.
+        run: The run's folder, relative to the export.
         fused: How many layers have fused attention.
         opset: Version of the ONNX operators.
         made_with: Versions of the packages.
@@ -131,6 +132,7 @@ class Manifest:
     changed: dict[str, Any] | None
     objective: Literal["dact", "layers", "last"]
     model: dict[str, Any]
+    run: str
     fused: int
     opset: int
     made_with: dict[str, str] = field(default_factory=dict)
@@ -202,7 +204,7 @@ def _check(found: Manifest) -> None:
         lambda: (found.kind == "multilabel") == (found.label_thresholds is not None),
         lambda: all(map(_is_number, found.label_thresholds or [])),
         lambda: all(isinstance(label, str | int) for label in found.labels),
-        lambda: all(isinstance(name, str | None) for name in found.columns.values()),
+        lambda: all(isinstance(name, str | None) for name in found.columns.values()) and isinstance(found.run, str),
         lambda: (found.kind == "regression") == (not found.labels),
         lambda: all({stage.score, stage.answer} <= {port.name for port in stage.outputs} for stage in found.stages),
     ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import dact, shared
+from support import dact, shared, tiny_on_files, train
 
+import dactcli
 from dactcli.api.export import export
 from dactcli.api.predict import predict, predict_files
 from dactcli.errors import ArtefactError, UsageError
@@ -72,9 +74,6 @@ def test_what_an_export_cannot_do_is_one_sentence(fields: dict[str, Any], senten
 @pytest.mark.parametrize(
     "command",
     [
-        ["eval", "RUN"],
-        ["eval", "RUN", "--calibrate", "risk=0.1"],
-        ["inspect", "the key", "--run", "RUN"],
         ["profile", "RUN"],
         ["report", "RUN"],
         ["publish", "RUN", "--to", "there"],
@@ -88,5 +87,110 @@ def test_other_commands_say_that_they_take_runs(
     result = dact(*(str(folder / "out") if word == "RUN" else word for word in command))
     assert result.exit_code == ArtefactError.exit_code
     told = " ".join(result.stderr.split())
-    assert "is an export, which dact predict takes alone; give the run that it was made from" in told
+    assert "is an export, and this needs the run; give the run that it was made from" in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run, its data, and its export in float32 with a certificate."""
+    home = tmp_path_factory.mktemp("judged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        run = Path(
+            train(home, tiny_on_files("calibration.jsonl").replace("dact:", "evaluation: {risk: null}\ndact:")).run
+        )
+        (home / "runs" / "latest").unlink()
+        run.rename(home / "runs" / "tiny")
+        export("runs/tiny", to="out", risk=0.2, delta=0.1)
+    return home
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own copy of it, as the current folder."""
+    shutil.copytree(trained, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    return tmp_path / "home"
+
+
+def test_an_export_is_evaluated_as_its_run_is(home: Path) -> None:
+    before = sorted(path.name for path in (home / "out").iterdir())
+    found = dactcli.evaluate("out", split="validation")
+    certified = json.loads((home / "out" / "dact.json").read_text())["certificate"]["rule"]
+    wanted = dactcli.evaluate("runs/tiny", split="validation", rules=[*found.rules][1:])
+    assert certified in found.rules
+    assert found.examples == wanted.examples
+    for name, rule in wanted.rules.items():
+        assert found.rules[name].metrics == rule.metrics
+        assert found.rules[name].depths == rule.depths
+    assert found.rules["full"].metrics == dactcli.evaluate("runs/tiny", split="validation").rules["full"].metrics
+    assert sorted(path.name for path in (home / "out").iterdir()) == before
+    result = dact("eval", "out", "--data", "calibration.jsonl", "--rule", "exact", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["rules"]["exact"]["agreement_with_full"] == 1
+
+
+def test_an_export_is_inspected_as_its_run_is(home: Path) -> None:
+    texts = ["the key to the cabinets is rusty .", "the keys are old ."]
+    found = dactcli.inspect(texts, run="out", verify=True)
+    wanted = dactcli.inspect(texts, run="runs/tiny", rule=found[0].rule, verify=True)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.exit_layer, one.label, one.tokens, one.cut) == (
+            other.exit_layer,
+            other.label,
+            other.tokens,
+            other.cut,
+        )
+        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+        assert one.halting_weights == pytest.approx(other.halting_weights, abs=1e-4)
+        assert one.full_answer == pytest.approx(other.full_answer, abs=1e-4)
+    assert "PyTorch model" in (found[0].promise or "")
+    result = dact("inspect", texts[0], "--run", "out")
+    assert result.exit_code == 0, result.stderr
+    with pytest.raises(UsageError, match="an export runs on the processor"):
+        dactcli.inspect(texts, run="out", device="cuda")
+
+
+def test_an_export_is_certified_again(home: Path) -> None:
+    before = dactcli.inspect(["the key"], run="out")[0].rule
+    result = dact("eval", "out", "--calibrate", "risk=0.3,delta=0.1", "--replace", "--json")
+    assert result.exit_code == 0, result.stderr
+    manifest = json.loads((home / "out" / "dact.json").read_text())
+    assert manifest["certificate"]["epsilon"] == 0.3
+    assert manifest["rule"]["text"] == manifest["certificate"]["rule"] == json.loads(result.stdout)["rule"]
+    assert manifest["rule"]["cut"] <= float(before.partition(":")[2])  # more risk, no deeper
+    assert predict(["the key"], run="out")[0].exit_layer is not None
+    told = dact("eval", "out", "--calibrate", "risk=0.4,delta=0.1")
+    assert "its risk is larger; the certificate of" in " ".join(told.stderr.split())
+    assert json.loads((home / "out" / "dact.json").read_text()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("goal", "sentence"),
+    [
+        (dactcli.BudgetRequest(2.0), "a budget is for runs"),
+        (dactcli.RiskRequest(0.2, rules=("max_prob",)), "whose score is in its graphs"),
+    ],
+)
+def test_what_cannot_be_certified_again(goal: Any, sentence: str, home: Path) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        dactcli.calibrate("out", goal)
+
+
+def test_certifying_again_needs_the_run_as_it_was(home: Path) -> None:
+    config = home / "runs" / "tiny" / "config.json"
+    document = json.loads(config.read_text())
+    config.write_text(json.dumps({**document, "long_texts": "head+tail"}))
+    with pytest.raises(ArtefactError, match="was made from .*tiny, which has changed since"):
+        dactcli.calibrate("out", dactcli.RiskRequest(0.3, delta=0.1))
+    (home / "runs" / "tiny").rename(home / "runs" / "elsewhere")
+    with pytest.raises(ArtefactError, match="which is not there; put it back, or export the run again"):
+        dactcli.calibrate("out", dactcli.RiskRequest(0.3, delta=0.1))
+
+
+def test_an_export_without_its_configuration_still_predicts(home: Path) -> None:
+    (home / "out" / "config.json").unlink()
+    assert predict(["the key"], run="out")[0].label is not None
+    with pytest.raises(ArtefactError, match=r"config.json: is missing or damaged; export the run again"):
+        dactcli.evaluate("out", split="validation")

@@ -60,6 +60,7 @@ def test_rows_leave_after_the_stages_alone(tmp_path: Path) -> None:
     manifest = model.manifest
     assert [(stage.first_layer, stage.last_layer) for stage in manifest.stages] == [(1, 2), (3, 4)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
         "dact.json",
         "stage-1.onnx",
         "stage-2.onnx",
@@ -81,7 +82,7 @@ def test_one_graph_of_the_first_layers_has_no_exit(tmp_path: Path) -> None:
     run = saved(tmp_path / "run", layers=3)
     done = export(run, to=tmp_path / "out", layers=2)
     assert (done.layers, done.model_layers, done.stages, done.rule, done.failure) == (2, 3, [2], "full", None)
-    assert done.files == ["dact.json", "model.onnx", "tokenizer.json"]
+    assert done.files == ["config.json", "dact.json", "model.onnx", "tokenizer.json"]
     found = load(tmp_path / "out", threads=1).predict(TEXTS)
     assert {one.exit_layer for one in found} == {2}
     encoded = run.tokenizer(TEXTS, padding=True, return_tensors="pt")
@@ -340,9 +341,7 @@ def test_a_run_that_cannot_be_exported(tmp_path: Path) -> None:
         export(run, to=tmp_path / "out")
     run.model.to(torch.float32)
     run.model.config.long_texts = "head+tail"
-    with pytest.raises(
-        ArtefactError, match=r"reads head\+tail of long texts, and the tokenizer of an export cuts them"
-    ):
+    with pytest.raises(ArtefactError, match=r"trained with data.long: head\+tail, and an export cuts long texts"):
         export(run, to=tmp_path / "out")
     run.model.config.long_texts = "cut"
     with pytest.raises(ArtefactError, match="runs in Python only"):
