@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +27,7 @@ from dactcli.api.common import quieten_libraries
 
 # internals: builds ONNX Runtime's stock model with the parts of an export, and measures with the clock of `dact profile`
 from dactcli.data.sources import load_splits
-from dactcli.exporting.folder import joined
-from dactcli.exporting.graphs import Stage, only, write
-from dactcli.exporting.plan import ExportPlan
+from dactcli.exporting.stock import StockOnnx
 from dactcli.prediction.predict import predict_texts
 from dactcli.profiling.latency import Effort, Way, ratio, round_totals, take_turns
 from dactcli.profiling.ways import stock_classifier
@@ -82,25 +79,13 @@ class Stock:
     """
 
     def __init__(self, run: Run, like: ExportedModel, threads: int) -> None:
-        import onnxruntime
-
-        layers = run.model.exit_heads.layers
-        plan = ExportPlan((layers,), run.model.rule("full"), like.manifest.precision, like.manifest.opset)
-        self.like, self.answer = like, f"layer_answer_{layers}"
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "stock.onnx"
-            write(Stage(only(joined(run, plan)[0], self.answer), []), path, int8=plan.precision == "int8")
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.inputs = [one.name for one in self.session.get_inputs()]
+        self.like, self.model = like, StockOnnx(run, like.manifest, threads)
 
     def predict(self, texts: list[str]) -> list[int]:
         """Classes."""
         tokens, found = self.like.tokenizer(texts), np.zeros(len(texts), dtype=np.int64)
         for positions, rows in tokens.batches(1024):
-            (answers,) = self.session.run([self.answer], {name: rows[name] for name in self.inputs})
-            found[positions] = answers.argmax(1)
+            found[positions] = self.model(rows).argmax(1)
         return [int(label) for label in found]
 
 

@@ -118,7 +118,7 @@ def _certify_again(run: Run, request: CalibrateRequest, listener: Listener) -> C
             place="`calibrate`",
             remedy="export the run with the rule to certify: dact export RUN --to FOLDER --rule NAME --risk RISK",
         )
-    made_from = origin(run)
+    made_from = origin(run.folder)
     rule, data = free_rule(made_from.model, name), data_file(request)
     sample = calibration_sample(made_from, goal, split=request.split, data=data, notice=listener.notice)
     named = data.path.stem if data else sample.name

@@ -6,18 +6,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import AnyRun, build_request, check_numbers, data_file, locate, open_run, rule_for
+from dactcli.api.common import (
+    AnyRun,
+    build_request,
+    check_numbers,
+    check_processor,
+    data_file,
+    locate,
+    open_run,
+    rule_for,
+)
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
     from dactcli.profiling.latency import Effort
     from dactcli.profiling.profile import Measured
-    from dactcli.profiling.ways import Subject
+    from dactcli.profiling.ways import Served, Subject
     from dactcli.results import ProfileResult
+    from dactcli.runs.load import Run
+    from dactcli.runtime import ExportedModel
 
 FALLBACK = "bert-base"  # the geometry that is measured where there is no run
 TOKENS = 32  # tokens of a random example
@@ -98,7 +110,8 @@ def profile(
 
     Args:
         run: A run folder or saved model, a run from `open_run`, or None for `runs/latest`; where there is no run,
-            random bert-base weights are measured at forced depths.
+            random bert-base weights are measured at forced depths. An export is measured beside the run that it was
+            made from, and beside ONNX Runtime without early exit.
         request: What to measure.
         listener: Hears notices and progress.
         **fields: Fields of `ProfileRequest`; they override those of `request`.
@@ -112,7 +125,8 @@ def profile(
     if "examples_most" in fields:  # the name of earlier versions
         fields["examples"] = fields.pop("examples_most")
     wanted, hears = build_request(ProfileRequest, request, fields, listener)
-    run = locate(run) if run is not None else None
+    run = locate(run, exports=True) if run is not None else None
+    run, export = _export_of(run, wanted)
     from dactcli.model.device import find_device
     from dactcli.profiling.environment import against, environment, read_baseline
     from dactcli.profiling.latency import Effort
@@ -121,11 +135,13 @@ def profile(
     earlier = read_baseline(Path(wanted.baseline)) if wanted.baseline is not None else None
     with _threads(wanted.threads):
         geometry = _geometry(run, wanted, hears)
-        ready = _random(geometry, wanted) if geometry is not None else _trained(run, wanted, hears)
+        ready = _random(geometry, wanted) if geometry is not None else _trained(run, wanted, hears, export)
         if wanted.compiled:
             ready.subject.compile()
         effort = Effort(wanted.warmup, wanted.repeats, wanted.seconds)
         place = environment(ready.subject.model, compiled=wanted.compiled)
+        if export is not None:
+            place["onnxruntime"] = version("onnxruntime")
         _tell_duration(ready, wanted, effort, hears)
         result = (_training if wanted.train else _inference)(ready, wanted, effort, place, hears)
         result = replace(result, examples=ready.measured.examples, available=ready.available)
@@ -183,8 +199,52 @@ def _random(geometry: str, request: ProfileRequest) -> _Prepared:
     return _Prepared(_subject(model, request, Full(), forced), Measured(encoded, tokens), request.examples)
 
 
-def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepared:
-    """A run, on a sample of its split or of a file."""
+def _export_of(run: AnyRun, request: ProfileRequest) -> tuple[AnyRun, ExportedModel | None]:
+    """The run to measure, and the export that stands in its place, if one does.
+
+    Raises:
+        UsageError: An export cannot be measured in the way that is asked for.
+        ArtefactError: The run that it was made from is not there any more, or it has changed.
+    """
+    from dactcli.runtime.manifest import is_export
+
+    if not isinstance(run, Path) or not is_export(run):
+        return run, None
+    for name in ("rule", "depths"):
+        if getattr(request, name) is not None:
+            fault = "cannot be combined with an export, which halts by its own rule"
+            raise UsageError(fault, place=f"`{name}`", remedy="leave it out, or name the run")
+    if request.train:
+        raise UsageError("an export cannot be trained", place="`train`", remedy="name the run")
+    check_processor(request.device)
+    import torch
+
+    from dactcli.exporting.opened import origin
+    from dactcli.runtime import load
+
+    return origin(run), load(run, threads=request.threads or torch.get_num_threads())
+
+
+def _served(run: Run, export: ExportedModel) -> Served:
+    """ONNX Runtime's ways to answer."""
+    import torch
+
+    from dactcli.exporting.stock import StockOnnx
+    from dactcli.profiling.ways import Served
+    from dactcli.runtime.engine import answer_rows
+
+    def answer(batches: Any, examples: int, regroup: int) -> Any:
+        return answer_rows(export.runner, batches, examples, regroup=regroup).exit_layer
+
+    manifest = export.manifest
+    stock = StockOnnx(run, manifest, torch.get_num_threads())
+    return Served(manifest.precision, manifest.rule.text, stock, answer)
+
+
+def _trained(
+    run: AnyRun, request: ProfileRequest, listener: Listener, export: ExportedModel | None = None
+) -> _Prepared:
+    """A run, on a sample of its split or of a file; and its export, where that is to be measured."""
     from dactcli.evaluation.examples import metric_name, run_examples
     from dactcli.evaluation.kinds import answer_metrics
     from dactcli.profiling.geometry import depth_profile, stretched
@@ -203,10 +263,12 @@ def _trained(run: AnyRun, request: ProfileRequest, listener: Listener) -> _Prepa
     def score(answer: Any, labels: Any) -> float | None:
         return answer_metrics(answer, labels, model.answers)[name]
 
-    rule = rule_for(opened, request.rule, listener)
-    if opened is run and (request.dtype is not None or request.compiled):
+    asked = request.rule if export is None else export.manifest.rule.text
+    rule = rule_for(opened, asked, listener)
+    if export is None and opened is run and (request.dtype is not None or request.compiled):
         model = deepcopy(model)  # the caller's model keeps its type and its layers
-    subject = _subject(model, request, rule, forced, fresh=opened is not run)
+    served = None if export is None else _served(opened, export)
+    subject = replace(_subject(model, request, rule, forced, fresh=opened is not run), served=served)
     return _Prepared(subject, Measured(encoded, tokens, (name, score)), available)
 
 

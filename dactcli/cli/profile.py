@@ -28,7 +28,7 @@ def profile(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="Run folder or saved model. Default: runs/latest, or a random bert-base if there is none.",
+            help="Run folder, saved model or export. Default: runs/latest, or a random bert-base if there is none.",
             metavar="[RUN]",
             autocompletion=options.runs,
         ),

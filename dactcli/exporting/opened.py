@@ -122,23 +122,23 @@ def open_exported(folder: Path) -> Run:
     return Run(folder, model, _tokenizer(folder, manifest), read_recipe(folder), exported=True, certificate=certificate)
 
 
-def origin(run: Run) -> Run:
+def origin(folder: Path) -> Run:
     """The run that an export was made from.
 
     Args:
-        run: The export, as `open_exported` gives it.
+        folder: The export.
 
     Raises:
         ArtefactError: It is not there any more, or it has changed.
     """
-    manifest = read_manifest(run.folder)
-    place = Path(os.path.normpath(run.folder / manifest.run))
+    manifest = read_manifest(folder)
+    place = Path(os.path.normpath(folder / manifest.run))
     remedy = "put it back, or export the run again"
     if not place.is_dir():
-        raise ArtefactError(f"was made from {place}, which is not there", place=str(run.folder), remedy=remedy)
+        raise ArtefactError(f"was made from {place}, which is not there", place=str(folder), remedy=remedy)
     found = load_run(place)
     if vars(identify(found)).items() - manifest.model.items():
-        raise ArtefactError(f"was made from {place}, which has changed since", place=str(run.folder), remedy=remedy)
+        raise ArtefactError(f"was made from {place}, which has changed since", place=str(folder), remedy=remedy)
     return found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,11 +30,21 @@ from dactcli.profiling.flops import (
     shared_flops,
     unit_flops,
 )
-from dactcli.profiling.latency import Effort, Way, is_wide, measurement, ratio, round_totals, synchronise, take_turns
+from dactcli.profiling.latency import (
+    Effort,
+    Samples,
+    Way,
+    is_wide,
+    measurement,
+    ratio,
+    round_totals,
+    synchronise,
+    take_turns,
+)
 from dactcli.profiling.marks import marked_layers
 from dactcli.profiling.memory import peak_memory_mib, silent_profile
-from dactcli.profiling.ways import Batch, Subject, run_batch, stock_batch
-from dactcli.results import Breakdown, ProfileCase, ProfileResult
+from dactcli.profiling.ways import ArrayRows, Batch, Served, Subject, arrays, run_batch, stock_batch
+from dactcli.results import Breakdown, OnnxCase, ProfileCase, ProfileResult
 
 TRACED_BATCHES = 3
 Positions = list[int]
@@ -185,15 +196,31 @@ def profile_throughput(
     def adaptive(_: int) -> EngineOutput:
         return run_batches(model, rule, batches(), examples, regroup=budget // 2)
 
+    ways: dict[str, Way] = {"stock": stock, "full": full, "adaptive": adaptive}
+    if subject.served is not None:
+        ways |= _served(subject.served, batches, examples, regroup=budget // 2)
     with torch.inference_mode():
         runs = _Runs(
-            ways={"stock": stock, "full": full, "adaptive": adaptive},
+            ways=ways,
             turns=1,
             batches=[positions for positions, _ in batches()],
             out=adaptive(0),
             operations=operations,
         )
         return _case(subject, measured, effort, runs, progress)
+
+
+def _served(served: Served, batches: Callable[[], Any], examples: int, *, regroup: int) -> dict[str, Way]:
+    """ONNX Runtime's ways over all examples."""
+
+    def rows() -> Iterator[tuple[Any, ArrayRows]]:
+        return ((np.array(positions), arrays(batch)) for positions, batch in batches())
+
+    def stock(_: int) -> None:
+        for _positions, batch in rows():
+            served.stock(batch)
+
+    return {"onnx stock": stock, "export": lambda _: served.export(rows(), examples, regroup)}
 
 
 def _answers(subject: Subject, batches: Sequence[tuple[Positions, Batch]], encoded: Encoded) -> EngineOutput:
@@ -221,7 +248,7 @@ def _case(subject: Subject, measured: Measured, effort: Effort, runs: _Runs, pro
     lengths, texts = rows_of(measured.encoded)
     share = share_of_full(runs.operations.layers, lengths, depths[texts])
     modules = {"stock": subject.stock, "full": model, "adaptive": model}
-    peaks = {name: peak_memory_mib(partial(run, 0), [modules[name]], device) for name, run in runs.ways.items()}
+    peaks = {name: peak_memory_mib(partial(runs.ways[name], 0), [own], device) for name, own in modules.items()}
     flops = runs.operations.per_example(measured.encoded, depths, runs.batches)
 
     def way(name: str, **known: Any) -> Any:
@@ -245,6 +272,28 @@ def _case(subject: Subject, measured: Measured, effort: Effort, runs: _Runs, pro
         breakdown=runs.parts() if runs.parts is not None else None,
         metric=metric,
         metric_name=metric_name,
+        onnx=None if subject.served is None else _onnx_case(subject.served, measured, runs, samples),
+    )
+
+
+def _onnx_case(served: Served, measured: Measured, runs: _Runs, samples: Samples) -> OnnxCase:
+    """The figures of ONNX Runtime."""
+    totals = {name: round_totals(rounds) for name, rounds in samples.items()}
+    layers = len(runs.operations.layers)
+    run: Callable[[int], Any] = runs.ways["export"]
+    depths = np.concatenate([run(number) for number in range(runs.turns)])
+    counts = np.bincount(depths, minlength=layers + 1)[1:].tolist()
+    mean = float(depths.mean())
+    stock, export = totals["onnx stock"], totals["export"]
+    return OnnxCase(
+        precision=served.precision,
+        rule=served.rule,
+        stock=measurement(samples["onnx stock"], measured.examples),
+        export=measurement(samples["export"], measured.examples, layers_mean=mean, depths=counts),
+        stock_ratio_to_stock=ratio(stock, totals["stock"]),
+        time_ratio_to_stock=ratio(export, totals["stock"]),
+        time_ratio_to_onnx_stock=ratio(export, stock),
+        realised_share=ratio(stock, export, mean / layers),
     )
 
 

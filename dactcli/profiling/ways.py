@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dactcli.errors import UsageError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from dactcli.profiling.latency import Way
 
 Batch = Mapping[str, Tensor]
+ArrayRows = dict[str, NDArray[Any]]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -67,6 +70,31 @@ def stock_batch(batch: Batch) -> Batch:
 
 
 @dataclass(frozen=True)
+class Served:
+    """An export beside the model that it was made from, and ONNX Runtime without early exit.
+
+    Attributes:
+        precision: Of both.
+        rule: The halting rule of the export.
+        stock: Answers the rows of a batch at full depth.
+        export: Answers batches of positions and rows, of so many examples, and gives the exit layer of each [E]. Its
+            last argument is the fewest tokens for a stage to run on.
+    """
+
+    precision: str
+    rule: str
+    stock: Callable[[ArrayRows], object]
+    export: Callable[[Iterable[tuple[Any, ArrayRows]], int, int], NDArray[np.int64]]
+
+
+def arrays(batch: Batch) -> ArrayRows:
+    """A batch as ONNX Runtime takes it."""
+    rows = {name: values.numpy() for name, values in batch.items()}
+    ids = rows["input_ids"]
+    return {"token_type_ids": np.zeros_like(ids), "attention_mask": np.ones_like(ids), **rows}
+
+
+@dataclass(frozen=True)
 class Subject:
     """What is profiled.
 
@@ -75,12 +103,14 @@ class Subject:
         stock: The stock classifier around the same encoder.
         rule: What adaptive inference halts by.
         depths: The layer that each example is made to stop at [E]; replaces the rule.
+        served: An export of the model, to be timed beside it.
     """
 
     model: DactForSequenceClassification
     stock: Any
     rule: Rule
     depths: Tensor | None = None
+    served: Served | None = None
 
     @property
     def rule_name(self) -> str:
@@ -110,4 +140,10 @@ class Subject:
         def adaptive(number: int) -> object:
             return run_batch(self.model, rules[number], batches[number][1])
 
-        return {"stock": stock, "full": full, "adaptive": adaptive}
+        found: dict[str, Way] = {"stock": stock, "full": full, "adaptive": adaptive}
+        if (served := self.served) is not None:
+            rows = [arrays(batch) for _, batch in batches]
+            alone = [(np.arange(len(positions)), one) for (positions, _), one in zip(batches, rows, strict=True)]
+            found["onnx stock"] = lambda number: served.stock(rows[number])
+            found["export"] = lambda number: served.export([alone[number]], len(alone[number][0]), 0)
+        return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dactcli.report.blocks import Sheet, bar, guide, histogram, legend, short_rule
 from dactcli.report.console import visible
-from dactcli.results import Breakdown, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
+from dactcli.results import Breakdown, Interval, Measurement, OnnxCase, ProfileCase, ProfileResult, TrainingCase
 
 BAR = 20  # cells
 ANSWER = ("full depth", "adaptive", "of the ideal\nspeed-up", "mean\nlayers")
@@ -35,14 +37,23 @@ def render_profile(result: ProfileResult) -> Group:
         f"{place['device']} ({place['device_name']}), threads {place['threads']}, torch {place['torch']}, "
         f"transformers {place['transformers']}, {place['dtype']}"
     )
+    if "onnxruntime" in place:
+        head.append(f", onnxruntime {place['onnxruntime']}")
     views: list[RenderableType] = [head]
     if result.cases or result.throughput:
         views.append(_answer(result))
+    if any(case.onnx for case in result.throughput):
+        views.append(_onnx_answer(result))
     for case in result.cases:
         views.append(_case(case, f"latency, batch {case.batch_size}"))
         if case.breakdown is not None:
             views.append(_breakdown(case.breakdown))
-    views += [_case(case, f"throughput, {_examples(result)}", whole=True) for case in result.throughput]
+        if case.onnx is not None:
+            views.append(_onnx(case.onnx, f"latency, batch {case.batch_size}"))
+    for case in result.throughput:
+        views.append(_case(case, f"throughput, {_examples(result)}", whole=True))
+        if case.onnx is not None:
+            views.append(_onnx(case.onnx, f"throughput, {_examples(result)}", whole=True))
     views += [_training(case) for case in result.training]
     return Group(*views, legend(_meanings(result)), guide("dact-profile"))
 
@@ -64,6 +75,35 @@ def _answer(result: ProfileResult) -> Sheet:
     return table
 
 
+def _onnx_answer(result: ProfileResult) -> Sheet:
+    """The same for ONNX Runtime."""
+    named = [(f"batch {case.batch_size}", case.onnx) for case in result.cases]
+    named += [("pooled", case.onnx) for case in result.throughput]
+    found = [(name, case) for name, case in named if case is not None]
+    title = f"ONNX Runtime, {found[0][1].precision}; rule {short_rule(found[0][1].rule)}"
+    table = _table(title, "stock/\nPyTorch", "export/\nPyTorch", "export/\nstock", *ANSWER[2:])
+    table.box, table.padding = None, (0, 2, 0, 0)
+    for name, case in found:
+        table.add_row(
+            name,
+            _interval(case.stock_ratio_to_stock),
+            _interval(case.time_ratio_to_stock),
+            Text(_interval(case.time_ratio_to_onnx_stock), style="bold"),
+            _interval(case.realised_share),
+            _number(case.export.layers_mean, 1, 2),
+        )
+    return table
+
+
+def _onnx(case: OnnxCase, title: str, *, whole: bool = False) -> Sheet:
+    table = _table(f"ONNX Runtime {case.precision}: {title}", "stock", "export")
+    ways = (case.stock, case.export)
+    _speed(table, ways, "pass" if whole else "batch")
+    table.add_row("mean layers", *(_number(way.layers_mean, 1, 2) for way in ways))
+    table.add_row("stops by layer", *(Text(histogram(way.depths or []), style="cyan") for way in ways))
+    return table
+
+
 def _meanings(result: ProfileResult) -> dict[str, str]:
     """One line for each column, and for the rows that need one."""
     said: dict[str, str] = {}
@@ -75,6 +115,11 @@ def _meanings(result: ProfileResult) -> dict[str, str]:
             "mean layers": "layers that ran, averaged over the examples",
             "in brackets": "95% interval",
         }
+    if any(case.onnx for case in result.throughput):
+        said["export/stock"] = (
+            "time of the export over that of ONNX Runtime's stock: one graph at full depth with one classifier, by the "
+            "same optimiser and in the same precision"
+        )
     if result.training:
         said["plain"] = "a training step of the stock encoder"
         said["DACT"] = "a training step with all exit heads and the whole loss"
@@ -118,7 +163,7 @@ def _case(case: ProfileCase, title: str, *, whole: bool = False) -> Sheet:
     return table
 
 
-def _speed(table: Sheet, ways: tuple[Measurement, ...], unit: str) -> None:
+def _speed(table: Sheet, ways: Sequence[Measurement], unit: str) -> None:
     table.add_row("examples per second", *(f"{way.examples_per_second:,.0f}" for way in ways))
     for percent in (50, 90, 99):
         table.add_row(f"ms per {unit}, p{percent}", *(f"{_latency(way, percent):,.2f}" for way in ways))

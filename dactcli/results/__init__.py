@@ -12,7 +12,7 @@ from dactcli.results.fit import KeptEpoch, RecipePlan, SeedSummary, Spread, Step
 from dactcli.results.inspect import NO_LABEL, ExitTrace, Traces, label_text
 from dactcli.results.interval import Interval
 from dactcli.results.predict import PredictedFile, Prediction
-from dactcli.results.profile import Breakdown, Measurement, ProfileCase, ProfileResult, TrainingCase
+from dactcli.results.profile import Breakdown, Measurement, OnnxCase, ProfileCase, ProfileResult, TrainingCase
 from dactcli.results.publish import PublishResult
 from dactcli.results.report import (
     Confusion,
@@ -44,6 +44,7 @@ __all__ = [
     "KeptEpoch",
     "LengthBin",
     "Measurement",
+    "OnnxCase",
     "PlanResult",
     "PredictedFile",
     "Prediction",

@@ -64,6 +64,31 @@ class Breakdown:
 
 
 @dataclass(frozen=True)
+class OnnxCase:
+    """ONNX Runtime on the same batches, in the same rotation.
+
+    Attributes:
+        precision: Of both: `float32` or `int8`.
+        rule: The halting rule of the export.
+        stock: The same encoder at full depth with one classifier, by the same optimiser.
+        export: The export, from between whose stages rows leave.
+        stock_ratio_to_stock: Its stock time over that of the transformers classifier.
+        time_ratio_to_stock: The export's time over that of the transformers classifier.
+        time_ratio_to_onnx_stock: The export's time over that of ONNX Runtime's stock.
+        realised_share: The stock time of ONNX Runtime times the share of layers that ran, over the export's time.
+    """
+
+    precision: str
+    rule: str
+    stock: Measurement
+    export: Measurement
+    stock_ratio_to_stock: Interval
+    time_ratio_to_stock: Interval
+    time_ratio_to_onnx_stock: Interval
+    realised_share: Interval
+
+
+@dataclass(frozen=True)
 class ProfileCase:
     """Stock encoder, full depth and adaptive inference on the same batches, measured alternately.
 
@@ -82,6 +107,7 @@ class ProfileCase:
         metric: The task's metric under that rule; None without labels.
         metric_name: Name of the metric.
         baseline: Against an earlier profile: the ratio to stock now over then, and milliseconds now over then.
+        onnx: ONNX Runtime beside them; None where no export is profiled.
     """
 
     batch_size: int
@@ -98,6 +124,7 @@ class ProfileCase:
     metric: float | None = None
     metric_name: str | None = None
     baseline: dict[str, float] | None = None
+    onnx: OnnxCase | None = None
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,6 @@ def test_what_an_export_cannot_do_is_one_sentence(fields: dict[str, Any], senten
 @pytest.mark.parametrize(
     "command",
     [
-        ["profile", "RUN"],
         ["report", "RUN"],
         ["publish", "RUN", "--to", "there"],
         ["export", "RUN", "--to", "there"],
@@ -176,6 +175,40 @@ def test_an_export_is_certified_again(home: Path) -> None:
 def test_what_cannot_be_certified_again(goal: Any, sentence: str, home: Path) -> None:
     with pytest.raises(UsageError, match=sentence):
         dactcli.calibrate("out", goal)
+
+
+def test_an_export_is_timed_beside_its_run(home: Path) -> None:
+    result = dact("profile", "out", "--examples", "6", "--repeats", "2", "--warmup", "1", "--batch-size", "1,4")
+    assert result.exit_code == 0, result.stderr
+    shown = " ".join(result.stdout.split())
+    assert "ONNX Runtime, float32; rule settled" in shown
+    assert "export/stock: time of the export over that of ONNX Runtime's stock" in shown
+    found = dactcli.profile("out", examples=6, repeats=2, warmup=1, batch_sizes=[4], threads=1)
+    assert found.environment["onnxruntime"]
+    for case in [*found.cases, *found.throughput]:
+        assert case.onnx is not None
+        # the same rule on the same examples, by two programs
+        assert case.rule == case.onnx.rule
+        assert case.onnx.export.depths == case.adaptive.depths
+        assert case.onnx.export.layers_mean == case.adaptive.layers_mean
+        assert len(case.onnx.stock.samples_ms) == len(case.stock.samples_ms)
+        assert case.onnx.time_ratio_to_onnx_stock.value > 0
+    assert dactcli.profile("runs/tiny", examples=4, repeats=2, warmup=0, batch_sizes=[4]).cases[0].onnx is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"rule": "exact"}, "`rule`: cannot be combined with an export, which halts by its own rule"),
+        ({"depths": "1,2"}, "`depths`: cannot be combined with an export"),
+        ({"train": True}, "`train`: an export cannot be trained"),
+        ({"device": "cuda"}, "an export runs on the processor"),
+    ],
+)
+def test_profiles_that_an_export_cannot_have(fields: dict[str, Any], sentence: str, home: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        dactcli.profile("out", **fields)
+    assert sentence in caught.value.sentence
 
 
 def test_certifying_again_needs_the_run_as_it_was(home: Path) -> None:
