@@ -211,8 +211,8 @@ def train(folder: Path, text: str = TINY, *overrides: str, **options: Any) -> An
     path = folder / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     recipe = load_recipe(path, [f"output.dir={folder / 'runs'}", *overrides])
-    listener = options.pop("listener", Silence())
-    return fit(recipe, evaluate=validator(recipe), listener=listener, device=torch.device("cpu"), **options)
+    listener, device = options.pop("listener", Silence()), torch.device(options.pop("device", "cpu"))
+    return fit(recipe, evaluate=validator(recipe), listener=listener, device=device, **options)
 
 
 SHARED: list[Path] = []

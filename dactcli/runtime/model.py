@@ -18,6 +18,7 @@ from dactcli.runtime.engine import Answers, StageRunner, answer_rows, layer_outp
 from dactcli.runtime.manifest import Manifest, check_files, read_manifest
 from dactcli.runtime.tokens import Rows, TextTokenizer, Tokens
 
+PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 TOKENS = 1024  # most tokens of a batch; survivors wait for half of them
 
 
@@ -68,40 +69,47 @@ class ExportedModel:
         return layer_outputs(self.runner, tokens.batches(TOKENS), len(tokens.ids))
 
 
-def load(folder: Path | str, *, threads: int | None = None) -> ExportedModel:
+def load(folder: Path | str, *, threads: int | None = None, device: str = "cpu") -> ExportedModel:
     """Load an export; its files are compared with their digests.
 
     Args:
         folder: The export.
         threads: Threads that run it. Default: those of ONNX Runtime, one per core.
+        device: `cpu`, or `cuda` with the package onnxruntime-gpu. A certificate was measured on the processor.
 
     Raises:
         ArtefactError: The folder is no export, or a file is missing or damaged.
-        ResourceError: onnxruntime or tokenizers is not installed.
-        UsageError: The number of threads is below 1.
+        ResourceError: onnxruntime or tokenizers is not installed, or onnxruntime does not have the device.
+        UsageError: The number of threads is below 1, or there is no device of that name.
     """
     folder = Path(folder)
+    if device not in PROVIDERS:
+        raise UsageError(f"is {device!r}", place="`device`", remedy=f"use one of {', '.join(PROVIDERS)}")
     if threads is not None and threads < 1:
         raise UsageError(f"is {threads}", place="`threads`", remedy="give at least 1")
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     tokenizer = TextTokenizer(folder / manifest.tokenizer.file, manifest.tokenizer)
-    sessions = [_session(folder / stage.file, threads) for stage in manifest.stages]
+    sessions = [_session(folder / stage.file, threads, device) for stage in manifest.stages]
     return ExportedModel(folder, manifest, tokenizer, StageRunner(manifest, sessions))
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def _session(path: Path, threads: int | None, device: str) -> Any:
     try:
         import onnxruntime
     except ImportError:
         raise ResourceError("onnxruntime is not installed", remedy="pip install onnxruntime") from None
+    providers = PROVIDERS[device]
+    if providers[0] not in onnxruntime.get_available_providers():
+        fault = f"this onnxruntime has no {providers[0]}"
+        raise ResourceError(fault, place=f"`device` {device}", remedy="pip install onnxruntime-gpu")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads or 0
     # stages run one after the other: threads of one that wait by spinning would take the cores from the next
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes, which share no base
         raise ArtefactError(
             f"onnxruntime {onnxruntime.__version__} cannot load it: {first_line(error)}",

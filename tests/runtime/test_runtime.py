@@ -16,7 +16,7 @@ from docs_world import ROOT, blocks
 from support import shared
 
 from dactcli.api.predict import predict
-from dactcli.errors import UsageError
+from dactcli.errors import ResourceError, UsageError
 from dactcli.results.predict import UNFINITE
 from dactcli.runtime.engine import Answers, StageRunner, answer_rows
 from dactcli.runtime.manifest import read_manifest
@@ -193,3 +193,12 @@ def test_a_score_that_is_not_a_number_leaves_at_the_end(folder: Path) -> None:
     assert isinstance(found, Answers)
     assert found.exit_layer.tolist() == [3, 3, 1, 1]
     assert found.answer.max(1).tolist() == [2.0, 2.0, 1.0, 0.0]
+
+
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    exported(saved(tmp_path / "run", layers=1), tmp_path / "out")
+    with pytest.raises(UsageError, match="`device`: is 'tpu'; use one of cpu, cuda"):
+        load(tmp_path / "out", device="tpu")
+    if "CUDAExecutionProvider" not in sys.modules["onnxruntime"].get_available_providers():
+        with pytest.raises(ResourceError, match="no CUDAExecutionProvider; pip install onnxruntime-gpu"):
+            load(tmp_path / "out", device="cuda")
