@@ -1,9 +1,10 @@
 """Does the certificate hold? Draw many calibration samples from a population whose true risk is known.
 
-    python benchmarks/certificate.py RUN [--splits calibration,test] [--draws 5000]
+    python benchmarks/certificate.py RUN [--export FOLDER] [--splits calibration,test] [--draws 5000]
 
 The population is the run's layer outputs on the named splits, after the screening of `dact eval --calibrate`
-(`dactcli.evaluation.sample`); its own rate is the truth. Samples are drawn from it in three ways:
+(`dactcli.evaluation.sample`); its own rate is the truth. With an export, its outputs are judged, and a loss is an answer
+that the run does not give at full depth. Samples are drawn from it in three ways:
 
     rows     every text is equally likely
     heavy    one text that disagrees at most thresholds has twice epsilon of the probability
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 # internals: tests the certificate's own tests on samples that no command draws
 from dactcli.evaluation.certificate import Evidence, distinct_losses, last_certified
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
+from dactcli.runtime import load
 
 CHUNK = 250
 SIZES, EPSILONS, DELTA = (300, 500, 1000), (0.01, 0.02, 0.05), 0.05
@@ -136,30 +138,57 @@ def allowed(draws: int) -> float:
     return DELTA + 3 * float(np.sqrt(DELTA * (1 - DELTA) / draws))
 
 
-def load_population(run_folder: Path, splits: list[str]) -> tuple[Any, Any, NDArray[np.int64], list[int]]:
-    """A run, its layer outputs on several splits together, their distinct inputs, and the labels."""
-    import torch
+@dataclass(frozen=True)
+class Judged:
+    """A run, and its outputs on several splits together.
 
+    Attributes:
+        run: The run.
+        outputs: The outputs that are judged: the run's, or those of its export.
+        reference: Those of the run.
+        inputs: The number of each example's distinct input [E].
+        labels: The labels.
+    """
+
+    run: Any
+    outputs: Any
+    reference: Any
+    inputs: NDArray[np.int64]
+    labels: list[int]
+
+
+def load_population(run_folder: Path, splits: list[str], export: Path | None) -> Judged:
+    """What samples are drawn from."""
     from dactcli import layer_outputs, open_run, run_examples
+    from dactcli.api.outputs import export_outputs
     from dactcli.evaluation.sample import input_keys, screened_sample
 
     run = open_run(run_folder, device="cpu")
-    parts, keys, labels = [], [], []
+    exported = None if export is None else load(export)
+    parts, judged, keys, labels = [], [], [], []
     for split in splits:
         sample = screened_sample(run, run_examples(run, split), split, print)
         parts.append(layer_outputs(run, sample.encoded, split))
+        judged.append(parts[-1] if exported is None else export_outputs(run, exported, sample.encoded))
         keys += input_keys(sample.encoded)
         labels += sample.encoded.labels or []
-    whole: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].tensors()}
-    outputs = replace(parts[0], **whole)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return run, outputs, np.array([numbers[key] for key in keys]), labels
+    return Judged(run, together(judged), together(parts), np.array([numbers[key] for key in keys]), labels)
+
+
+def together(parts: list[Any]) -> Any:
+    """The outputs of several splits as one."""
+    import torch
+
+    whole: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].tensors()}
+    return replace(parts[0], **whole)
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("run", type=Path)
+    made.add_argument("--export", type=Path)
     made.add_argument("--splits", default="calibration,test")
     made.add_argument("--rule", default="confidence")
     made.add_argument("--draws", type=int, default=5000)
@@ -169,9 +198,10 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Print a line per cell, and a JSON document last."""
     options = parser().parse_args()
-    run, outputs, inputs, labels = load_population(options.run, options.splits.split(","))
+    found = load_population(options.run, options.splits.split(","), options.export)
+    run, outputs, inputs, labels = found.run, found.outputs, found.inputs, found.labels
     examples, rule = len(outputs.y), run.model.rule(f"{options.rule}:1")
-    sweep = ThresholdSweep(rule, rule.grid(outputs.layers, outputs.classes), outputs)
+    sweep = ThresholdSweep(rule, rule.grid(outputs.layers, outputs.classes), outputs, found.reference)
     exact = float(outputs.decide(run.model.rule("exact")).exit_layer.double().mean())
     depths = np.append(sweep.layers_mean, exact)
     print(f"population {examples} ({len(set(inputs.tolist()))} distinct inputs), {options.rule}")

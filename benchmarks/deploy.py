@@ -2,7 +2,8 @@
 
 All ways take turns. "Stock" in ONNX Runtime is the same encoder at full depth with one classifier, by the same optimiser,
 the same int8 and our batches of like length. The share of the ideal is the time of stock of the same precision times
-the layers that ran, over the layers that there are, over the time of the export.
+the layers that ran, over the layers that there are, over the time of the export. With openvino installed, its float32
+model is timed as well.
 
     dact export runs/sst2-1 --to sst2-onnx --risk 0.01
     dact export runs/sst2-1 --to sst2-int8 --int8 --rule confidence:0.95
@@ -14,8 +15,10 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
+import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +30,7 @@ from dactcli.api.common import quieten_libraries
 
 # internals: builds ONNX Runtime's stock model with the parts of an export, and measures with the clock of `dact profile`
 from dactcli.data.sources import load_splits
-from dactcli.exporting.stock import StockOnnx
+from dactcli.exporting.stock import StockOnnx, write_stock
 from dactcli.prediction.predict import predict_texts
 from dactcli.profiling.latency import Effort, Way, ratio, round_totals, take_turns
 from dactcli.profiling.ways import stock_classifier
@@ -89,6 +92,35 @@ class Stock:
         return [int(label) for label in found]
 
 
+class OpenVino:
+    """OpenVINO at full depth, from text to label; the same graph as ONNX Runtime's stock.
+
+    Args:
+        run: The run.
+        like: An export in float32, whose tokenizer it takes. OpenVINO does not know the int8 attention of ONNX Runtime.
+        threads: Threads.
+    """
+
+    def __init__(self, run: Run, like: ExportedModel, threads: int) -> None:
+        import openvino
+
+        self.like = like
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "stock.onnx"
+            write_stock(run, like.manifest, path)
+            # without a hint of the precision, it computes in bfloat16 where the processor can
+            settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+            self.model: Any = openvino.Core().compile_model(str(path), "CPU", settings)
+        self.inputs = [one.any_name for one in self.model.inputs]
+
+    def predict(self, texts: list[str]) -> list[int]:
+        """Classes."""
+        tokens, found = self.like.tokenizer(texts), np.zeros(len(texts), dtype=np.int64)
+        for positions, rows in tokens.batches(1024):
+            found[positions] = self.model({name: rows[name] for name in self.inputs})[0].argmax(1)
+        return [int(label) for label in found]
+
+
 def main() -> None:
     options = parser().parse_args()
     quieten_libraries()
@@ -99,7 +131,7 @@ def main() -> None:
     texts, labels = split.texts[: options.examples], split.labels
     exports = {path.name: load(path, threads=options.threads) for path in options.exports}
     stocks: dict[str, Stock] = {one.manifest.precision: Stock(run, one, options.threads) for one in exports.values()}
-    ways = everything(run, exports, stocks)
+    ways = everything(run, exports, stocks, options.threads)
     print(f"{processor()}, {options.threads} threads, {options.run.name}, {options.split}, {len(texts)} examples")
     told = {name: answer(texts) for name, answer in ways.items()}
     if labels is not None:
@@ -116,7 +148,7 @@ def main() -> None:
 
 
 def everything(
-    run: Run, exports: dict[str, ExportedModel], stocks: dict[str, Stock]
+    run: Run, exports: dict[str, ExportedModel], stocks: dict[str, Stock], threads: int
 ) -> dict[str, Callable[[list[str]], list[Any]]]:
     """All ways from texts to class numbers, by name."""
     from transformers import pipeline
@@ -132,6 +164,9 @@ def everything(
     }
     for precision, stock in stocks.items():
         ways[f"stock {precision}"] = stock.predict
+    whole = [one for one in exports.values() if one.manifest.precision == "float32"]
+    if whole and find_spec("openvino") is not None:
+        ways["openvino float32"] = OpenVino(run, whole[0], threads).predict
     for name, model in exports.items():
         ways[name] = lambda texts, model=model: [one.label_id for one in model.predict(texts)]  # type: ignore[misc]
     return ways

@@ -35,15 +35,13 @@ class StockOnnx:
     def __init__(self, run: Run, like: Manifest, threads: int | None = None) -> None:
         import onnxruntime
 
-        layers = run.model.exit_heads.layers
-        plan = ExportPlan((layers,), Full(), like.precision, like.opset)
-        self.answer = f"layer_answer_{layers}"
+        self.answer = f"layer_answer_{run.model.exit_heads.layers}"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
         options.intra_op_num_threads = threads or 0
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "stock.onnx"
-            write(Stage(only(joined(run, plan)[0], self.answer), []), path, int8=plan.precision == "int8")
+            write_stock(run, like, path)
             self.session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.inputs = [one.name for one in self.session.get_inputs()]
 
@@ -52,3 +50,17 @@ class StockOnnx:
         (answers,) = self.session.run([self.answer], {name: rows[name] for name in self.inputs})
         found: NDArray[np.float32] = answers
         return found
+
+
+def write_stock(run: Run, like: Manifest, path: Path) -> None:
+    """Write a model as one graph that gives the last layer's own answer.
+
+    Args:
+        run: The run.
+        like: The manifest of an export, whose precision and operators it takes.
+        path: The file.
+    """
+    layers = run.model.exit_heads.layers
+    plan = ExportPlan((layers,), Full(), like.precision, like.opset)
+    whole = only(joined(run, plan)[0], f"layer_answer_{layers}")
+    write(Stage(whole, []), path, int8=plan.precision == "int8")
