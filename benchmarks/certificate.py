@@ -30,42 +30,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 # internals: tests the certificate's own tests on samples that no command draws
-from dactcli.evaluation.certificate import Evidence, distinct_losses, last_certified
+from dactcli.evaluation.certificate import Evidence, last_certified
+from dactcli.evaluation.certified_layers import DELTA, Population
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.runtime import load
 
-CHUNK = 250
-SIZES, EPSILONS, DELTA = (300, 500, 1000), (0.01, 0.02, 0.05), 0.05
+SIZES, EPSILONS = (300, 500, 1000), (0.01, 0.02, 0.05)
 COPIES = 4
 
 # From the evidence of many samples [D, T], on all rows and on distinct inputs, and epsilon, to the index of the chosen
 # threshold, -1 for none [D].
 Choose = Callable[[Evidence, Evidence, float], NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class Population:
-    """Examples to draw from.
-
-    Attributes:
-        losses: Loss of each member at each threshold, from cautious to bold [T, P].
-        inputs: The number of each member's distinct input [P].
-        weights: Probability of each member [P].
-        depths: Mean layers of the population at each threshold [T], and last the depth where none is certified.
-        copies: How many times a member that is drawn stands in the sample.
-    """
-
-    losses: NDArray[np.bool_]
-    inputs: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    depths: NDArray[np.float64]
-    copies: int = 1
-
-    @property
-    def risk(self) -> NDArray[np.float64]:
-        """The true risk at each threshold [T]."""
-        found: NDArray[np.float64] = self.losses.astype(float) @ self.weights
-        return found
 
 
 def certified(rows: Evidence, distinct: Evidence, epsilon: float) -> NDArray[np.int64]:
@@ -102,27 +77,12 @@ def simulate(population: Population, size: int, epsilon: float, draws: int, choo
     Returns:
         The share of samples whose chosen threshold breaks the promise, and the mean layers of the chosen ones.
     """
-    generator = np.random.default_rng(0)
-    truth, losses = population.risk, population.losses.T.astype(np.float32)  # [P, T]
-    distinct = distinct_losses(population.losses, population.inputs).T.astype(np.float32)  # [G, T]
-    member_of = np.eye(len(distinct), dtype=np.float32)[_numbered(population.inputs)]  # [P, G]
-    broken, layers = 0, 0.0
-    for start in range(0, draws, CHUNK):
-        count = min(CHUNK, draws - start)
-        drawn = generator.multinomial(size // population.copies, population.weights, size=count).astype(np.float32)
-        present = (drawn @ member_of > 0).astype(np.float32)  # [D, G]
-        rows = Evidence(np.rint(drawn * population.copies @ losses), size // population.copies * population.copies)
-        once = Evidence(np.rint(present @ distinct), present.sum(1, keepdims=True))
+    truth, broken, layers = population.risk, 0, 0.0
+    for rows, once in population.samples(size, draws):
         chosen = choose(rows, once, epsilon)
         broken += int(((chosen >= 0) & (truth[chosen] > epsilon)).sum())
         layers += float(population.depths[chosen].sum())  # index -1 is the depth of the rule that stands in
     return broken / draws, layers / draws
-
-
-def _numbered(inputs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The inputs numbered in ascending order, as `distinct_losses` orders them."""
-    numbers: NDArray[np.int64] = np.unique(inputs, return_inverse=True)[1]
-    return numbers
 
 
 def heavy(population: Population, epsilon: float) -> Population:
@@ -203,13 +163,11 @@ def main() -> None:
     examples, rule = len(outputs.y), run.model.rule(f"{options.rule}:1")
     sweep = ThresholdSweep(rule, rule.grid(outputs.layers, outputs.classes), outputs, found.reference)
     exact = float(outputs.decide(run.model.rule("exact")).exit_layer.double().mean())
-    depths = np.append(sweep.layers_mean, exact)
     print(f"population {examples} ({len(set(inputs.tolist()))} distinct inputs), {options.rule}")
     print(f"exact {exact:.3f} layers, allowed {allowed(options.draws):.4f}")
     cells = []
     for loss in ("disagreement", "harm"):
-        even = np.full(examples, 1 / examples)
-        rows = Population(sweep.losses(loss, labels), inputs, even, depths)
+        rows = Population.even(sweep.losses(loss, labels), sweep.layers_mean, otherwise=exact, inputs=inputs)
         for epsilon in EPSILONS:
             drawn = {"rows": rows, "heavy": heavy(rows, epsilon), "copies": replace(rows, copies=COPIES)}
             for (way, population), size in [(pair, size) for pair in drawn.items() for size in SIZES]:

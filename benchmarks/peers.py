@@ -2,6 +2,7 @@
 
     python benchmarks/peers.py train OUT --seeds 0,1,2 --set data.source=files --set data.train=... --set model.encoder=...
     python benchmarks/peers.py table OUT
+    python benchmarks/peers.py certified OUT
     python benchmarks/peers.py table benchmarks/outputs/sst2 --set data.source=files --set data.train=... --set data.test=...
 
 `train` fine-tunes every method with every seed into OUT/runs, one after the other, and keeps what the layers of each
@@ -10,6 +11,10 @@ reads the kept outputs alone; what is kept in benchmarks/outputs comes without t
 names. A rule has a figure only at budgets at which it runs, an area only if it can stop at layer 1; "dact less this" is
 the difference of areas from the given layer on, where both run. Thresholds come from the validation split, the figures from the test split, once. The
 reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
+
+`certified` needs no labels: mean layers at a certified disagreement (delta 0.05) with the last layer's own answer y_N,
+for every method alike, and of DACT models also with full depth a_N, over 1,000 draws of 1,000 test examples with replacement; N where nothing passes. It measures and
+chooses nothing.
 """
 
 from __future__ import annotations
@@ -32,10 +37,12 @@ from dactcli.api.compare import entrant
 
 # internals: compares outputs that are kept without their runs, and resamples the sound rules over seeds
 from dactcli.data.sources import load_splits
+from dactcli.evaluation.certified_layers import RISKS, Population, expected_layers
 from dactcli.evaluation.comparison import BOOTSTRAPS, STATIC, Entrant, compare
 from dactcli.evaluation.metrics import CLASSIFICATION, Array, tally
-from dactcli.evaluation.threshold_sweep import full_decisions
+from dactcli.evaluation.threshold_sweep import ThresholdSweep, full_decisions
 from dactcli.halting import make_rule
+from dactcli.halting.rules import RULES
 from dactcli.recipe.load import load_recipe
 from dactcli.results import ComparedRule, Comparison, RunFacts
 from dactcli.runs.outputs import LayerOutputs
@@ -64,6 +71,8 @@ METHODS = {
     "DACT, sum_p": Method("dact-paper/sum-p", ("paper",)),
 }
 PLAIN = "peers/plain"
+CERTIFIED = ("max_prob",)  # the rule that every method is judged by, beside its own
+MIXED = ("settled", "confidence", "max_prob")  # judged against a_N, which a certificate of a DACT model is about
 
 
 def slug(name: str) -> str:
@@ -269,10 +278,39 @@ def table(out: Path, overrides: list[str]) -> str:
     return "\n".join([*lines, "", promises(runs, metric)])
 
 
+def certified(out: Path) -> str:
+    """Mean layers at a certified disagreement with y_N, mean and spread over seeds, in Markdown."""
+    lines = ["| method | rule | against | seeds | layers at 1 % | at 2 % |", "| --- | --- | --- | --- | --- | --- |"]
+    paths = [path for path in sorted(out.glob("*.npz")) if path.name != LABELS]
+    nothing: dict[str, Any] = {"validation": np.zeros(0), "test": np.zeros(0)}
+    runs = [load(path, nothing)[0] for path in paths]
+    for name, method in METHODS.items():
+        own = [one.test for one in runs if one.variant == slug(name)]
+        if not own:
+            continue
+        wanted = [(rule, "y_N") for rule in dict.fromkeys([*CERTIFIED, *method.rules])]
+        if own[0].mixes:
+            wanted += [(rule, "a_N") for rule in MIXED]
+        for rule, against in wanted:
+            cells = [spread([layers_at(one, rule, risk, against) for one in own], 2) for risk in RISKS]
+            lines.append(f"| {name} | {rule} | {against} | {len(own)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def layers_at(outputs: LayerOutputs, rule: str, risk: float, against: str) -> float:
+    """Mean layers of one run at a certified disagreement with the last layer's answer, y_N, or with full depth, a_N."""
+    made = RULES[rule]()
+    grid = [None] if made.threshold_name is None else made.of(outputs.answers).grid(outputs.layers, outputs.classes)
+    sweep = ThresholdSweep(made, grid, outputs)
+    differs = sweep.classes != (outputs.y[:, -1].argmax(-1).numpy() if against == "y_N" else sweep.full)
+    population = Population.even(differs, sweep.layers_mean, otherwise=outputs.layers)
+    return expected_layers(population, risk, size=1000)
+
+
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("what", choices=["train", "table"])
+    made.add_argument("what", choices=["train", "table", "certified"])
     made.add_argument("out", type=Path)
     made.add_argument("--seeds", default="0,1,2")
     made.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
@@ -287,6 +325,8 @@ def main() -> None:
     if wanted.what == "train":
         seeds = [int(seed) for seed in wanted.seeds.split(",")]
         train(wanted.out, seeds, wanted.overrides, wanted.layers, wanted.only.split(",") if wanted.only else None)
+    elif wanted.what == "certified":
+        print(certified(wanted.out))
     else:
         print(table(wanted.out, wanted.overrides))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.api.common import AnyRun, build_request, check_examples, data_file, name_of, open_run
-from dactcli.errors import UsageError
+from dactcli.errors import DactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import Comparison
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dactcli.evaluation.comparison import Entrant
     from dactcli.evaluation.examples import DataFile
     from dactcli.runs.load import Run
+    from dactcli.runs.outputs import LayerOutputs
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def entrant(
     data = data_file(wanted)
     test, test_labels = labelled(wanted.split or "validation", data)
     validation, validation_labels = (test, test_labels) if opened.recipe is None else labelled("validation", None)
+    calibration, inputs = _calibration(opened, wanted, hears)
     found = Entrant(
         run=name_of(opened),
         variant=_variant(opened),
@@ -108,8 +110,27 @@ def entrant(
         test=test,
         validation_labels=validation_labels,
         test_labels=test_labels,
+        calibration=calibration,
+        inputs=inputs,
     )
     return found, metric_name(opened)
+
+
+def _calibration(run: Run, request: CompareRequest, listener: Listener) -> tuple[LayerOutputs | None, Any]:
+    """Outputs on the calibration split, screened as a certificate screens it, and its distinct inputs; None without."""
+    from dactcli.api.evaluate import outputs_of
+    from dactcli.evaluation.requests import RiskRequest
+    from dactcli.evaluation.sample import calibration_sample
+    from dactcli.recipe.schema import RISK
+
+    if run.recipe is None or run.recipe.data.calibration is None:
+        return None, None
+    try:
+        sample = calibration_sample(run, RiskRequest(RISK), split=None, data=None, notice=lambda text: None)
+    except DactError as error:
+        listener.notice(f"certified layers are not measured: {error.sentence}")
+        return None, None
+    return outputs_of(run, sample.encoded, sample.name, request.batch_size, listener), sample.inputs
 
 
 def _split(request: CompareRequest) -> str:

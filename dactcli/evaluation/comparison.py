@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dactcli.errors import UsageError
+from dactcli.evaluation.certified_layers import RISKS, certified_layers
 from dactcli.evaluation.curves import Curves, curve, layers_for, value_at
 from dactcli.evaluation.kinds import measures_of
 from dactcli.evaluation.label_sets import RANKING
@@ -48,6 +49,8 @@ class Entrant:
         test: Outputs on the split that is drawn.
         validation_labels: Classes [E], or the labels of label sets [E, C].
         test_labels: Likewise.
+        calibration: Outputs on the split that certificates are made on; None without one.
+        inputs: The number of each distinct input of that split [E].
     """
 
     run: str
@@ -56,6 +59,8 @@ class Entrant:
     test: LayerOutputs
     validation_labels: NDArray[Any]
     test_labels: NDArray[Any]
+    calibration: LayerOutputs | None = None
+    inputs: NDArray[np.int64] | None = None
 
     @property
     def layers(self) -> int:
@@ -252,7 +257,28 @@ def _compare_rule(name: str, runs: list[Entrant], measure: _Measure, reference: 
             for point, x, y in sorted(zip(chosen, xs, ys, strict=True), key=lambda item: item[1])
         ],
         curves=curves,
+        certified_layers=_certified(name, runs),
     )
+
+
+def _certified(name: str, runs: list[Entrant]) -> dict[str, float]:
+    """Mean layers at each certified risk, over seeds; empty for several variants and without a calibration split."""
+    several = len({one.variant for one in runs}) > 1
+    if name == STATIC or several or any(one.calibration is None for one in runs):
+        return {}
+    return {f"{risk:g}": float(np.mean([_layers_at(name, one, risk) for one in runs])) for risk in RISKS}
+
+
+def _layers_at(name: str, one: Entrant, risk: float) -> float:
+    """Mean layers of one run at the threshold that its calibration split certifies."""
+    assert one.calibration is not None
+    assert one.inputs is not None
+    facts = RULES[name].facts
+    sweep = _sweep(name, one.calibration, _grid(name, one))
+    if facts.promise == "class" and facts.threshold is None:  # proven; it needs no sample
+        return float(sweep.layers_mean[0])
+    losses = sweep.losses("disagreement", None)
+    return certified_layers(losses, one.inputs, sweep.layers_mean, risk, otherwise=one.layers)
 
 
 def _share_of(reference: Array, values: Array) -> Array:

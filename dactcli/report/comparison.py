@@ -30,8 +30,11 @@ def render_comparison(comparison: Comparison) -> Group:
     table.add_column("layers\nfor 99%", justify="right")
     table.add_column("area under\nthe curve", justify="right")
     table.add_column("+/-", justify="right")
+    risks = list(next(iter(comparison.rules.values())).certified_layers)
+    for risk in risks:
+        table.add_column(f"risk\n{float(risk):.0%}", justify="right")
     for mark, (name, rule) in zip(MARKS, comparison.rules.items(), strict=False):
-        table.add_row(f"{mark} {short_rule(name)}", *_figures(rule))
+        table.add_row(f"{mark} {short_rule(name)}", *_figures(rule), *(_layers(rule, risk) for risk in risks))
     reference = (
         f"{comparison.reference_metric:.4f}, the {comparison.reference_kind} of {', '.join(comparison.reference_runs)}"
     )
@@ -43,6 +46,11 @@ def render_comparison(comparison: Comparison) -> Group:
         "share of the same reference; only for rules that can stop everything at layer 1",
         "+/-": "half the 95% interval of that area",
     }
+    if risks:
+        said["risk 1%, 2%"] = (
+            "mean layers where the calibration split certifies at most so much disagreement with full depth; "
+            f"{comparison.layers} where it certifies nothing"
+        )
     notices = [Text(f"note: {notice}", style="yellow") for notice in comparison.notices]
     return Group(
         Text(title, style="bold"),
@@ -77,6 +85,11 @@ def _figures(rule: ComparedRule) -> list[str]:
     if rule.area is not None:
         area = [f"{rule.area.value:.4f}", f"{(rule.area.high - rule.area.low) / 2:.4f}"]
     return [*(figure(value) for value in rule.metric_at.values()), kept, *area]
+
+
+def _layers(rule: ComparedRule, risk: str) -> str:
+    layers = rule.certified_layers.get(risk)
+    return "-" if layers is None else f"{layers:.2f}"
 
 
 class _Curves:

@@ -47,6 +47,8 @@ class ComparedRule:
         metric_at: Metric with at most 0.25, 0.5 and 0.75 of the layers; None if the rule runs more than that.
         layers_for_99: Mean layers at which the rule keeps 99% of the reference metric; None if it never does.
         points: The curve, by ascending layers.
+        certified_layers: Mean layers where the calibration split certifies at most 1% or 2% of disagreement with full
+            depth (delta 0.05); N where it certifies nothing, empty without that split and for several variants.
         curves: The curve in every bootstrap sample (`dactcli.evaluation.curves.Curves`); not in the JSON.
     """
 
@@ -55,6 +57,7 @@ class ComparedRule:
     metric_at: dict[str, float | None]
     layers_for_99: float | None
     points: list[CurvePoint]
+    certified_layers: dict[str, float] = field(default_factory=dict)
     curves: Any = field(default=None, repr=False, compare=False)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from certificate import DELTA, Population, allowed, boldest, certified, distinct_alone, heavy, rows_alone, simulate
+from certificate import allowed, boldest, certified, distinct_alone, heavy, rows_alone, simulate
 from scipy.stats import binom
 
 from dactcli.errors import UsageError
 from dactcli.evaluation.calibrate import Measured, calibrate_budget, calibrate_risk
 from dactcli.evaluation.certificate import Evidence, distinct_losses, evidence, last_certified, smallest_sample
+from dactcli.evaluation.certified_layers import DELTA, Population
 from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
 from dactcli.halting.decision import decide

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from dactcli.errors import UsageError
+from dactcli.evaluation.certified_layers import Population, certified_layers, expected_layers
 from dactcli.evaluation.comparison import STATIC, Entrant, compare
 from dactcli.evaluation.curves import area, curve, value_at
 from dactcli.halting.decision import decide
@@ -195,3 +197,35 @@ def test_runs_on_other_examples_are_refused() -> None:
 def test_runs_that_cannot_stop_early_have_no_curve() -> None:
     with pytest.raises(UsageError, match="plain cannot stop early, so there is no curve to draw; add a run with exits"):
         compare([entrant("plain", objective="last")], metric="accuracy", split="test")
+
+
+def test_certified_layers_are_those_of_certified_thresholds() -> None:
+    inputs = np.arange(300)
+    calibrated = [
+        replace(one, calibration=one.validation, inputs=inputs)
+        for one in (entrant("a"), entrant("b", seed=1, variant="a"))
+    ]
+    found = compare(calibrated, metric="accuracy", split="test", rules=["max_prob", "exact", "layer"])
+    for name, rule in found.rules.items():
+        assert list(rule.certified_layers) == ["0.01", "0.02"]
+        assert rule.certified_layers["0.02"] <= rule.certified_layers["0.01"] <= 6, name
+    exact = np.mean([one.validation.decide(make_rule("exact")).exit_layer.double().mean() for one in calibrated])
+    assert found.rules["exact"].certified_layers["0.01"] == pytest.approx(exact)
+    # 300 examples certify 1% only where none disagrees, which no shallower layer reaches
+    assert found.rules["layer"].certified_layers["0.01"] == 6
+    assert found.to_json()["rules"]["layer"]["certified_layers"]["0.01"] == 6
+    other = replace(entrant("c", seed=2), calibration=entrant("c", seed=2).validation, inputs=inputs)
+    assert compare([*calibrated, other], metric="accuracy", split="test").rules["max_prob"].certified_layers == {}
+
+
+def test_a_rule_that_never_errs_runs_the_layers_of_its_boldest_threshold() -> None:
+    never, depths = np.zeros((3, 400), dtype=bool), np.array([5.0, 3.0, 2.0])
+    wrong = never.copy()
+    wrong[2, :40] = True  # the boldest threshold errs on a tenth
+    different, copies = np.arange(400), np.arange(400) // 2
+    assert certified_layers(never, different, depths, 0.01, otherwise=6) == 2
+    assert certified_layers(wrong, different, depths, 0.01, otherwise=6) == 3
+    assert certified_layers(never, copies, depths, 0.01, otherwise=6) == 6  # 200 distinct inputs are too few
+    assert expected_layers(Population.even(never, depths, otherwise=6), 0.01, size=400, draws=50) == 2
+    assert expected_layers(Population.even(never, depths, otherwise=6), 0.01, size=298, draws=50) == 6
+    assert expected_layers(Population.even(wrong, depths, otherwise=6), 0.02, size=400, draws=50) == 3
