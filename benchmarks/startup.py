@@ -1,9 +1,10 @@
 """How long until something is on the screen? Whole processes, in turn, as ratios.
 
-    python benchmarks/startup.py RUN [--rounds 10]
+    python benchmarks/startup.py RUN [--export FOLDER] [--rounds 10]
 
 `dact --help` against the help of a bare typer program, and `dact inspect` on one sentence, cold, against a minimal
-transformers script that classifies it with a stock classifier around the same encoder.
+transformers script that classifies it with a stock classifier around the same encoder. With an export of the run, also
+`dactcli.runtime` on one sentence, cold, against `dact inspect`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ with torch.no_grad():
     print(model(**tokenizer(["the key is rusty ."], return_tensors="pt")).logits.softmax(-1))
 """
 
+SERVED = """
+import sys
+from dactcli.runtime import load
+print(load(sys.argv[1]).predict(["the key is rusty ."]))
+"""
+
 
 def seconds(command: list[str]) -> float:
     """Of a process from start to end."""
@@ -55,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("run", type=Path)
+    made.add_argument("--export", type=Path)
     made.add_argument("--rounds", type=int, default=10)
     return made
 
@@ -70,6 +78,9 @@ def main() -> None:
         against("dact --help", [*dact, "--help"], [sys.executable, "-c", BARE, "--help"], wanted.rounds)
         inspect = [*dact, "inspect", "the key is rusty .", "--run", str(wanted.run)]
         against("dact inspect", inspect, [sys.executable, "-c", MINIMAL, folder], wanted.rounds)
+        if wanted.export is not None:
+            served = [sys.executable, "-c", SERVED, str(wanted.export)]
+            against("dactcli.runtime / dact inspect", served, inspect, wanted.rounds)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +140,8 @@ def profile(
         effort = Effort(wanted.warmup, wanted.repeats, wanted.seconds)
         place = environment(ready.subject.model, compiled=wanted.compiled)
         if export is not None:
+            from importlib.metadata import version  # which `dact --help` need not wait for
+
             place["onnxruntime"] = version("onnxruntime")
         _tell_duration(ready, wanted, effort, hears)
         result = (_training if wanted.train else _inference)(ready, wanted, effort, place, hears)
