@@ -59,6 +59,8 @@ def run(command: Command) -> None:
     if words[0] != "dact":
         subprocess.run(command.text, shell=True, check=True, capture_output=True, timeout=600)
         return
+    if not EXPORTS and words[1] != "export" and {"sst2-onnx", "sst2-int8"} & set(words):
+        return  # nothing was exported
     result = dact(*words[1:], *SHORT.get(words[1], []), text=text)
     # then the command says so, and how to go on
     lacking = ("cuda" in words and not torch.cuda.is_available()) or (words[1] == "export" and not EXPORTS)
