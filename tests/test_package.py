@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[1]
 INTERNALS: dict[str, list[str]] = {
     "certificate.py": [
         "dactcli.evaluation.certificate",
+        "dactcli.evaluation.certified_layers",
         "dactcli.evaluation.sample",
         "dactcli.evaluation.threshold_sweep",
+        "dactcli.runtime",
     ],
     "conversion.py": [
         "dactcli.data.batches",
@@ -34,9 +36,7 @@ INTERNALS: dict[str, list[str]] = {
     ],
     "deploy.py": [
         "dactcli.data.sources",
-        "dactcli.exporting.folder",
-        "dactcli.exporting.graphs",
-        "dactcli.exporting.plan",
+        "dactcli.exporting.stock",
         "dactcli.prediction.predict",
         "dactcli.profiling.latency",
         "dactcli.profiling.ways",
@@ -56,9 +56,11 @@ INTERNALS: dict[str, list[str]] = {
     "multilabel.py": ["dactcli.recipe.load", "dactcli.storage"],
     "peers.py": [
         "dactcli.data.sources",
+        "dactcli.evaluation.certified_layers",
         "dactcli.evaluation.comparison",
         "dactcli.evaluation.metrics",
         "dactcli.evaluation.threshold_sweep",
+        "dactcli.halting.rules",
         "dactcli.recipe.load",
         "dactcli.runs.outputs",
     ],
