@@ -78,7 +78,7 @@ def test_the_workflow_runs_what_a_contributor_runs() -> None:
     for job in jobs.values():
         setup = next(step for step in job["steps"] if "setup-python" in step.get("uses", ""))
         assert setup["with"]["cache"] == "pip"
-    called = re.findall(r"scripts/\w+", (ROOT / ".github/workflows/ci.yml").read_text())
+    called = re.findall(r"scripts/[\w-]+", (ROOT / ".github/workflows/ci.yml").read_text())
     assert all((ROOT / name).is_file() for name in called)
 
 
@@ -97,7 +97,7 @@ def test_a_contributor_needs_five_commands() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     block, *release = re.findall(r"^ *```bash\n(.*?)```", page, re.DOTALL | re.MULTILINE)
     commands = [line.partition("#")[0].split() for line in block.strip().splitlines()]
-    called = re.findall(r"scripts/\w+", " ".join(release))
+    called = re.findall(r"scripts/[\w-]+", " ".join(release))
     assert {"scripts/check", "scripts/test"} <= set(called)
     assert all((ROOT / script).is_file() for script in called)
     assert len(commands) == 5

@@ -85,11 +85,6 @@ def test_windows_cover_the_longer_text(first: int, second: int, longest: int) ->
         assert len(set(before) & set(after)) >= len(before) // OVERLAP
 
 
-def test_special_tokens_alone_leave_no_room_for_a_window() -> None:
-    with pytest.raises(UsageError, match="leaves no room beside 4 special tokens"):
-        windowed_tokens([None, 0, 0, None, None, 1, None], 4)
-
-
 def test_texts_are_the_means_of_their_windows() -> None:
     values = torch.arange(12.0).view(2, 3, 2)
     found = text_means(values, torch.tensor([0, 0, 1]))

@@ -24,7 +24,7 @@ from exports import TEXTS, apart, exported, halving_rule, saved
 
 DOCS = Path(__file__).parents[2] / "docs" / "encoders.md"
 TABLE = re.compile(r"(?<=<!-- made by tests/exporting/test_families.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
-LAYERS = 3
+LAYERS = 2
 FUSES = "1.32"  # the onnxruntime of the table
 FOUND: dict[str, list[str]] = {}
 
@@ -32,7 +32,7 @@ FOUND: dict[str, list[str]] = {}
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_export_answers_as_the_model_does(name: str, tmp_path: Path) -> None:
     """float32: the same class after the same layer, probabilities within 1e-4; int8: an answer for every text."""
-    run = saved(tmp_path / "run", name, layers=4 if name == "albert" else LAYERS)
+    run = saved(tmp_path / "run", name, layers=LAYERS)
     rule = halving_rule(run)
     wanted = predict(TEXTS, run=run, rule=rule)
     model = exported(run, tmp_path / "float32", rule=rule)

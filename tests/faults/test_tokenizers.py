@@ -12,6 +12,7 @@ import pytest
 from support import Silence, dact, pretrained, small_config, train, words
 from transformers import AutoModel, AutoTokenizer, BertTokenizerFast
 
+from dactcli.data.long_texts import windowed_tokens
 from dactcli.errors import ArtefactError, UsageError
 from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.runs.load import load_run
@@ -224,3 +225,8 @@ def test_a_tokenizer_that_cannot_keep_both_ends_is_refused() -> None:
 
     with pytest.raises(UsageError, match=r"data.long: is head\+tail, and this encoder has no fast tokenizer"):
         encode(CanineTokenizer(), ["short"], max_length=48, long_texts="head+tail")
+
+
+def test_special_tokens_alone_leave_no_room_for_a_window() -> None:
+    with pytest.raises(UsageError, match="leaves no room beside 4 special tokens"):
+        windowed_tokens([None, 0, 0, None, None, 1, None], 4)
