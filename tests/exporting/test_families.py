@@ -32,7 +32,7 @@ FOUND: dict[str, list[str]] = {}
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_export_answers_as_the_model_does(name: str, tmp_path: Path) -> None:
     """float32: the same class after the same layer, probabilities within 1e-4; int8: an answer for every text."""
-    run = saved(tmp_path / "run", name, layers=LAYERS)
+    run = saved(tmp_path / "run", name, layers=4 if name == "albert" else LAYERS)
     rule = halving_rule(run)
     wanted = predict(TEXTS, run=run, rule=rule)
     model = exported(run, tmp_path / "float32", rule=rule)
