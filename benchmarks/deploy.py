@@ -140,11 +140,21 @@ def main() -> None:
                 continue
             right = np.mean([a == b for a, b in zip(found, labels[: len(texts)], strict=True)])
             print(f"  {name:24} accuracy {100 * right:.2f}%")
+    for name, model in exports.items():
+        if model.manifest.precision == "float32":
+            print(f"  {name:24} {same_as_pytorch(run, model, texts)} of {len(texts)} as PyTorch: class and exit layer")
     whole = {name: on(answer, texts) for name, answer in ways.items()}
     measure("all texts, from text to label", whole, options.rounds, depths(exports, texts))
     few = texts[: options.singles]
     each = {name: each_of(answer, few) for name, answer in ways.items()}
     measure("one text at a time, from text to label", each, options.rounds, depths(exports, few))
+
+
+def same_as_pytorch(run: Run, model: ExportedModel, texts: list[str]) -> int:
+    """How many texts an export gives the class and the exit layer that the run gives under the same rule."""
+    wanted = predict_texts(run.model, run.tokenizer, texts, rule=run.model.rule(model.manifest.rule.text))
+    pairs = zip(model.predict(texts), wanted, strict=True)
+    return sum((one.label, one.exit_layer) == (other.label, other.exit_layer) for one, other in pairs)
 
 
 def everything(
