@@ -13,8 +13,8 @@ the difference of areas from the given layer on, where both run. Thresholds come
 reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
 
 `certified` needs no labels: mean layers at a certified disagreement (delta 0.05) with the last layer's own answer y_N,
-for every method alike, and of DACT models also with full depth a_N, over 1,000 draws of 1,000 test examples with replacement; N where nothing passes. It measures and
-chooses nothing.
+for every method alike, and of DACT models also with full depth a_N, over 1,000 draws of 1,000 test examples with
+replacement; N where nothing passes. It measures and chooses nothing.
 """
 
 from __future__ import annotations

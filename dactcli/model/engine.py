@@ -152,12 +152,12 @@ class Engine:
         # earlier exit heads are not needed when only the last layer's answer counts
         self.last_only = isinstance(rule, Full) and not model.mixes and not trace
 
-    def start(self, batch: Mapping[str, Tensor | None], rows: Tensor | None = None) -> Live:
+    def start(self, batch: Mapping[str, Tensor | None], rows: Tensor) -> Live:
         """A batch before layer 1.
 
         Args:
             batch: `input_ids`, `attention_mask`, `token_type_ids` [B, T], and where rows are windows `texts` [B].
-            rows: Positions of the texts in the caller's order; None when the batch is all there is.
+            rows: Positions of the texts in the caller's order, one for each text.
         """
         input_ids, attention_mask, texts = batch["input_ids"], batch.get("attention_mask"), batch.get("texts")
         assert input_ids is not None
@@ -170,15 +170,14 @@ class Engine:
         encoded = self.encoder.embed(input_ids, attention_mask, batch.get("token_type_ids"))
         encoded.spans = spans
         state = HaltingState.start(
-            number_of_texts(input_ids, texts),
+            len(rows),
             self.model.classes,
             layers=self.layers,
             mixes=self.model.mixes,
             like=self.like,
             streaks=self.rule.streaks,
         )
-        if rows is not None:
-            state.rows = rows.to(state.rows.device)
+        state.rows = rows.to(state.rows.device)
         return Live(encoded, state, texts)
 
     def advance(self, live: Live) -> Live | None:
@@ -269,8 +268,9 @@ def run_adaptive(
     """
     tokens = batch["input_ids"]
     assert tokens is not None
-    engine = Engine(model, rule, number_of_texts(tokens, batch.get("texts")), device=tokens.device, trace=trace)
-    live: Live | None = engine.start(batch)
+    examples = number_of_texts(tokens, batch.get("texts"))
+    engine = Engine(model, rule, examples, device=tokens.device, trace=trace)
+    live: Live | None = engine.start(batch, torch.arange(examples, device=tokens.device))
     while live is not None:
         live = engine.advance(live)
     return engine.results()

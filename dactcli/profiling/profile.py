@@ -272,13 +272,14 @@ def _case(subject: Subject, measured: Measured, effort: Effort, runs: _Runs, pro
         breakdown=runs.parts() if runs.parts is not None else None,
         metric=metric,
         metric_name=metric_name,
-        onnx=None if subject.served is None else _onnx_case(subject.served, measured, runs, samples),
+        onnx=None if subject.served is None else _onnx_case(subject.served, measured, runs, samples, totals),
     )
 
 
-def _onnx_case(served: Served, measured: Measured, runs: _Runs, samples: Samples) -> OnnxCase:
+def _onnx_case(
+    served: Served, measured: Measured, runs: _Runs, samples: Samples, totals: dict[str, list[float]]
+) -> OnnxCase:
     """The figures of ONNX Runtime."""
-    totals = {name: round_totals(rounds) for name, rounds in samples.items()}
     layers = len(runs.operations.layers)
     run: Callable[[int], Any] = runs.ways["export"]
     depths = np.concatenate([run(number) for number in range(runs.turns)])
