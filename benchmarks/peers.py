@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,8 @@ METHODS = {
     "DACT, sum_p": Method("dact-paper/sum-p", ("paper",)),
 }
 PLAIN = "peers/plain"
-CERTIFIED = ("max_prob",)  # the rule that every method is judged by, beside its own
-MIXED = ("settled", "confidence", "max_prob")  # judged against a_N, which a certificate of a DACT model is about
+CERTIFIED = ("max_prob", "agreement")  # the rules that every method is judged by, beside its own
+MIXED = ("settled", "confidence", *CERTIFIED)  # judged against a_N, which a certificate of a DACT model is about
 
 
 def slug(name: str) -> str:
@@ -285,11 +285,11 @@ def certified(out: Path) -> str:
     nothing: dict[str, Any] = {"validation": np.zeros(0), "test": np.zeros(0)}
     runs = [load(path, nothing)[0] for path in paths]
     for name, method in METHODS.items():
-        own = [one.test for one in runs if one.variant == slug(name)]
+        own = [one for one in runs if one.variant == slug(name)]
         if not own:
             continue
         wanted = [(rule, "y_N") for rule in dict.fromkeys([*CERTIFIED, *method.rules])]
-        if own[0].mixes:
+        if own[0].test.mixes:
             wanted += [(rule, "a_N") for rule in MIXED]
         for rule, against in wanted:
             cells = [spread([layers_at(one, rule, risk, against) for one in own], 2) for risk in RISKS]
@@ -297,8 +297,13 @@ def certified(out: Path) -> str:
     return "\n".join(lines)
 
 
-def layers_at(outputs: LayerOutputs, rule: str, risk: float, against: str) -> float:
+def layers_at(one: Entrant, rule: str, risk: float, against: str) -> float:
     """Mean layers of one run at a certified disagreement with the last layer's answer, y_N, or with full depth, a_N."""
+    validation, outputs = one.validation, one.test
+    if against == "y_N" and not RULES[rule].needs_dact:  # so that full depth is y_N, which `agreement` is fitted to
+        validation, outputs = (replace(found, objective="layers") for found in (validation, outputs))
+    if rule == "agreement":
+        outputs = outputs.with_agreement(validation.fit_agreement())
     made = RULES[rule]()
     grid = [None] if made.threshold_name is None else made.of(outputs.answers).grid(outputs.layers, outputs.classes)
     sweep = ThresholdSweep(made, grid, outputs)

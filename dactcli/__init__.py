@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dactcli.api.calibrate import CalibrateRequest, calibrate
     from dactcli.api.common import open_run
     from dactcli.api.compare import CompareRequest, compare
+    from dactcli.api.convert import ConvertRequest, convert
     from dactcli.api.evaluate import EvaluateRequest, evaluate
     from dactcli.api.export import ExportRequest, export
     from dactcli.api.fit import FitRequest, fit, plan
@@ -44,6 +45,7 @@ _HOMES = {
     "BudgetRequest": "dactcli.evaluation.requests",
     "CalibrateRequest": "dactcli.api.calibrate",
     "CompareRequest": "dactcli.api.compare",
+    "ConvertRequest": "dactcli.api.convert",
     "DactConfig": "dactcli.model",
     "DactForSequenceClassification": "dactcli.model",
     "DactOutput": "dactcli.model",
@@ -62,6 +64,7 @@ _HOMES = {
     "ValidateRequest": "dactcli.api.validate",
     "calibrate": "dactcli.api.calibrate",
     "compare": "dactcli.api.compare",
+    "convert": "dactcli.api.convert",
     "copy_recipe": "dactcli.api.recipes",
     "evaluate": "dactcli.api.evaluate",
     "export": "dactcli.api.export",
@@ -88,6 +91,7 @@ __all__ = [
     "BudgetRequest",
     "CalibrateRequest",
     "CompareRequest",
+    "ConvertRequest",
     "DactConfig",
     "DactForSequenceClassification",
     "DactOutput",
@@ -106,6 +110,7 @@ __all__ = [
     "ValidateRequest",
     "calibrate",
     "compare",
+    "convert",
     "copy_recipe",
     "evaluate",
     "export",

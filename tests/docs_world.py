@@ -174,6 +174,9 @@ def write_world(folder: Path, run: Path) -> None:
     tickets = rows(120, ("subject",), "queue", 2)
     write_table(folder / "tickets.csv", tickets)
     write_table(folder / "tickets-test.csv", tickets[:40])
+    write_lines(folder / "log.jsonl", rows(1300, ("text",), None, 2))
+    write_lines(folder / "calibration.jsonl", rows(400, ("text",), None, 2))
+    shutil.copytree(run, folder / "runs" / "classifier-1")
     for name, count in (("topics", 150), ("topics-fresh", 350)):
         topics = rows(count, ("text",), "topics", 3)
         for row in topics:

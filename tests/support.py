@@ -63,6 +63,20 @@ def pretrained(name: str, folder: Path) -> Path:
     return folder
 
 
+def saved_classifier(folder: Path, **settings: Any) -> Path:
+    """The folder of a fine-tuned classifier of the built-in task, as one would come from a hub."""
+    pretrained("bert", folder)
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    torch.manual_seed(3)
+    config = AutoConfig.from_pretrained(folder)
+    config.id2label = {0: "LABEL_0", 1: "LABEL_1"}
+    for key, value in settings.items():
+        setattr(config, key, value)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    return folder
+
+
 def small_model(family: str = "bert", *, layers: int = 4, labels: int = 3, seed: int = 0, **settings: Any) -> Any:
     """A random model whose exit heads disagree and halt at different layers, in the papers' form unless told."""
     from dactcli.model import DactConfig, DactForSequenceClassification

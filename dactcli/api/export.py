@@ -149,14 +149,14 @@ def _rule(run: Run, request: ExportRequest, found: Calibration | None) -> tuple[
     """The rule to export, and the risk to choose its threshold for; None where it stays as it is."""
     from dactcli.evaluation.calibrate import free_rule
     from dactcli.evaluation.examples import default_rule
-    from dactcli.halting.names import calibrated_rule, facts_of
+    from dactcli.halting.names import facts_of
 
     certified = found if found is not None and found.certified else None
     name = request.rule
     if name is None and certified is not None:
         name = certified.rule.partition(":")[0]
     elif name is None and any((request.risk, request.delta, request.data)) and not run.model.regression:
-        name = calibrated_rule(mixes=run.model.mixes)
+        name = run.model.calibrated_rule
     facts = None if name is None or ":" in name else facts_of(name)
     if name is not None and facts is not None and facts.needs_threshold:
         return free_rule(run.model, name, place="`rule`"), _goal(run, request, certified)

@@ -74,6 +74,11 @@ def fit(
     full = resolved(recipe, wanted.overrides)
     if not wanted.resume:
         return train(full, device=wanted.device, listener=hears)
+    return go_on(full, device=wanted.device, listener=hears, weights_only=wanted.weights_only)
+
+
+def go_on(full: Recipe, *, device: str, listener: Listener, weights_only: bool = False) -> TrainResult:
+    """Resume the newest unfinished run of a resolved recipe; the result of the newest finished one if there is none."""
     from dactcli import distributed
     from dactcli.runs.folders import unfinished
 
@@ -81,8 +86,8 @@ def fit(
     folder = Path(full.output.dir).expanduser()
     begun = distributed.on_main(lambda: unfinished(folder, name))
     if begun is None:
-        return _finished(folder, name, wanted.device, hears)
-    return train(full, device=wanted.device, listener=hears, resume=begun, weights_only=wanted.weights_only)
+        return _finished(folder, name, device, listener)
+    return train(full, device=device, listener=listener, resume=begun, weights_only=weights_only)
 
 
 def train(

@@ -20,7 +20,20 @@ import typer
 from typer.core import TyperGroup
 
 from dactcli import distributed
-from dactcli.cli import evaluate, export, finetune, inspect, predict, profile, publish, recipes, report, runs, validate
+from dactcli.cli import (
+    convert,
+    evaluate,
+    export,
+    finetune,
+    inspect,
+    predict,
+    profile,
+    publish,
+    recipes,
+    report,
+    runs,
+    validate,
+)
 from dactcli.cli.flags import flagged
 from dactcli.cli.texts import TextsCommand
 from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
@@ -111,7 +124,9 @@ def _stopped(stop: KeyboardInterrupt, command: str | None) -> StoppedError:
     """What to say after a signal; while a training takes its steps, it says more itself."""
     number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
     remedy = "if the training had begun, the same command with --resume continues from the last checkpoint"
-    return StoppedError(number, f"stopped by {number.name}", remedy=remedy if command == "finetune" else None)
+    return StoppedError(
+        number, f"stopped by {number.name}", remedy=remedy if command in ("finetune", "convert") else None
+    )
 
 
 @contextmanager
@@ -179,6 +194,7 @@ app = typer.Typer(
     epilog="Start with: dact finetune recipes/quickstart.yaml",
 )
 app.command("finetune", epilog=finetune.EXAMPLE)(finetune.finetune)
+app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.command("inspect", cls=TextsCommand, epilog=inspect.EXAMPLE)(inspect.inspect)

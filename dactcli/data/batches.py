@@ -43,12 +43,14 @@ class Encoded:
         labels: Classes, values, or lists of label indices; None when unlabelled.
         truncated: Positions of the examples that were longer than allowed.
         windows: Tokens of each window of each example; None where every example is read at once.
+        answers: In the place of labels, probabilities of the classes or labels, as another model gives them [E, C].
     """
 
     inputs: dict[str, list[list[int]]]
     labels: list[Any] | None
     truncated: list[int]
     windows: list[list[int]] | None = None
+    answers: Tensor | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -63,7 +65,23 @@ class Encoded:
             [self.labels[position] for position in positions] if self.labels is not None else None,
             [place for place, position in enumerate(positions) if position in kept],
             [self.windows[position] for position in positions] if self.windows is not None else None,
+            self.answers[list(positions)] if self.answers is not None else None,
         )
+
+    def targets(self, positions: Sequence[int], kind: Kind, classes: int) -> Tensor:
+        """What a training teaches of some examples, as a model takes it: their answers, or else their labels.
+
+        Args:
+            positions: Which examples.
+            kind: What an answer is.
+            classes: C.
+
+        Returns:
+            Classes [B], values [B], or probabilities by class or label [B, C].
+        """
+        if self.answers is not None:
+            return self.answers[list(positions)]
+        return label_tensor([(self.labels or [])[position] for position in positions], kind, classes)
 
 
 def encode(

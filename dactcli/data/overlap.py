@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Any
 
 from dactcli.data.examples import Examples
@@ -22,7 +23,7 @@ def overlaps(splits: Mapping[str, Examples]) -> list[str]:
     found: list[str] = []
     train = _inputs(splits["train"]) if "train" in splits else []
     labels: dict[Example, set[Any]] = {}
-    for example, label in zip(train, splits["train"].labels or [] if train else [], strict=False):
+    for example, label in zip(train, splits["train"].labels or repeat(None) if train else [], strict=False):
         labels.setdefault(example, set()).add(str(label))
     if repeated := len(train) - len(labels) if labels else 0:
         torn = sum(len(several) > 1 for several in labels.values())

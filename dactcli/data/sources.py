@@ -73,7 +73,8 @@ def load_splits(recipe: Recipe, *, only: Collection[str] | None = None) -> Split
     reader, splits = _Reader(data.text, data.text_pair, labels.name, scale), dict[str, Examples]()
     if "train" in tables:
         splits["train"] = reader.read(tables["train"], "train")
-        scale = _check_train(scale, splits["train"].labels or [], tables["train"][0].source)
+        if labels.column is not None:
+            scale = _check_train(scale, splits["train"].labels or [], tables["train"][0].source)
         reader = replace(reader, scale=scale)
     splits |= {split: reader.read(parts, split) for split, parts in tables.items() if split != "train"}
     if "train" in splits:
@@ -165,8 +166,8 @@ def _scale(recipe: Recipe, kind: Kind, tables: Mapping[str, list[Table]], label:
         return Scale([], (task.range[0], task.range[1]) if task.range else None)
     if task.labels:
         return Scale(task.labels, several=several)
-    if not isinstance(recipe.data.label, str):
-        return Scale(list(recipe.data.label), several=True)
+    if isinstance(recipe.data.label, list):
+        return Scale(recipe.data.label, several=True)
     train = tables["train"]
     if train[0].labels:
         return Scale(train[0].labels, several=several)
@@ -377,11 +378,10 @@ def _draw(train: Examples, fractions: Mapping[str, float], kind: Kind) -> dict[s
     if sum(fractions.values()) >= 1:
         fault = f"{' and '.join(fractions)} take all of train"
         raise DataError(fault, place=f"data.{next(iter(fractions))}", remedy="use smaller fractions")
-    labels = train.labels or []
-    drawn = draw_fractions(_strata(labels, kind), fractions)
+    drawn = draw_fractions([None] * len(train) if train.labels is None else _strata(train.labels, kind), fractions)
     for split, indices in drawn.items():
         if not indices:
-            fault = f"{fractions[split]:g} of {len(labels)} training rows gives no example"
+            fault = f"{fractions[split]:g} of {len(train)} training rows gives no example"
             raise DataError(fault, place=f"data.{split}", remedy="use a larger fraction, or a file")
     return {split: train.select(indices) for split, indices in drawn.items()}
 

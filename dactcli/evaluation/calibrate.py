@@ -27,7 +27,7 @@ from dactcli.evaluation.kinds import measures_of
 from dactcli.evaluation.measures import Truth, unique_names
 from dactcli.evaluation.requests import BudgetRequest, RiskRequest
 from dactcli.evaluation.threshold_sweep import ThresholdSweep
-from dactcli.halting.names import calibrated_rule, sound_rule
+from dactcli.halting.names import sound_rule
 from dactcli.halting.rules import RULES, Exact, Full
 from dactcli.results import Calibration, ClassResult
 from dactcli.runs.calibration import bound_to, keep_calibration, spend
@@ -110,7 +110,7 @@ def rules_of(run: Run, request: RiskRequest | BudgetRequest) -> list[Rule]:
             remedy="leave it out",
         )
     layers = run.model.exit_heads.layers
-    names = dict.fromkeys(request.rules or (calibrated_rule(mixes=run.model.mixes),))
+    names = dict.fromkeys(request.rules or (run.model.calibrated_rule,))
     chosen = [free_rule(run.model, name) for name in names]
     for rule in chosen:
         rule.grid(layers, run.model.classes)

@@ -14,7 +14,7 @@ E examples, N layers, C classes, K points, S bootstrap samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from dactcli.evaluation.kinds import measures_of
 from dactcli.evaluation.label_sets import RANKING
 from dactcli.evaluation.metrics import Array
 from dactcli.evaluation.threshold_sweep import ThresholdSweep, full_decisions
-from dactcli.halting.rules import RULES, Full
+from dactcli.halting.rules import RULES, Agreement, Full
 from dactcli.results import ComparedRule, Comparison, CurvePoint
 from dactcli.runs.outputs import LayerOutputs
 
@@ -36,6 +36,7 @@ SHARES = (0.25, 0.5, 0.75)
 KEPT = 0.99
 POINTS = 40  # most points of an envelope; more add nothing to its area
 STATIC = "cut to k layers"
+SPLITS = ("validation", "test", "calibration")
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _serves(one: Entrant, name: str) -> bool:
     if name == STATIC or one.plain:
         return name == STATIC and one.plain
     rule = RULES[name]
-    if rule.needs_certainty and one.test.certainty is None:
+    if rule.needs == "certainty" and one.test.certainty is None:
         return False
     return rule.serves_classes and (one.test.mixes or not rule.needs_dact)
 
@@ -241,6 +242,8 @@ class _Measure:
 
 
 def _compare_rule(name: str, runs: list[Entrant], measure: _Measure, reference: Array) -> ComparedRule:
+    if name == Agreement.name:
+        runs = [_with_agreement(one) for one in runs]
     chosen = _envelope(name, runs, measure)
     exits = np.stack([measure.share(point.exits) for point in chosen])  # [K, 1 + S]
     values = np.stack([measure.metric(point.decided) for point in chosen])
@@ -259,6 +262,13 @@ def _compare_rule(name: str, runs: list[Entrant], measure: _Measure, reference: 
         curves=curves,
         certified_layers=_certified(name, runs),
     )
+
+
+def _with_agreement(one: Entrant) -> Entrant:
+    """The run with halting units that are fitted to agreement with its full depth, on validation."""
+    fit = one.validation.fit_agreement()
+    fitted = {name: found.with_agreement(fit) for name in SPLITS if (found := getattr(one, name)) is not None}
+    return replace(one, **fitted)
 
 
 def _certified(name: str, runs: list[Entrant]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from copy import copy
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
@@ -27,6 +27,8 @@ def rounding(layers: int) -> float:
     return 2 * ROUNDING * layers  # both entries have an error
 
 
+Need = Literal["certainty", "agreement"]  # keys of a model that some rules need
+NEEDS: tuple[Need, ...] = get_args(Need)
 GRID = 400  # thresholds of a rule whose threshold lies on a continuous scale
 FINEST = -6.0  # decimal logarithm of the smallest step away from certainty
 
@@ -56,7 +58,7 @@ class Rule(ABC):
         facts: What users are told about it, from `dactcli.halting.names`.
         own_answer: Whether it answers with y_n of the halt layer (the peers' rules) instead of a_n.
         needs_dact: Whether it reads p_n or a_n, which mean nothing without the DACT loss.
-        needs_certainty: Whether it reads the certainty head.
+        needs: What else it reads that only some models have, by the key that trains it; None for nothing.
         serves_classes: Whether it works for classes and for label sets.
         serves_regression: Whether it works for regression.
         answers: What the model's answers are; `of` sets it.
@@ -71,7 +73,7 @@ class Rule(ABC):
     facts: ClassVar[RuleFacts]
     own_answer: ClassVar[bool] = False
     needs_dact: ClassVar[bool] = False
-    needs_certainty: ClassVar[bool] = False
+    needs: ClassVar[Need | None] = None
     serves_classes: ClassVar[bool] = True
     serves_regression: ClassVar[bool] = False
     whole: ClassVar[bool] = False

@@ -135,6 +135,13 @@ RULE_FACTS: dict[str, RuleFacts] = {
             score="trust",
             score_text="probability that this layer is right, by a trained head",
         ),
+        RuleFacts(
+            "agreement",
+            "the layer decides as the last one would, with this calibrated probability",
+            "probability",
+            score="certainty",
+            score_text="probability that the last layer decides the same, calibrated by layer on validation",
+        ),
         RuleFacts("layer", "always after this layer", "layer"),
         RuleFacts(
             "tolerance",
@@ -192,10 +199,13 @@ def standard_rules(*, mixes: bool, regression: bool) -> list[str]:
     return ["full", "tolerance"] if regression else ["full", "paper", "exact"]
 
 
-def calibrated_rule(*, mixes: bool) -> str:
+def calibrated_rule(*, mixes: bool, agreement: bool = False) -> str:
     """The rule that calibration uses by default.
 
     Args:
         mixes: Whether the model was trained with the DACT loss.
+        agreement: Whether its halting units say how likely it is that the last layer decides otherwise.
     """
-    return "settled" if mixes else "entropy"
+    if mixes:
+        return "settled"
+    return "agreement" if agreement else "entropy"

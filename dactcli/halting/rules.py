@@ -19,13 +19,14 @@ of `rounding(N)` more; docs/mathematics.md ("When may a layer be the last one?")
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
 
 from dactcli.errors import UsageError, did_you_mean
 from dactcli.halting.answers import Answers, Classes, Values, wide
-from dactcli.halting.base import ROUNDING, Rule, entropy_grid, log_grid, probability_grid, rounding
+from dactcli.halting.base import NEEDS, ROUNDING, Need, Rule, entropy_grid, log_grid, probability_grid, rounding
 from dactcli.halting.state import HaltingState
 
 
@@ -186,7 +187,7 @@ class Learned(Rule):
 
     name = "learned"
     own_answer = True
-    needs_certainty = True
+    needs = "certainty"
 
     def grid(self, layers: int, classes: int) -> list[float]:
         """Probabilities from nearly 1 down to 0."""
@@ -197,6 +198,25 @@ class Learned(Rule):
         if state.certainty is None:
             raise ValueError("the model has no certainty head")  # make_rule refuses such models
         return wide(state.certainty)
+
+
+class Agreement(Rule):
+    """Halt when the layer decides as the last one would, with the probability that the halting unit was fitted to say.
+
+    The unit sees how sure y_n is; `dactcli.halting.agreement` fits it. No label enters the fit.
+    """
+
+    name = "agreement"
+    own_answer = True
+    needs = "agreement"
+
+    def grid(self, layers: int, classes: int) -> list[float]:
+        """Probabilities from nearly 1 down to 0."""
+        return probability_grid(0.0)
+
+    def score(self, state: HaltingState) -> Tensor:
+        """1 - h_n."""
+        return 1 - wide(state.halting)
 
 
 class Layer(Rule):
@@ -276,9 +296,16 @@ RULES: dict[str, type[Rule]] = {
         MaxProb,
         Patience,
         Learned,
+        Agreement,
         Layer,
         Tolerance,
     )
+}
+
+
+_NEEDED: dict[Need, str] = {
+    "certainty": "a certainty head",
+    "agreement": "halting units that are fitted to agreement with the last layer",
 }
 
 
@@ -288,7 +315,7 @@ def make_rule(
     objective: str = "dact",
     answers: Answers | None = None,
     answer_range: tuple[float, float] | None = None,
-    certainty: bool = True,
+    has: Collection[Need] = NEEDS,
     place: str = "`rule`",
 ) -> Rule:
     """Build a rule from its text and check it against the model.
@@ -299,7 +326,7 @@ def make_rule(
             (plain fine-tuning).
         answers: What the model's answers are; None for classes, or for values within `answer_range`.
         answer_range: Lowest and highest answer of a regression model.
-        certainty: Whether the model has a certainty head.
+        has: What the model has of what only some rules need.
         place: The option or key that holds the text, for the error message.
 
     Returns:
@@ -315,11 +342,11 @@ def make_rule(
     if answers is None:
         answers = Classes() if answer_range is None else Values(*answer_range)
     _check_model(kind, objective, answers, place)
-    if kind.needs_certainty and not certainty:
+    if kind.needs is not None and kind.needs not in has:
         raise UsageError(
-            f"rule {name} needs a certainty head, which this model does not have",
+            f"rule {name} needs {_NEEDED[kind.needs]}, which this model does not have",
             place=place,
-            remedy="train it with model.certainty: true",
+            remedy=f"train it with model.{kind.needs}: true",
         )
     threshold = _threshold(kind, value, place) if colon else None
     if kind.facts.needs_threshold and threshold is None:

@@ -26,6 +26,7 @@ class HaltingState:
         remaining: p_n [B].
         answer: a_n [B, C].
         layer_answer: y_n [B, C].
+        halting: h_n [B].
         streak: Number of times in a row that y_n kept its decision [B]; None if the rule does not need it.
         certainty: Predicted probability that y_n is right [B]; None without a certainty head.
         answers: Kind of the answers.
@@ -38,6 +39,7 @@ class HaltingState:
     remaining: Tensor
     answer: Tensor
     layer_answer: Tensor
+    halting: Tensor
     streak: Tensor | None
     certainty: Tensor | None = None
     answers: Answers = CLASSES
@@ -67,6 +69,7 @@ class HaltingState:
             remaining=torch.ones(batch, dtype=kind, device=device),
             answer=empty,
             layer_answer=empty,
+            halting=torch.ones(batch, dtype=kind, device=device),
             streak=torch.zeros(batch, dtype=torch.long, device=device) if streaks is not None else None,
             answers=streaks or CLASSES,
         )
@@ -80,7 +83,7 @@ class HaltingState:
             self.remaining, self.answer = advance(self.remaining, self.answer, y, h)
         else:
             self.answer = y
-        self.layer_answer, self.certainty = y, certainty
+        self.layer_answer, self.halting, self.certainty = y, h, certainty
         self.layer += 1
 
     def select(self, keep: Tensor) -> None:
@@ -94,5 +97,5 @@ class HaltingState:
             setattr(self, name, torch.cat([getattr(state, name) for state in (self, *others)]))
 
     def _per_row(self) -> list[str]:
-        names = ("rows", "remaining", "answer", "layer_answer", "streak", "certainty")
+        names = ("rows", "remaining", "answer", "layer_answer", "halting", "streak", "certainty")
         return [name for name in names if getattr(self, name) is not None]

@@ -56,6 +56,8 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         halting_inputs: What the halting unit sees: the layer's `answer` or its `features`. None: the answer, and the
             features for a regression.
         certainty: Whether a second head predicts if a layer is right, for the rule `learned`.
+        agreement: Whether the halting units say how likely it is that the last layer decides otherwise, for the rule
+            `agreement`.
         keep_classifier: Whether y_N comes from the classifier that the encoder was fine-tuned with (`model.kept`).
         rule: The halting rule of `forward` outside training; None runs every layer.
         answer_range: Lowest and highest answer of a regression; None for classes.
@@ -88,6 +90,7 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         pooling: Pooling = _DEFAULTS["pooling"],
         halting_inputs: HaltingInputs | None = None,
         certainty: bool = _DEFAULTS["certainty"],
+        agreement: bool = _DEFAULTS["agreement"],
         keep_classifier: bool = _DEFAULTS["keep_classifier"],
         rule: str | None = None,
         answer_range: Sequence[float] | None = None,
@@ -109,7 +112,8 @@ class DactConfig(PreTrainedConfig):  # type: ignore[misc]
         if halting_inputs is None:
             halting_inputs = "features" if regression else _DEFAULTS["halting_inputs"]
         self.pooling, self.halting_inputs, self.certainty = pooling, halting_inputs, certainty
-        self.keep_classifier, self.rule, self.long_texts = keep_classifier, rule, long_texts
+        self.agreement, self.keep_classifier = agreement, keep_classifier
+        self.rule, self.long_texts = rule, long_texts
         self.answer_range = list(answer_range) if answer_range is not None else None
         if regression:
             kwargs["problem_type"] = "regression"  # or a pipeline takes the value for a logit
@@ -290,6 +294,11 @@ class DactOutput(ModelOutput):  # type: ignore[misc]
     remaining: Tensor | None = None
     ponder_cost: Tensor | None = None
     exit_layer: Tensor | None = None
+
+    @property
+    def plain(self) -> tuple[Any, ...]:
+        """A plain classifier's tuple: loss, logits and hidden states, as far as they are there."""
+        return tuple(value for value in (self.loss, self.logits, self.hidden_states) if value is not None)
 
 
 def check_task(config: DactConfig) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dactcli.halting.answers import Answers
-from dactcli.halting.base import Rule
-from dactcli.halting.names import sound_rule
+from dactcli.halting.base import NEEDS, Rule
+from dactcli.halting.names import calibrated_rule, sound_rule
 from dactcli.halting.rules import make_rule
 
 
@@ -43,6 +43,11 @@ class Configured:
         return sound_rule(mixes=self.mixes, regression=self.regression)
 
     @property
+    def calibrated_rule(self) -> str:
+        """The rule that calibration uses by default."""
+        return calibrated_rule(mixes=self.mixes, agreement=bool(self.config.agreement))
+
+    @property
     def answers(self) -> Answers:
         """What its answers are."""
         found: Answers = self.config.answers
@@ -62,6 +67,6 @@ class Configured:
             text or "full",
             objective=self.config.objective,
             answers=self.answers,
-            certainty=self.config.certainty,
+            has=[name for name in NEEDS if getattr(self.config, name)],
             place=place,
         )

@@ -144,6 +144,29 @@ class DactForSequenceClassification(Configured, PreTrainedModel):  # type: ignor
         kept = None if self.kept is None else self.kept(adapter.output(state), state.attention_mask)
         return LayerStates(torch.stack(states), kept, tuple(seen))
 
+    def layer_hidden(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """What the exit heads see of every layer [N, B, T, H]. Arguments as for `forward`."""
+        adapter = self.adapter
+        mask = None if attention_mask is None else at_least_one(attention_mask)
+        state, seen = adapter.embed(input_ids, mask, token_type_ids), []
+        for layer in range(1, self.exit_heads.layers + 1):
+            state = adapter.run(layer, state)
+            seen.append(adapter.output(state))
+        return torch.stack(seen)
+
+    def last_answer(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """y_N [B, C], from the last of `layer_hidden` [B, T, H]."""
+        return self.layer_answer(self.exit_outputs(self.exit_heads.layers, hidden, attention_mask).logits)
+
+    def _states_of(self, layer_hidden: Tensor, attention_mask: Tensor | None) -> LayerStates:
+        """As `layer_states`, from what `layer_hidden` gave [N, B, T, H]."""
+        mask = None if attention_mask is None else at_least_one(attention_mask)
+        pooled = [self.exit_heads.pool(layer, values, mask) for layer, values in enumerate(layer_hidden, start=1)]
+        kept = None if self.kept is None else self.kept(layer_hidden[-1], mask)
+        return LayerStates(torch.stack(pooled), kept, ())
+
     def all_exit_outputs(
         self,
         input_ids: Tensor,
@@ -207,6 +230,7 @@ class DactForSequenceClassification(Configured, PreTrainedModel):  # type: ignor
         rule: str | Rule | None = None,
         inputs_embeds: Tensor | None = None,
         position_ids: Tensor | None = None,
+        layer_hidden: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -224,6 +248,7 @@ class DactForSequenceClassification(Configured, PreTrainedModel):  # type: ignor
             rule: Halting rule; None takes the configuration's outside training.
             inputs_embeds: Word embeddings in place of `input_ids` [B, T, E].
             position_ids: [B, T] or [1, T], at full depth only.
+            layer_hidden: As `layer_hidden` gives it [N, B, T, H]: the encoder does not run again; at full depth only.
             output_hidden_states: Whether to give the hidden states, at full depth only; None for the configuration's.
             output_attentions: Refused: attention weights are not kept.
             return_dict: False for a plain classifier's tuple (loss, logits, hidden states); None: the configuration's.
@@ -244,18 +269,16 @@ class DactForSequenceClassification(Configured, PreTrainedModel):  # type: ignor
             raise calls.no_attentions()
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         chosen, targets = self._chosen_rule(rule), self._targets(labels, calls.number_of_texts(tokens, texts))
-        if isinstance(chosen, Full):
-            states = self.layer_states(
-                tokens, attention_mask, token_type_ids, position_ids=position_ids, hidden=bool(hidden)
-            )
-            out = self._full_depth(states, targets, texts)
-        else:
+        rows = {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        if not isinstance(chosen, Full):
             calls.refuse_early(chosen, hidden_states=hidden, position_ids=position_ids)
-            rows = {"attention_mask": attention_mask, "token_type_ids": token_type_ids, "texts": texts}
-            out = self._early(chosen, targets, {"input_ids": tokens, **rows})
-        if self.config.return_dict if return_dict is None else return_dict:
-            return out
-        return tuple(value for value in (out.loss, out.logits, out.hidden_states) if value is not None)
+            out = self._early(chosen, targets, {"input_ids": tokens, **rows, "texts": texts})
+        elif layer_hidden is not None:
+            out = self._full_depth(self._states_of(layer_hidden, attention_mask), targets, texts)
+        else:
+            states = self.layer_states(tokens, **rows, position_ids=position_ids, hidden=bool(hidden))
+            out = self._full_depth(states, targets, texts)
+        return out if (self.config.return_dict if return_dict is None else return_dict) else out.plain
 
     def _targets(self, labels: Tensor | None, batch: int) -> Targets | None:
         """The labels, checked; in training it warns of parts that an unusual call leaves untrained."""

@@ -105,6 +105,7 @@ def _task(facts: CardFacts) -> str:
         + f"at most {facts.max_length} tokens; of longer ones, {READ[facts.long_texts]}",
         "encoder": (code(facts.base_model) + ", " if facts.base_model else "")
         + f"{facts.family}, {facts.layers} layers of width {facts.hidden_size}",
+        "made from": facts.made_from,
         "parameters": f"{facts.parameters:,}",
         "price of a layer (tau)": None if facts.tau is None else f"{facts.tau:g}",
         "halting thresholds": "fitted on the validation split, so its figures are slightly optimistic"

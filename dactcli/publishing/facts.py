@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from dactcli.results import Calibration, Comparison, EvalResult
 
 if TYPE_CHECKING:
-    from dactcli.recipe.schema import LongTexts
+    from dactcli.recipe.schema import LongTexts, Recipe
     from dactcli.runs.load import Run
 
 
@@ -43,6 +43,7 @@ class CardFacts:
         dataset_config: Configuration of the data there.
         pairs: Whether texts come in pairs.
         base_model: Hub name of the encoder.
+        made_from: What is known of a fine-tuned classifier that the model keeps; None without one.
         tau: Price of a layer in the loss.
         fitted_on_validation: Whether the halting thresholds were learned on the validation split.
         seed: Of the training.
@@ -75,6 +76,7 @@ class CardFacts:
     dataset_config: str | None = None
     pairs: bool = False
     base_model: str | None = None
+    made_from: str | None = None
     tau: float | None = None
     fitted_on_validation: bool = False
     seed: int | None = None
@@ -172,9 +174,18 @@ def _recipe_facts(run: Run) -> dict[str, Any]:
         "pairs": data.text_pair is not None,
         "base_model": encoder if isinstance(encoder, str) and is_hub_name(encoder) else None,
         "tau": run.model.config.halting.tau if run.model.mixes else None,
-        "fitted_on_validation": recipe.fits_halting,
+        "made_from": _made_from(recipe) if recipe.model.keep_classifier else None,
+        "fitted_on_validation": recipe.fits_halting or recipe.model.agreement,
         "seed": recipe.training.seed,
     }
+
+
+def _made_from(recipe: Recipe) -> str:
+    """What became of the classifier that was fine-tuned before."""
+    taught = "the classifier's own answers to texts without labels" if recipe.data.label is None else "labels"
+    trained = any(stage.name != "units" for stage in recipe.training.stages)
+    kept = "its encoder was trained further" if trained else "full depth gives its answers unchanged"
+    return f"a fine-tuned classifier; {kept}, and the exit heads learned {taught}"
 
 
 def is_hub_name(text: str) -> bool:

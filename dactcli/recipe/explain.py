@@ -170,6 +170,10 @@ def contradictions(recipe: Recipe) -> Iterable[Fault]:
         yield Fault(("training", "patience"), "training.patience requires training.keep: best", "remove one of the two")
     if recipe.model.adapter is not None:
         yield from _unfit_adapter(recipe)
+    if data.label is None:
+        yield from _unfit_unlabelled(recipe)
+    if recipe.model.agreement:
+        yield from _unfit_agreement(recipe)
     if data.source == "files":
         for split in ("train", "validation"):
             if getattr(data, split) is None:
@@ -186,6 +190,28 @@ def contradictions(recipe: Recipe) -> Iterable[Fault]:
             f"{' and '.join(shares)} take {sum(shares.values()):.4g} of train",
             "keep their sum below 1",
         )
+
+
+def _unfit_unlabelled(recipe: Recipe) -> Iterable[Fault]:
+    """What cannot be learned from texts alone."""
+    key = ("data", "label")
+    if not recipe.model.keep_classifier:
+        yield Fault(key, "texts without labels need a classifier to learn from", "set model.keep_classifier: true")
+    elif any(recipe.stage_tau(stage) is not None for stage in recipe.training.stages):
+        yield Fault(key, "the DACT loss needs labels", "set dact.tau: null, and model.agreement: true for the halting")
+    elif recipe.training.class_weights is not None:
+        yield Fault(key, "training.class_weights needs labels", "remove it")
+
+
+def _unfit_agreement(recipe: Recipe) -> Iterable[Fault]:
+    """What the halting units do already, or do not see."""
+    key = ("model", "agreement")
+    if recipe.dact is None or all(stage.name == "encoder" for stage in recipe.training.stages):
+        yield Fault(key, "model.agreement requires an answer of every layer", "train them with a dact section")
+    elif any(recipe.stage_tau(stage) is not None for stage in recipe.training.stages):
+        yield Fault(key, "model.agreement and the DACT loss both train the halting units", "set dact.tau: null")
+    elif recipe.model.halting_inputs != "answer":
+        yield Fault(key, "model.agreement requires model.halting_inputs: answer", "leave model.halting_inputs out")
 
 
 def _unfit_adapter(recipe: Recipe) -> Iterable[Fault]:

@@ -104,9 +104,10 @@ class DataSection(Section):
     """Column of the text."""
     text_pair: str | None = None
     """Column of the second text. null: the task has one text."""
-    label: str | Annotated[list[str], Field(min_length=2)] = "label"
+    label: str | Annotated[list[str], Field(min_length=2)] | None = "label"
     """Column of the class, the number or the list of labels; for multilabel also a list of columns of 0 and 1, one for
-    each label, which they name."""
+    each label, which they name. null: the texts have no labels, and the exit heads learn what a kept classifier
+    answers (`model.keep_classifier`)."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """Multilabel: what stands between the labels in a column of text, for example `|`. null: the column holds lists."""
     max_length: Annotated[int, Field(ge=4)] = 128
@@ -178,6 +179,10 @@ class ModelSection(Section):
     features."""
     certainty: bool = False
     """Whether a second head predicts if a layer is right, for the rule `learned`."""
+    agreement: bool = False
+    """Whether the halting units are fitted, on the validation split after the stages, to say how likely it is that the
+    last layer decides otherwise, for the rule `agreement`. Needs no labels; for models without the DACT loss
+    (`dact.tau: null`)."""
     keep_classifier: bool = False
     """The encoder is a classifier that was fine-tuned elsewhere: encoder and classifier stay as they are, the last
     layer answers as before, and only the exit heads are trained."""

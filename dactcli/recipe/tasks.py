@@ -124,7 +124,7 @@ def kind_of(recipe: Recipe) -> Kind | None:
         return task.kind
     if task.range is not None:
         return "regression"
-    if data.label_separator is not None or not isinstance(data.label, str):
+    if data.label_separator is not None or isinstance(data.label, list):
         return "multilabel"
     return next((kind for kind, metrics in METRICS.items() if task.metric in metrics and kind != "classes"), None)
 
@@ -220,7 +220,7 @@ def _keeping(recipe: Recipe) -> Recipe:
         raise RecipeError(fault, place=place, remedy="remove model.layers")
     if "stages" not in recipe.training.model_fields_set:
         stages = [StageSection(name="units")]
-    if any(stage.name != "units" for stage in stages):
+    if recipe.data.label is not None and any(stage.name != "units" for stage in stages):
         fault = "leaves encoder and classifier as they are, and training.stages would train them"
         raise RecipeError(fault, place=place, remedy="make every stage one of units, or leave training.stages out")
     return _replace(recipe, training=_replace(recipe.training, stages=stages))
@@ -245,11 +245,11 @@ def _check_kind(recipe: Recipe) -> None:
     kind = kind_of(recipe) or "classes"
     if task.range is not None and kind != "regression":
         raise RecipeError(f"is {kind}, but task.range makes this a regression", place="task.kind", remedy="remove one")
-    if kind != "multilabel" and (data.label_separator is not None or not isinstance(data.label, str)):
+    if kind != "multilabel" and (data.label_separator is not None or isinstance(data.label, list)):
         key = "label" if data.label_separator is None else "label_separator"
         fault = f"gives a text several labels, and the task is for {_JUDGED[kind]}"
         raise RecipeError(fault, place=f"data.{key}", remedy="set task.kind: multilabel, or name one column")
-    if data.label_separator is not None and not isinstance(data.label, str):
+    if data.label_separator is not None and isinstance(data.label, list):
         fault = "separates labels in one column, and data.label names several"
         raise RecipeError(fault, place="data.label_separator", remedy="remove one of them")
     if task.metric is not None and task.metric not in METRICS[kind]:

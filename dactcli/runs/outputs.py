@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,11 @@ from torch import Tensor
 
 from dactcli import distributed
 from dactcli.data.batches import Encoded, shared_by_length
+from dactcli.halting.agreement import AgreementFit, fit_agreement
 from dactcli.halting.answers import CLASSES, Answers
 from dactcli.halting.base import Rule
 from dactcli.halting.decision import Decision, decide, score_layers
+from dactcli.halting.rules import Full
 from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.runs.identity import identify
 
@@ -89,6 +91,20 @@ class LayerOutputs:
         parts = [score_layers(rule, *part, mixes=self.mixes, exits=self.exits) for part in self._parts()]
         decided = [self.answers.decide(part.answers) for part in parts]
         return torch.cat([part.scores for part in parts]), torch.cat(decided)
+
+    def fit_agreement(self) -> AgreementFit:
+        """How likely each layer decides as full depth does, fitted to these outputs; needs no labels."""
+        full = self.decide(Full()).answer
+        same = [self.answers.same(layer, full) for layer in self.y.unbind(1)]
+        return fit_agreement(self._sureness(), torch.stack(same, 1))
+
+    def with_agreement(self, fit: AgreementFit) -> LayerOutputs:
+        """The same with the h_n of a fit, for the rule `agreement`."""
+        return replace(self, h=fit.changes(self._sureness()))
+
+    def _sureness(self) -> Tensor:
+        """How sure each layer's answer is, in log odds [E, N]."""
+        return self.answers.sureness(self.answers.logits(self.answers.logs(self.y)))
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """The outputs in slices of the examples, because rules make several tensors of the size of y."""

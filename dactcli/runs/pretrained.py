@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dactcli.errors import ArtefactError, first_line
+from dactcli.model.config import MULTILABEL
 from dactcli.model.encoders import Encoder, family
 from dactcli.runs.screen import placed, screen
 from dactcli.runs.weights import load_weights
@@ -51,6 +52,13 @@ def load_classifier(name: str) -> PreTrainedModel:
     """
     from transformers import AutoModelForSequenceClassification
 
+    config = _classifier_config(name)
+    model: PreTrainedModel = load_weights(name, AutoModelForSequenceClassification, config=config)
+    return model
+
+
+def _classifier_config(name: str) -> Any:
+    """The screened configuration of a sequence classifier."""
     config, _ = pretrained_config(name)
     if not any(kind.endswith("ForSequenceClassification") for kind in config.architectures or ()):
         raise ArtefactError(
@@ -58,8 +66,29 @@ def load_classifier(name: str) -> PreTrainedModel:
             place=name,
             remedy="name a fine-tuned classifier, or leave out model.keep_classifier",
         )
-    model: PreTrainedModel = load_weights(name, AutoModelForSequenceClassification, config=config)
-    return model
+    return config
+
+
+def answers_of_classifier(name: str) -> tuple[list[str], Literal["classes", "multilabel"]]:
+    """The names of a classifier's classes or labels, and which of the two they are.
+
+    Args:
+        name: Folder or hub name.
+
+    Raises:
+        ArtefactError: It is missing or damaged, or answers with a value.
+    """
+    config = _classifier_config(name)
+    if config.problem_type == "regression" or config.num_labels < 2:
+        raise ArtefactError(
+            "answers with a value", place=name, remedy="name a classifier of two or more classes or labels"
+        )
+    labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+    if len(set(labels)) < len(labels):
+        raise ArtefactError(
+            "has classes of the same name", place=name, remedy="give each its own in id2label of config.json"
+        )
+    return labels, "multilabel" if config.problem_type == MULTILABEL else "classes"
 
 
 def pretrained_config(name: str) -> tuple[Any, type[Encoder]]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from dactcli.errors import ArtefactError, RecipeError, UsageError, first_line
 from dactcli.halting.answers import Classes, Values
+from dactcli.halting.base import NEEDS
 from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import make_rule
 from dactcli.model.config import CHOICES, MULTILABEL, check_thresholds, from_flat
@@ -96,7 +97,7 @@ def _screen_dact(config: dict[str, Any], path: Path) -> None:
                 str(rule),
                 objective=halting.objective,
                 answers=LabelSets() if several else Values(*bounds) if bounds else Classes(),
-                certainty=bool(config.get("certainty")),
+                has=[name for name in NEEDS if config.get(name)],
                 place=f"{path}: rule",
             )
 

@@ -28,8 +28,11 @@ RECORD = "best.json"  # also in a finished stage: the epoch whose weights it has
 def keeps_best(recipe: Recipe, stage: Stage) -> bool:
     """Whether the best epoch of a stage is kept: that of the last stage that trains the encoder.
 
-    A stage of units alone hardly changes the answer at full depth; chosen by it, the early layers would stay untrained.
+    Texts without labels have no metric to choose by. A stage of units alone hardly changes the answer at full depth;
+    chosen by it, the early layers would stay untrained.
     """
+    if recipe.data.label is None:
+        return False
     encoder = [number for number, section in enumerate(recipe.training.stages, start=1) if section.name != "units"]
     return recipe.training.keep == "best" and bool(encoder) and stage.number == encoder[-1]
 

@@ -22,7 +22,7 @@ from dactcli.model.kept import KeptClassifier
 from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.recipe.schema import Geometry, Recipe
 from dactcli.recipe.tasks import with_kind
-from dactcli.runs.pretrained import load_classifier, load_encoder, pretrained_config
+from dactcli.runs.pretrained import answers_of_classifier, load_classifier, load_encoder, pretrained_config
 from dactcli.training.lora import add_lora
 from dactcli.training.stages import resolve_stages
 
@@ -62,6 +62,19 @@ def with_labels(recipe: Recipe, splits: Splits) -> Recipe:
     return recipe.model_copy(update={"task": recipe.task.model_copy(update=found)})
 
 
+def named_by_classifier(recipe: Recipe) -> Recipe:
+    """The recipe of texts without labels, with the kind of answer and the class names of the classifier that it keeps.
+
+    Raises:
+        ArtefactError: The classifier is missing or damaged, or answers with a value.
+    """
+    if recipe.data.label is not None or not isinstance(recipe.model.encoder, str):
+        return recipe
+    labels, kind = answers_of_classifier(recipe.model.encoder)
+    task = {"labels": recipe.task.labels or labels, "kind": kind}
+    return recipe.model_copy(update={"task": recipe.task.model_copy(update=task)})
+
+
 def from_hub(recipe: Recipe) -> list[str]:
     """Names of data sets and encoders that a recipe loads from the hub, unless folders have these names."""
     named = [recipe.data.name] if recipe.data.source == "hub" else []
@@ -96,14 +109,14 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
             place="training.mask_tokens",
             remedy="set it to 0",
         )
-    known = splits.splits["train"].labels or []
+    known = splits.splits["train"].labels
     model = build_model(
         recipe,
         tokenizer,
         labels=splits.labels,
         answer_range=splits.range,
-        class_weights=class_weights(recipe, known, classes=len(splits.labels)),
-        tau_unit=tau_unit(known, classes=len(splits.labels)) if splits.kind == "multilabel" else 1.0,
+        class_weights=class_weights(recipe, known or [], classes=len(splits.labels)),
+        tau_unit=tau_unit(known, classes=len(splits.labels)) if known and splits.kind == "multilabel" else 1.0,
     )
     _check_token_types(recipe, model.config.encoder_config, encoded)
     return Built(model, tokenizer, encoded, add_lora(model, recipe))
@@ -333,5 +346,6 @@ def _settings(recipe: Recipe, labels: list[str], answer_range: tuple[float, floa
         "pooling": recipe.model.pooling,
         "halting_inputs": recipe.model.halting_inputs,
         "certainty": recipe.model.certainty,
+        "agreement": recipe.model.agreement,
         "long_texts": recipe.data.long,
     }

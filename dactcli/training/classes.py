@@ -25,7 +25,7 @@ def class_notices(splits: Splits, recipe: Recipe) -> list[str]:
         missed; names that differ by case or blanks.
     """
     names = splits.labels
-    if not names:
+    if not names or splits.splits["train"].labels is None:
         return []
     counts = {
         split: _counts(labels, splits.kind)
@@ -67,9 +67,10 @@ def imbalance_notices(splits: Splits, recipe: Recipe) -> list[str]:
         splits: The data of a task; its answers are classes, label sets or values.
         recipe: Its recipe.
     """
-    counts = _counts(splits.splits["train"].labels or (), splits.kind)
-    if splits.kind != "classes" or recipe.training.class_weights is not None:
+    labels = splits.splits["train"].labels
+    if splits.kind != "classes" or labels is None or recipe.training.class_weights is not None:
         return []
+    counts = _counts(labels, splits.kind)
     most, rarest = max(counts, key=lambda label: counts[label]), min(counts, key=lambda label: counts[label])
     if counts[most] < IMBALANCED * counts[rarest]:
         return []

@@ -6,18 +6,19 @@ import math
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dactcli import hub
-from dactcli.data.batches import NO_LIMIT, Encoded, encode_split, label_tensor, padded
+from dactcli.data.batches import NO_LIMIT, Encoded, encode_split, padded
 from dactcli.data.sources import Splits, load_splits
 from dactcli.errors import ResourceError
 from dactcli.model.encoders import family
 from dactcli.recipe.schema import Recipe
 from dactcli.results import PlanResult, SplitFacts
-from dactcli.training.build import Built, build, from_hub, with_labels
+from dactcli.training.build import Built, build, from_hub, named_by_classifier, with_labels
 from dactcli.training.classes import class_notices, imbalance_notices
 from dactcli.training.frozen import count_parameters, freeze_for
 from dactcli.training.plan import check_plan, describe_stages
@@ -47,6 +48,7 @@ def examine(recipe: Recipe, *, device: torch.device) -> PlanResult:
 
 
 def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanResult:
+    recipe = named_by_classifier(recipe)
     splits = load_splits(recipe)
     recipe = with_labels(recipe, splits)
     check_plan(recipe)
@@ -54,6 +56,9 @@ def _examine(recipe: Recipe, device: torch.device, notices: list[str]) -> PlanRe
     built = build(recipe, splits, notices.append, only=list(splits.splits))
     notices += _long_notices(recipe, built)
     model, train = built.model.to(device).train(), built.encoded["train"]
+    if train.labels is None:  # any answers do: the steps are timed and their result is discarded
+        train = replace(train, answers=torch.full((len(train.lengths), model.classes), 1 / model.classes))
+        built = replace(built, encoded={**built.encoded, "train": train})
     found = model.config.halting
     stages = resolve_stages(recipe, found.class_weights, found.tau_unit)
     steps = [_steps(stage, len(train.lengths)) for stage in stages]
@@ -146,9 +151,8 @@ def _steps(stage: Stage, examples: int) -> int:
 def _batch(built: Built, positions: list[int], device: torch.device) -> dict[str, Any]:
     encoded = built.encoded["train"]
     batch = padded(built.tokenizer, encoded, positions, device)
-    labels = [(encoded.labels or [])[position] for position in positions]
     model = built.model
-    return {**batch, "labels": label_tensor(labels, model.answers.kind, model.classes).to(device)}
+    return {**batch, "labels": encoded.targets(positions, model.answers.kind, model.classes).to(device)}
 
 
 def _pass(model: DactForSequenceClassification, stage: Stage, batch: dict[str, Any]) -> None:

@@ -28,13 +28,15 @@ from dactcli.runs.load import Run, save_model, unsaved
 from dactcli.runs.weights import saved_weights, without_bars
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training.best import RECORD, BestEpoch, keeps_best, read_kept
-from dactcli.training.build import build, from_hub, with_labels
+from dactcli.training.build import build, from_hub, named_by_classifier, with_labels
 from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
 from dactcli.training.classes import class_notices
 from dactcli.training.frozen import count_parameters
+from dactcli.training.hidden import HiddenStates, keeps_hidden, room_for, run_once, size_of
 from dactcli.training.job import Evaluate, Job
 from dactcli.training.lora import merge, save_adapter
+from dactcli.training.own_answers import own_answers
 from dactcli.training.plan import check_plan
 from dactcli.training.revision import git_revision
 from dactcli.training.signals import Stopper
@@ -107,6 +109,7 @@ def _fit(
     output = Path(recipe.output.dir).expanduser()
     name = recipe.output.name or recipe.task.name
     distributed.on_main(lambda: runs.check_writable(output))
+    recipe = named_by_classifier(recipe)
     splits = load_splits(recipe)
     recipe = with_labels(recipe, splits)
     check_plan(recipe)
@@ -142,7 +145,20 @@ def _fit(
             weights_only=weights_only,
             adapter=made.adapter,
         )
+        if any(stage.name != "units" for stage in recipe.training.stages):
+            job = _with_answers(job)  # of the classifier as it came
         return _train(job, splits, resumed=resume is not None)
+
+
+def _with_answers(job: Job, hidden: HiddenStates | None = None) -> Job:
+    """The job with the answers that texts without labels are taught: those of the classifier that the model keeps."""
+    if job.train.labels is not None or job.train.answers is not None:
+        return job
+    if hidden is not None:
+        answers = hidden.answers
+    else:
+        answers = own_answers(job.model, job.tokenizer, job.train, batch_size=job.recipe.evaluation.batch_size)
+    return replace(job, train=replace(job.train, answers=answers))
 
 
 def _taken(stack: ExitStack, run: Path, stopper: Stopper, begin: Callable[[Path], None]) -> Path:
@@ -227,6 +243,8 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> tuple[int, KeptEpoch | No
     if distributed.on_main(lambda: is_done(folder, job.listener.notice)):
         job.model.load_state_dict(saved_weights(done))
         return int((done / "steps").read_text()), read_kept(done / RECORD)
+    hidden = _hidden(job, stage, folder)
+    job = _with_answers(job, hidden)
     best = _best(job, stage, folder)
     callback = StageCallback(
         stage,
@@ -245,7 +263,7 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> tuple[int, KeptEpoch | No
             job.model,
             stage,
             stage_arguments(job.recipe, stage, folder, job.device),
-            TrainingSet(job.train, job.rows, job.tokenizer),
+            TrainingSet(job.train, job.rows, job.tokenizer, hidden),
             [callback, *logs],
             weights_only=job.weights_only,
         )
@@ -265,6 +283,22 @@ def _run_stage(job: Job, stage: Stage, stages: int) -> tuple[int, KeptEpoch | No
     if stopped is not None:
         raise job.stopper.error(stopped, f"stage {stage.label} is finished and saved; stopped by")
     return steps, kept
+
+
+def _hidden(job: Job, stage: Stage, folder: Path) -> HiddenStates | None:
+    """The outputs of an encoder that the stage leaves as it is; None where it runs for every batch."""
+    if not keeps_hidden(job.model, stage, job.train):
+        return None
+    size = size_of(job.model, job.train)
+    place = room_for(size, job.run)
+    if place is None:
+        job.listener.notice(
+            f"the encoder runs in every epoch: what its layers give for train takes {size / 2**30:.1f} GiB, too much "
+            "to keep in memory or on disk"
+        )
+        return None
+    file = folder / "hidden.bin" if place == "disk" else None
+    return run_once(job.model, job.tokenizer, job.train, file, batch_size=job.recipe.evaluation.batch_size)
 
 
 def _best(job: Job, stage: Stage, folder: Path) -> BestEpoch | None:

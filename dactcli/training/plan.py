@@ -5,6 +5,7 @@ from __future__ import annotations
 from dactcli import distributed
 from dactcli.errors import RecipeError, listed
 from dactcli.halting.answers import Answers, Classes, Values
+from dactcli.halting.base import NEEDS
 from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import make_rule
 from dactcli.recipe.schema import Lora, Recipe
@@ -35,6 +36,8 @@ def describe_stages(recipe: Recipe) -> list[str]:
             f"finally: learns the layers' halting thresholds on validation; DACT loss with tau {loss.tau:g} "
             f"({loss.ponder}, {loss.answer_loss}){weighed}"
         )
+    if recipe.model.agreement:
+        lines.append("finally: fits the halting units to agreement with the last layer on validation")
     if certifies(recipe):
         lines.append(
             f"then: certifies a risk of {recipe.evaluation.risk:g} (delta {recipe.evaluation.delta:g}) on the "
@@ -74,7 +77,7 @@ def check_plan(recipe: Recipe) -> None:
             rule,
             objective=final_objective(recipe),
             answers=answers,
-            certainty=recipe.model.certainty,
+            has=[name for name in NEEDS if getattr(recipe.model, name)],
             place="evaluation.rules",
         )
 

@@ -27,6 +27,7 @@ from dactcli.model.finite import unfinite_error, unfinite_rows
 from dactcli.model.heads import SLOPE
 from dactcli.model.loss import charge_for
 from dactcli.recipe.settings import HaltingSettings
+from dactcli.runs.outputs import collect
 from dactcli.training.job import Job
 from dactcli.training.label_thresholds import choose_label_thresholds
 from dactcli.training.stages import Stage, halting_loss
@@ -89,6 +90,26 @@ def fit_thresholds(
         model.exit_heads.halting_bias.copy_(bias)
 
 
+def fit_agreement(
+    model: DactForSequenceClassification, tokenizer: Tokenizer, encoded: Encoded, *, batch_size: int
+) -> None:
+    """Fit the halting units of a model, in place, to say how likely it is that the last layer decides otherwise.
+
+    Args:
+        model: The model, whose halting units see the answer.
+        tokenizer: Its tokenizer.
+        encoded: Held-out examples; their labels are not read.
+        batch_size: Examples per batch.
+
+    Raises:
+        ArtefactError: Answers to some examples are not finite.
+    """
+    fit = collect(model, tokenizer, encoded, batch_size=batch_size).fit_agreement()
+    with torch.no_grad():
+        model.exit_heads.halting_weight.copy_(-fit.scale.unsqueeze(-1))
+        model.exit_heads.halting_bias.copy_(-fit.offset)
+
+
 def steps_in_all() -> int:
     """Number of steps of `fit_thresholds`."""
     return STEPS * len(STARTS)
@@ -148,7 +169,8 @@ def fit_all_thresholds(job: Job, stages: list[Stage]) -> None:
     Either depends on the other: the halting units see how far labels are from their thresholds, and the mixture that
     labels are decided on depends on the halting. The second round starts from the mixture that the first one gives.
     """
-    several, halts = job.recipe.task.kind == "multilabel", job.recipe.fits_halting
+    several = job.recipe.task.kind == "multilabel" and job.recipe.data.label is not None
+    halts = job.recipe.fits_halting
     rounds = 2 if several and halts else 1
     if several:
         _choose_label_thresholds(job)
@@ -159,6 +181,8 @@ def fit_all_thresholds(job: Job, stages: list[Stage]) -> None:
             job.model.config.halting = halting_loss(stages)  # from here on the answer is the mixture
             _choose_label_thresholds(job)
         _fit_halting(job, stages, before=number * steps_in_all())
+    if job.recipe.model.agreement:
+        fit_agreement(job.model, job.tokenizer, job.validation, batch_size=job.recipe.evaluation.batch_size)
     if job.recipe.task.thresholds == "one" and several:
         chosen = job.model.config.label_thresholds
         job.listener.notice(f"labels are there from a probability of {chosen:g} on, the best micro F1 on validation")

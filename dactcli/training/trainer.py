@@ -20,7 +20,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.training_args import ParallelMode
 
 from dactcli import distributed
-from dactcli.data.batches import BucketSampler, label_tensor, padded, single
+from dactcli.data.batches import BucketSampler, padded, single
 from dactcli.errors import ArtefactError, DactError, DivergedError
 from dactcli.halting.base import Rule
 from dactcli.halting.decision import decide
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
     from dactcli.model.dact import DactForSequenceClassification, DactOutput
     from dactcli.recipe.schema import Recipe
+    from dactcli.training.hidden import HiddenStates
 
+HIDDEN = "layer_hidden"  # argument of the model's forward
 POSITIONS = "position"  # column of the training set: where an example stands in it
 # what torch's reader of states, and what takes the states, raise for files that are none of ours
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError)
@@ -100,11 +102,13 @@ class TrainingSet:
         encoded: The examples.
         rows: Row of each example in its source, for the error of a run that diverges.
         tokenizer: Pads the batches.
+        hidden: The outputs of the layers of an encoder that stays as it is; None where it runs for every batch.
     """
 
     encoded: Encoded
     rows: Sequence[int]
     tokenizer: Tokenizer
+    hidden: HiddenStates | None = None
 
 
 class DactTrainer(Trainer):  # type: ignore[misc]
@@ -148,7 +152,9 @@ class DactTrainer(Trainer):  # type: ignore[misc]
         def collate(positions: list[int]) -> dict[str, Tensor]:
             part = distributed.share(positions) or positions[:1]
             batch = padded(tokenizer, encoded, part)
-            labels = label_tensor(encoded.select(part).labels or [], model.answers.kind, model.classes)
+            if data.hidden is not None:
+                batch[HIDDEN] = data.hidden.batch(part)
+            labels = encoded.targets(part, model.answers.kind, model.classes)
             return {**batch, "labels": labels, POSITIONS: torch.tensor(positions)}
 
         super().__init__(

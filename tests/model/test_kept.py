@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import FAMILIES, pretrained, random_batch, small_config, train
+from support import FAMILIES, pretrained, random_batch, saved_classifier, small_config, train
 from transformers import AutoModelForSequenceClassification
 
 from dactcli.errors import ArtefactError, RecipeError
@@ -93,22 +93,8 @@ def test_a_classifier_that_pools_the_mean_does_not_overflow_in_half_precision() 
     assert found.isfinite().all()
 
 
-def saved(folder: Path, **settings: Any) -> Path:
-    """The folder of a fine-tuned classifier of the built-in task, as one would come from a hub."""
-    pretrained("bert", folder)
-    from transformers import AutoConfig
-
-    torch.manual_seed(3)
-    config = AutoConfig.from_pretrained(folder)
-    config.id2label = {0: "LABEL_0", 1: "LABEL_1"}
-    for key, value in settings.items():
-        setattr(config, key, value)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    return folder
-
-
 def test_training_leaves_encoder_and_classifier_bit_for_bit(tmp_path: Path) -> None:
-    folder = saved(tmp_path / "classifier")
+    folder = saved_classifier(tmp_path / "classifier")
     result = train(tmp_path / "run", RECIPE.replace("ENCODER", str(folder)))
     stock = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     run = load_run(Path(result.run))
@@ -150,7 +136,7 @@ def test_what_does_not_go_with_a_kept_classifier(override: str, sentence: str, t
     ],
 )
 def test_classifiers_of_another_task_are_refused(settings: dict[str, Any], sentence: str, tmp_path: Path) -> None:
-    folder = saved(tmp_path / "classifier", **settings)
+    folder = saved_classifier(tmp_path / "classifier", **settings)
     with pytest.raises((RecipeError, ArtefactError), match=sentence):
         train(tmp_path / "run", RECIPE.replace("ENCODER", str(folder)))
 
@@ -173,6 +159,6 @@ def test_a_multi_label_classifier_answers_with_its_own_probabilities() -> None:
 
 
 def test_a_kept_classifier_of_another_kind_of_answer_is_refused(tmp_path: Path) -> None:
-    folder = saved(tmp_path / "classifier", problem_type="multi_label_classification")
+    folder = saved_classifier(tmp_path / "classifier", problem_type="multi_label_classification")
     with pytest.raises(RecipeError, match="is made for multi_label_classification, and this task is classes"):
         train(tmp_path, RECIPE.replace("ENCODER", str(folder)))
