@@ -140,7 +140,7 @@ def _fit(
             evaluate=evaluate,
             listener=listener,
             device=device,
-            rows=splits.splits["train"].rows,
+            rows=splits.splits["train"].rows * (1 + recipe.training.copies),
             stopper=stopper,
             weights_only=weights_only,
             adapter=made.adapter,
