@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dactcli.results import PredictedFile, Prediction
 
 ON_ERROR = ("stop", "skip")
+ENGINES = ("local", "ray")
+BLOCK_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,12 @@ class PredictFilesRequest:
         resume: Whether to resume an interrupted output.
         overwrite: Whether to replace an output that is there.
         device: auto, cpu, cuda or mps.
+        engine: `local`, or `ray` for the workers of a Ray cluster; then `output` is a folder or an address, which gets
+            a file for each block of rows.
+        address: Of the Ray cluster. Default: one on this machine, for the time of the work.
+        workers: Processes that answer, each with a model. Default: one for each processor (or GPU) of the cluster.
+        gpus_per_worker: GPUs of each of them; less than 1 shares one.
+        block_rows: Rows of a block, which is what a worker answers at a time, and again where it dies.
     """
 
     output: Path | str | TextIO | None = None
@@ -89,6 +97,11 @@ class PredictFilesRequest:
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float = 0
+    block_rows: int = BLOCK_ROWS
 
     def __post_init__(self) -> None:
         from dactcli.data.inputs import KINDS
@@ -96,12 +109,22 @@ class PredictFilesRequest:
         if self.format is not None and self.format not in KINDS:
             raise UsageError(f"{self.format!r} is unknown", place="`format`", remedy=did_you_mean(self.format, KINDS))
         check_lists(self, "columns")
-        check_numbers(self, max_layers=1, top=1)
+        check_numbers(self, max_layers=1, top=1, workers=1, gpus_per_worker=0, block_rows=1)
         _check_on_error(self.on_error)
+        self._check_engine()
         self.answers  # noqa: B018 (refuses what is not understood)
         if self.path is None and (self.resume or self.overwrite):
             place = "`resume`" if self.resume else "`overwrite`"
             raise UsageError("is about a file", place=place, remedy="add `output` FILE")
+
+    def _check_engine(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"{self.engine!r} is unknown", place="`engine`", remedy=did_you_mean(self.engine, ENGINES))
+        if self.engine == "ray" and self.path is None:
+            raise UsageError("writes into a folder", place="`engine` ray", remedy="add `output` FOLDER")
+        for name in ("address", "workers", "gpus_per_worker") if self.engine == "local" else ():
+            if getattr(self, name):
+                raise UsageError("is for `engine` ray", place=f"`{name}`", remedy="add `engine` ray, or leave it out")
 
     @property
     def path(self) -> Path | None:
@@ -170,7 +193,7 @@ def predict_files(
 
     Args:
         inputs: Files, globs, addresses (s3://, https://, hf://), pipes, or `-` for standard input.
-        request: How to answer them, and where the predictions go.
+        request: How to answer them, where, and where the predictions go.
         run: A run folder, saved model or export, a run from `open_run`, or None for `runs/latest`.
         listener: Hears notices and progress.
         **fields: Fields of `PredictFilesRequest`; they override those of `request`.
@@ -187,6 +210,11 @@ def predict_files(
 
     refuse_text(inputs, "inputs")
     wanted, hears = build_request(PredictFilesRequest, request, fields, listener)
+    if wanted.engine == "ray":
+        from dactcli.api.cluster import predict_on_ray
+        from dactcli.data.inputs import find_inputs
+
+        return predict_on_ray(find_inputs(list(inputs), wanted.format), wanted, run=run, listener=hears)
     rows = _open_rows(list(inputs), wanted, hears) if distributed.is_main() else None
     output = _output(wanted, rows, hears)
     if distributed.on_main(lambda: output is not None and output.complete(resume=wanted.resume)):
@@ -201,7 +229,7 @@ def predict_files(
         if output is not None:
             output.check(resume=wanted.resume, overwrite=wanted.overwrite)
         with output or nullcontext():
-            work = _Work(text_model(run, wanted, hears), rows, wanted, hears)
+            work = Work(text_model(run, wanted, hears), rows, wanted, hears)
             written = work.print() if output is None else work.write(output)
     place = str(wanted.path) if wanted.path is not None else None
     return PredictedFile(place, work.rule, written, work.skipped)
@@ -265,7 +293,7 @@ def _columns(model: TextModel, rows: Rows, request: PredictFilesRequest) -> Colu
     return Columns(request.text or model.text, second, request.skips)
 
 
-class _Work:
+class Work:
     """The answering of all rows.
 
     Attributes:

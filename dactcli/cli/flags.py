@@ -22,13 +22,12 @@ RENAMED = {
 }
 # fmt: off
 FIELDS = frozenset((
-    "baseline", "batch_size", "calibrate", "calibration", "columns", "compare", "data", "delta", "depths", "device",
-    "dtype", "epochs",
-    "examples", "file", "format", "label", "hub", "html", "int8", "layers", "limit", "max_layers", "message",
-    "on_error", "only", "opset", "output", "overwrite", "plots", "private", "random", "repeats", "replace", "resume",
-    "recipe_out", "risk", "rule", "seeds", "sequence_length", "sort", "split", "stages", "svg", "sweep_random", "text",
-    "texts", "threads",
-    "to", "top", "trace", "train", "verify", "weights_only",
+    "address", "baseline", "batch_size", "block_rows", "calibrate", "calibration", "columns", "compare", "data",
+    "delta", "depths", "device", "dtype", "engine", "epochs", "examples", "file", "format", "gpus_per_worker", "html",
+    "hub", "int8", "label", "layers", "limit", "max_layers", "message", "on_error", "only", "opset", "output",
+    "overwrite", "plots", "private", "random", "recipe_out", "repeats", "replace", "resume", "risk", "rule", "seeds",
+    "sequence_length", "sort", "split", "stages", "svg", "sweep_random", "text", "texts", "threads", "to", "top",
+    "trace", "train", "verify", "weights_only", "workers",
 ))
 # fmt: on
 FIELD = re.compile(r"`(\w+)`")

@@ -14,7 +14,11 @@ EXAMPLE = """Examples: dact predict reviews.csv --output answers.jsonl --text re
 
 dact predict 'review*.csv' --text review --output answers.parquet
 
-cat sentences.txt | dact predict - --rule exact"""
+cat sentences.txt | dact predict - --rule exact
+
+dact predict 'logs/*.parquet' --engine ray --workers 8 --output answers/"""
+
+CLUSTER = "Cluster"  # heading of the options
 
 
 def predict(
@@ -31,9 +35,9 @@ def predict(
         Path | None,
         typer.Option(
             "--output",
-            help="Output file: .jsonl, .csv or .parquet. Default: JSON lines on standard output.",
+            help="Output file: .jsonl, .csv or .parquet; with --engine ray a folder. Default: JSON lines on standard "
+            "output.",
             metavar="FILE",
-            dir_okay=False,
             rich_help_panel=options.SHOWN,
         ),
     ] = None,
@@ -85,6 +89,33 @@ def predict(
         bool, typer.Option("--overwrite", help="Overwrite an existing output.", rich_help_panel=options.SHOWN)
     ] = False,
     device: options.Device = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(help="Where to answer: local, or ray.", metavar="local|ray", rich_help_panel=CLUSTER),
+    ] = PredictFilesRequest.engine,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster. Default: one on this machine, for the time of the command.",
+            metavar="ADDRESS",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Worker processes. Default: one for each processor, or GPU with --gpus-per-worker.",
+            metavar="N",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option(help="GPUs of each worker; less than 1 shares one.", metavar="N", rich_help_panel=CLUSTER)
+    ] = 0,
+    block_rows: Annotated[
+        int,
+        typer.Option(help="Rows that a worker answers at a time.", metavar="N", rich_help_panel=CLUSTER),
+    ] = PredictFilesRequest.block_rows,
 ) -> None:
     """Answer the texts of files or of standard input, in order, however many there are.
 
@@ -98,7 +129,7 @@ def predict(
     request = PredictFilesRequest(
         answers, text, pair_column, kind, rule, max_layers, on_error,
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()], top,
-        resume, overwrite, device
+        resume, overwrite, device, engine, address, workers, gpus_per_worker, block_rows
     )  # fmt: skip
     done = predict_files(sources, request, run=run, listener=options.listener())
     if not distributed.is_main():

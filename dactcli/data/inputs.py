@@ -34,6 +34,30 @@ FOLDER_OF_DATASETS = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of an input that can be read without the rest.
+
+    Attributes:
+        start: First byte, of text.
+        stop: The byte after its last.
+        header: What stands before the records of every part, such as the names of csv.
+        before: Lines (of parquet: rows) of the whole before its first record, those of the header left out.
+        groups: Its row groups, of parquet.
+    """
+
+    start: int = 0
+    stop: int = 0
+    header: bytes = b""
+    before: int = 0
+    groups: tuple[int, ...] = ()
+
+    def read(self, file: BinaryIO) -> BinaryIO:
+        """The bytes of the part, of text."""
+        file.seek(self.start)
+        return io.BytesIO(self.header + file.read(self.stop - self.start))
+
+
+@dataclass(frozen=True)
 class Input:
     """One source of rows.
 
@@ -43,6 +67,7 @@ class Input:
         pipe: Whether it can be read only once, from front to back.
         guessed: Whether nothing but its being a pipe says that it holds plain lines.
         size: Bytes as they lie there, compressed or not; None where nobody knows.
+        span: The part that is read; None for all of it.
     """
 
     name: str
@@ -50,6 +75,7 @@ class Input:
     pipe: bool = False
     guessed: bool = False
     size: int | None = None
+    span: Span | None = None
 
     @property
     def remote(self) -> bool:
@@ -57,12 +83,12 @@ class Input:
         return is_address(self.name)
 
     def digest(self) -> str | None:
-        """What tells its contents from others: SHA-256, or what a remote store says; None for a pipe.
+        """What tells its contents from others: SHA-256, or what a remote store says; None for a pipe or a part.
 
         Raises:
             DataError: It cannot be read.
         """
-        if self.pipe:
+        if self.pipe or self.span is not None:
             return None
         if self.remote:
             with _reading(self.name):
@@ -97,10 +123,15 @@ class Input:
             elif self.remote:
                 store, path = _store(self.name)
                 with store.open(path, "rb") as file:
-                    yield _unpacked(file, self), file
+                    yield self._part_of(file), file
             else:
                 with Path(self.name).open("rb") as file:
-                    yield _unpacked(file, self), file
+                    yield self._part_of(file), file
+
+    def _part_of(self, file: BinaryIO) -> BinaryIO:
+        if self.span is None or self.kind == "parquet":
+            return _unpacked(file, self)
+        return self.span.read(file)
 
 
 def find_inputs(names: Sequence[str], kind: str | None = None, kinds: Collection[str] = KINDS) -> list[Input]:

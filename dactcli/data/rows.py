@@ -150,9 +150,10 @@ class Rows:
 
         with open_parquet(source.name, file) as parquet:
             total, number = parquet.metadata.num_rows, 0
+            groups = source.span.groups if source.span is not None else None
             if not total:
                 yield Chunk(source, [], batch=pyarrow.RecordBatch.from_pylist([], parquet.schema_arrow))
-            for batch in parquet.iter_batches(_rows_at_once(parquet.metadata)):
+            for batch in parquet.iter_batches(_rows_at_once(parquet.metadata), row_groups=groups):
                 for start in range(0, batch.num_rows, CHUNK):
                     part = batch.slice(start, CHUNK)
                     numbers = range(number + 1, number + 1 + part.num_rows)

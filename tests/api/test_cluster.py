@@ -1,0 +1,237 @@
+"""Predictions by workers of a Ray cluster: every row once, in order, answered as the local engine does."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from support import dact, shared, train
+
+import dactcli
+from dactcli.api.cluster import BlockWorker, _packed
+from dactcli.api.predict import PredictFilesRequest
+from dactcli.data.agreement import generate
+from dactcli.data.blocks import cut_into_blocks
+from dactcli.data.inputs import find_inputs
+from dactcli.errors import ResourceError, UsageError
+from dactcli.prediction.folder import NOTE, AnswerFolder
+
+COUNT = 260
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs dactcli[ray]")
+RULE = "max_prob:0.6"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, and texts in two files."""
+    home = tmp_path_factory.mktemp("cluster")
+    train(home / "run")
+    made = [one.sentence for one in generate(train=COUNT)["train"]]
+    lines = [json.dumps({"sentence": text, "id": n}) + "\n" for n, text in enumerate(made)]
+    (home / "one.jsonl").write_text("".join(lines[:200]))
+    (home / "two.jsonl").write_text("".join(lines[200:]))
+    (home / "all.csv").write_text("sentence,id\n" + "".join(f'"{text}",{n}\n' for n, text in enumerate(made)))
+    return shared(home)
+
+
+def run_of(folder: Path) -> Path:
+    return next((folder / "run" / "runs").glob("*-1"))
+
+
+def rows_of(place: Path) -> list[dict[str, Any]]:
+    """The rows of a folder of predictions, file by file."""
+    found = []
+    for part in sorted(place.glob("part-*")):
+        if part.suffix == ".parquet":
+            found += pq.read_table(part).to_pylist()
+        else:
+            found += [json.loads(line) for line in part.read_text().splitlines()]
+    return found
+
+
+def local(folder: Path, tmp_path: Path, *names: str, **fields: Any) -> list[dict[str, Any]]:
+    """The rows as the local engine answers them."""
+    inputs, output = [str(folder / name) for name in names], tmp_path / "local.jsonl"
+    dactcli.predict_files(inputs, run=run_of(folder), rule=RULE, output=output, **fields)
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    """The same rows in the same order, with the same answers."""
+    names = ("sentence", "id", "label", "exit_layer")
+    told = [[str(row[name]) for name in names] for row in found]
+    assert told == [[str(row[name]) for name in names] for row in wanted]
+
+
+def worked(folder: Path, place: AnswerFolder, inputs: list[str], rows: int, **fields: Any) -> list[dict[str, Any]]:
+    """What a worker says of each block, here without Ray."""
+    request = PredictFilesRequest(rule=RULE, device="cpu", **fields)
+    worker = BlockWorker(str(run_of(folder)), request, place)
+    blocks = cut_into_blocks(find_inputs(inputs), rows)
+    return [worker({"number": number, "block": _packed(block)}) for number, block in enumerate(blocks)]
+
+
+@pytest.mark.parametrize("names", [("one.jsonl", "two.jsonl"), ("all.csv",)])
+def test_blocks_are_answered_as_whole_files_are(names: tuple[str, ...], folder: Path, tmp_path: Path) -> None:
+    inputs = [str(folder / name) for name in names]
+    place = AnswerFolder.of(str(tmp_path / "answers"), find_inputs(inputs))
+    place.begin({}, resume=False, overwrite=False)
+    told = worked(folder, place, inputs, 33)
+    assert sum(one["predictions"] for one in told) == COUNT
+    assert {path.suffix for path in (tmp_path / "answers").glob("part-*")} == {
+        ".jsonl" if len(names) == 2 else ".parquet"
+    }
+    same(rows_of(tmp_path / "answers"), local(folder, tmp_path, *names))
+
+
+def test_a_block_that_runs_again_leaves_one_file(folder: Path, tmp_path: Path) -> None:
+    inputs, place = [str(folder / "one.jsonl")], AnswerFolder(str(tmp_path / "answers"), "jsonl")
+    place.begin({}, resume=False, overwrite=False)
+    worked(folder, place, inputs, 70)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "answers").glob("part-*")}
+    (tmp_path / "answers" / "part-000001.jsonl.part").write_text('{"half": ')  # as a killed worker leaves it
+    worked(folder, place, inputs, 70)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "answers").glob("part-*")} == before
+
+
+def test_a_folder_behind_an_address(folder: Path, tmp_path: Path) -> None:
+    inputs, place = [str(folder / "one.jsonl")], AnswerFolder(f"file://{tmp_path}/answers", "jsonl")
+    place.begin({"rule": RULE}, resume=False, overwrite=False)
+    worked(folder, place, inputs, 120)
+    assert place.begin({"rule": RULE}, resume=True, overwrite=False) == {"part-000000.jsonl", "part-000001.jsonl"}
+    assert place.count("part-000001.jsonl") == (80, 0)
+    place.finish({"rule": RULE})
+    assert place.complete() is not None
+    same(rows_of(tmp_path / "answers"), local(folder, tmp_path, "one.jsonl"))
+    place.begin({"rule": RULE}, resume=False, overwrite=True)
+    assert not list((tmp_path / "answers").glob("part-*"))
+
+
+def test_a_bad_row_is_named_by_its_line_or_marked(folder: Path, tmp_path: Path) -> None:
+    lines = (folder / "one.jsonl").read_text().splitlines(keepends=True)
+    source = tmp_path / "bad.jsonl"
+    source.write_text("".join([*lines[:150], '{"sentence": 7, "id": 150}\n', *lines[150:]]))
+    place = AnswerFolder(str(tmp_path / "answers"), "jsonl")
+    place.begin({}, resume=False, overwrite=False)
+    told = worked(folder, place, [str(source)], 60)
+    errors = [json.loads(one["error"]) for one in told if one["error"]]
+    assert [error["place"] for error in errors] == [f"{source}:151"]
+    told = worked(folder, place, [str(source)], 60, on_error="skip")
+    assert [one["skipped"] for one in told] == [0, 0, 1, 0]
+    assert place.count("part-000002.jsonl") == (60, 1)
+    row = rows_of(tmp_path / "answers")[150]
+    assert (row["label"], row["id"]) == (None, 150)
+    assert "not text" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"engine": "dask"}, "'dask' is unknown"),
+        ({"engine": "ray"}, "writes into a folder"),
+        ({"workers": 2}, "is for `engine` ray"),
+        ({"engine": "ray", "output": "x", "workers": 0}, "`workers`: is 0"),
+    ],
+)
+def test_requests_that_do_not_fit(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        PredictFilesRequest(**fields)
+    assert sentence in caught.value.sentence
+
+
+def test_folders_that_are_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    (tmp_path / "file").write_text("")
+    for name, fault in (("mine", "is not a folder of predictions"), ("file", "is a file")):
+        with pytest.raises(UsageError, match=fault):
+            AnswerFolder(str(tmp_path / name), "jsonl").begin({}, resume=False, overwrite=True)
+    place = AnswerFolder(str(tmp_path / "new"), "jsonl")
+    place.begin({"rule": "a"}, resume=False, overwrite=False)
+    with pytest.raises(UsageError, match="holds predictions"):
+        place.begin({"rule": "a"}, resume=False, overwrite=False)
+    with pytest.raises(UsageError, match="was begun with different rule"):
+        place.begin({"rule": "b"}, resume=True, overwrite=False)
+    with pytest.raises(ResourceError, match="cannot be written"):
+        AnswerFolder("nowhere://bucket/answers", "jsonl").begin({}, resume=False, overwrite=False)
+
+
+def command(folder: Path, output: Path, *more: str) -> list[str]:
+    """The command line of a prediction by two workers."""
+    words = [sys.executable, "-m", "dactcli", "predict", str(folder / "one.jsonl"), str(folder / "two.jsonl")]
+    words += ["--run", str(run_of(folder)), "--rule", RULE, "--engine", "ray", "--workers", "2"]
+    return [*words, "--block-rows", "40", "--output", str(output), *more]
+
+
+@needs_ray
+def test_two_workers_answer_as_one_process_does(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "answers"
+    done = subprocess.run(command(folder, output), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == f"note: 260 predictions in {output} (rule {RULE})"
+    assert done.stdout == ""
+    same(rows_of(output), local(folder, tmp_path, "one.jsonl", "two.jsonl"))
+    note = json.loads((output / NOTE).read_text())
+    assert (note["complete"], note["predictions"], note["blocks"]) == (True, 260, 7)
+    again = dact(*command(folder, output, "--resume")[3:])
+    assert again.exit_code == 0
+    assert "is complete" in again.stderr
+
+
+def workers(parent: int) -> list[int]:
+    """The processes of workers below a process."""
+    found = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in found.splitlines()[1:]]
+    below, grew = {parent}, True
+    while grew:
+        more = {int(pid) for pid, above, _ in rows if int(above) in below} - below
+        below, grew = below | more, bool(more)
+    return [int(pid) for pid, _, text in rows if int(pid) in below and "BlockWorker" in text]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_workers_that_are_killed_change_nothing(folder: Path, tmp_path: Path) -> None:
+    wanted, chance = local(folder, tmp_path, "one.jsonl", "two.jsonl"), random.Random(0)
+    for attempt in range(3):
+        output, killed = tmp_path / f"answers-{attempt}", 0
+        process = subprocess.Popen(command(folder, output), stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 500
+        while process.poll() is None and time.monotonic() < deadline:
+            if killed < 2 and len(list(output.glob("part-*.jsonl"))) > killed and (found := workers(process.pid)):
+                os.kill(chance.choice(found), signal.SIGKILL)
+                killed += 1
+            time.sleep(0.05 + 0.1 * chance.random())
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+        assert killed
+        same(rows_of(output), wanted)
+        assert not list(output.glob("*.part*"))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_interrupted_folder_goes_on(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "answers"
+    process = subprocess.Popen(command(folder, output), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(output.glob("part-*.jsonl")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, told
+    assert "--resume answers the blocks that are missing" in told.replace("the same command with ", "")
+    kept = {path: path.stat().st_mtime_ns for path in output.glob("part-*.jsonl")}
+    again = subprocess.run(command(folder, output, "--resume"), capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0, again.stderr
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    same(rows_of(output), local(folder, tmp_path, "one.jsonl", "two.jsonl"))
