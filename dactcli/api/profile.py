@@ -47,6 +47,7 @@ class ProfileRequest:
         data: A file of texts instead of a split.
         rule: Halting rule. Default: the calibrated rule, else the model's own.
         examples: Measure at most so many examples, spread over the lengths.
+        plan: Also tell the hours and workers that so many texts like these take.
         train: Whether to time the training step instead of inference.
         dtype: fp32, bf16 or fp16. Default: the model's own.
         threads: CPU threads during the measurement. Default: as they are.
@@ -67,6 +68,7 @@ class ProfileRequest:
     data: Path | str | None = None
     rule: str | None = None
     examples: int = 128
+    plan: float | None = None
     train: bool = False
     dtype: str | None = None
     threads: int | None = None
@@ -82,7 +84,9 @@ class ProfileRequest:
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             sizes = ",".join(map(str, self.batch_sizes))
             raise UsageError(f"{sizes!r} is not a list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
-        check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0)
+        check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0, plan=1)
+        if self.plan is not None and self.train:
+            raise UsageError("is about predictions", place="`plan`", remedy="leave it out, or leave out `train`")
         if self.random is not None and self.data is not None:
             raise UsageError("random weights read no texts", place="`data`", remedy="leave it out, or name a run")
 
@@ -316,7 +320,7 @@ def _inference(
 ) -> ProfileResult:
     """Time latency for each batch size, and throughput over all examples."""
     from dactcli.profiling.profile import profile_latency, profile_throughput
-    from dactcli.results import ProfileResult
+    from dactcli.results import CapacityPlan, ProfileResult
 
     subject, measured = ready.subject, ready.measured
     cases = []
@@ -325,7 +329,8 @@ def _inference(
             cases.append(profile_latency(subject, measured, effort, batch_size=size, progress=progress))
     with listener.working(f"throughput, {measured.examples:,} examples") as progress:
         whole = profile_throughput(subject, measured, effort, progress=progress)
-    return ProfileResult(place, cases, [whole])
+    plan = CapacityPlan.of(whole, request.plan) if request.plan is not None else None
+    return ProfileResult(place, cases, [whole], plan=plan)
 
 
 def _with_notices(result: ProfileResult, ready: _Prepared, request: ProfileRequest) -> ProfileResult:

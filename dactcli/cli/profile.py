@@ -73,6 +73,10 @@ def profile(
     trace: Annotated[
         Path | None, shown(help="Write a torch.profiler trace into this folder.", metavar="FOLDER")
     ] = None,
+    plan: Annotated[
+        str | None,
+        shown(help="Tell the hours and workers that so many texts take, such as 100e6.", metavar="TEXTS"),
+    ] = None,
     plots: Annotated[Path | None, shown(help="Write plots of the times into this folder.", metavar="FOLDER")] = None,
     raw: Annotated[bool, shown("--raw", help="Include every measurement in the JSON document.")] = False,
     device: options.Device = "auto",
@@ -89,6 +93,7 @@ def profile(
         random=random, depths=depths, batch_sizes=_sizes(batch_size), sequence_length=sequence_length, split=split,
         data=data, rule=rule, examples=examples, train=train, dtype=dtype, threads=threads, compiled=compiled,
         warmup=warmup, repeats=repeats, seconds=seconds, baseline=baseline, trace=trace, device=device,
+        plan=_texts(plan),
     )  # fmt: skip
     options.check_outputs(overwrite=overwrite, output=output, plots=plots, trace=trace)
     from dactcli.api.profile import profile as profile_run
@@ -112,6 +117,15 @@ def _show(result: ProfileResult, *, as_json: bool, plots: Path | None) -> None:
         from dactcli.report.plots import write_times
 
         options.tell_written(write_times(result, plots))
+
+
+def _texts(text: str | None) -> float | None:
+    from dactcli.errors import UsageError
+
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a number", place="--plan", remedy="write for example 100e6") from None
 
 
 def _sizes(text: str) -> list[int]:

@@ -9,7 +9,16 @@ from rich.text import Text
 
 from dactcli.report.blocks import Sheet, bar, guide, histogram, legend, short_rule
 from dactcli.report.console import visible
-from dactcli.results import Breakdown, Interval, Measurement, OnnxCase, ProfileCase, ProfileResult, TrainingCase
+from dactcli.results import (
+    Breakdown,
+    CapacityPlan,
+    Interval,
+    Measurement,
+    OnnxCase,
+    ProfileCase,
+    ProfileResult,
+    TrainingCase,
+)
 
 BAR = 20  # cells
 ANSWER = ("full depth", "adaptive", "of the ideal\nspeed-up", "mean\nlayers")
@@ -55,6 +64,8 @@ def render_profile(result: ProfileResult) -> Group:
         if case.onnx is not None:
             views.append(_onnx(case.onnx, f"throughput, {_examples(result)}", whole=True))
     views += [_training(case) for case in result.training]
+    if result.plan is not None:
+        views.append(_plan(result.plan))
     return Group(*views, legend(_meanings(result)), guide("dact-profile"))
 
 
@@ -196,6 +207,21 @@ def _training(case: TrainingCase) -> Sheet:
     for phase in case.phases_ms["plain"]:
         table.add_row(f"ms, {phase}", *(f"{case.phases_ms[name][phase]:,.2f}" for name in ("plain", "dact")))
     table.add_row("peak memory, MiB", *(_number(way.peak_memory_mib, 1, 0) for way in ways))
+    return table
+
+
+def _plan(plan: CapacityPlan) -> Sheet:
+    """Hours of one worker, and the workers that meet each deadline."""
+    title = f"{plan.texts:,.0f} texts like these, on workers like this process"
+    ends = [f"workers,\n{hours} h" for hours in plan.deadlines]
+    table = _table(title, "examples\nper second", "hours,\none worker", *ends)
+    for way in plan.ways:
+        table.add_row(
+            way.name,
+            f"{way.examples_per_second:,.0f}",
+            f"{way.hours:,.1f}",
+            *(f"{count:,}" for count in way.workers),
+        )
     return table
 
 

@@ -4,6 +4,7 @@
 """
 
 from dactcli.results.calibrate import Calibration
+from dactcli.results.capacity import CapacityPlan, PlannedWay
 from dactcli.results.compare import AreaDifference, ComparedRule, Comparison, CurvePoint
 from dactcli.results.duration import duration
 from dactcli.results.evaluate import REFERENCES, ClassResult, EvalResult, Reference, RuleResult, classes_shown
@@ -31,6 +32,7 @@ __all__ = [
     "AreaDifference",
     "Breakdown",
     "Calibration",
+    "CapacityPlan",
     "ChangedAnswers",
     "ClassResult",
     "ComparedRule",
@@ -46,6 +48,7 @@ __all__ = [
     "Measurement",
     "OnnxCase",
     "PlanResult",
+    "PlannedWay",
     "PredictedFile",
     "Prediction",
     "ProfileCase",

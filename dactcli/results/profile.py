@@ -6,6 +6,7 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dactcli.results.capacity import CapacityPlan
 from dactcli.results.interval import Interval
 
 
@@ -161,6 +162,7 @@ class ProfileResult:
         trace: The trace file that was written.
         examples: Number of measured examples.
         available: Number of examples in the split or file; None for random examples.
+        plan: Hours and workers for a number of texts, if requested.
     """
 
     environment: dict[str, Any]
@@ -171,6 +173,7 @@ class ProfileResult:
     trace: str | None = None
     examples: int | None = None
     available: int | None = None
+    plan: CapacityPlan | None = None
 
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
         """The `dact profile --json` document; includes single measurements only if `raw`."""

@@ -18,7 +18,7 @@ from dactcli.profiling.latency import Effort
 from dactcli.profiling.profile import Measured, profile_latency, profile_throughput, sample, wide_notices
 from dactcli.profiling.training import profile_training
 from dactcli.profiling.ways import Subject, find_dtype, stock_classifier
-from dactcli.results import ProfileCase, ProfileResult, TrainingCase
+from dactcli.results import CapacityPlan, Interval, Measurement, ProfileCase, ProfileResult, TrainingCase
 
 EFFORT = Effort(warmup=1, repeats=3)
 
@@ -276,3 +276,15 @@ def test_wide_cases_are_named() -> None:
         "batch 1",
         "throughput",
     ]
+
+
+def test_a_plan_counts_hours_and_workers() -> None:
+    def way(rate: float) -> Measurement:
+        return Measurement(1.0, 1.0, 1.0, rate, 0.0)
+
+    one = Interval(1.0, 1.0, 1.0)
+    case = ProfileCase(32, None, "exact", way(100), way(90), way(250), one, one, 1.0, one)
+    plan = CapacityPlan.of(case, 9e6)
+    assert [found.name for found in plan.ways] == ["stock", "full depth", "adaptive"]
+    assert [found.hours for found in plan.ways] == pytest.approx([25, 27.78, 10], abs=0.01)
+    assert [found.workers for found in plan.ways] == [[25, 4, 2], [28, 4, 2], [10, 2, 1]]
