@@ -81,13 +81,15 @@ def test_a_signal_stops_all_after_the_same_step(tmp_path: Path, whole: str, numb
     assert weights_digest(run_folder) == whole
 
 
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_run_goes_on_with_another_number_of_processes(number: int, tmp_path: Path) -> None:
     write_data(tmp_path)
     keys = ["--set", "training.save_steps=2", "--set", "model.encoder.dropout=0.2"]
     launch(tmp_path, ["finetune", "words.yaml", "--device", "cpu", *keys], fault=("lost_in_step", 4))
-    done = run(tmp_path, *keys, "--resume", launcher=[sys.executable])
+    launcher = [sys.executable] if number == 1 else [*TORCHRUN[:-1], str(number)]
+    done = run(tmp_path, *keys, "--resume", launcher=launcher)
     assert done.returncode == 0, done.stderr
-    assert "was written by 2 processes, now there are 1: batches stay the same" in done.stderr
+    assert f"was written by 2 processes, now there are {number}: batches stay the same" in done.stderr
 
 
 def test_a_process_that_is_killed_ends_all(tmp_path: Path) -> None:
