@@ -12,15 +12,15 @@ from collections.abc import Collection, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from dactcli.data.batches import Encoded
-from dactcli.data.long_texts import split_evenly
+from dactcli.data.batches import Encoded, cut_into
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SHORTEST = 1 / 3  # share of a text that a part of it has at least
+AROUND = 2  # special tokens of a single text: one before it and one after it
 DROPPED = 0.15  # share of the tokens that a copy without some of them lacks
-Positions = list[int]
+Rows = dict[str, list[int]]  # the tokens of a text and their types, by name
 
 
 def with_copies(encoded: Encoded, copies: int, tokenizer: Tokenizer, *, seed: int) -> Encoded:
@@ -40,38 +40,42 @@ def with_copies(encoded: Encoded, copies: int, tokenizer: Tokenizer, *, seed: in
     count = len(encoded.lengths)
     for copy in range(copies):
         for text in range(count):
-            other = rng.randrange(count)
-            made = _copy(encoded, text, other, copy % 3, special, rng)
-            for name, row in made.items():
-                inputs[name].append(row)
+            whole, other = (_window(encoded, one, rng) for one in (text, rng.randrange(count)))
+            for name, row in _copy(whole, other, copy % 3, special, rng).items():
+                inputs[name].append(row or whole[name][:1])
     windows = None
     if encoded.windows is not None:
-        longest = max(size for one in encoded.windows for size in one)
-        added = [split_evenly(len(row), longest) for row in inputs["input_ids"][count:]]
-        windows = [*encoded.windows, *added]
+        windows = [*encoded.windows, *([len(row)] for row in inputs["input_ids"][count:])]
     return Encoded(inputs, None, encoded.truncated, windows)
 
 
-def _copy(
-    encoded: Encoded, text: int, other: int, kind: int, special: Collection[int], rng: Random
-) -> dict[str, list[int]]:
-    """One copy; a text whose special tokens stand in its middle, as a pair's do, only loses tokens."""
-    tokens = encoded.inputs["input_ids"][text]
+def _window(encoded: Encoded, text: int, rng: Random) -> Rows:
+    """The tokens of a text, by name; of one that is read in windows those of one window."""
+    rows = {name: values[text] for name, values in encoded.inputs.items()}
+    sizes = None if encoded.windows is None else encoded.windows[text]
+    if sizes is None or len(sizes) == 1:
+        return rows
+    number = rng.randrange(len(sizes))
+    return {name: cut_into(row, sizes)[number] for name, row in rows.items()}
+
+
+def _copy(whole: Rows, other: Rows, kind: int, special: Collection[int], rng: Random) -> Rows:
+    """One copy; a text with special tokens in its middle, as a pair's are, only loses tokens."""
+    tokens = whole["input_ids"]
     begin, end = _content(tokens, special)
     inside = range(begin, end)
-    if kind == 1 or any(tokens[place] in special for place in inside) or len(inside) < 2:
+    if kind == 1 or sum(token in special for token in tokens) > AROUND or len(inside) < 2:
         kept = [place for place, token in enumerate(tokens) if token in special or rng.random() > DROPPED]
-        return _taken(encoded, text, kept)
+        return _taken(whole, kept)
     if kind == 0:
         size = rng.randint(max(1, int(SHORTEST * len(inside))), len(inside))
         start = begin + rng.randint(0, len(inside) - size)
-        return _taken(encoded, text, [*range(begin), *range(start, start + size), *range(end, len(tokens))])
-    first = _taken(encoded, text, [*range(begin + len(inside) // 2)])
-    after, stop = _content(encoded.inputs["input_ids"][other], special)
-    room = len(tokens) - len(first["input_ids"]) - (len(tokens) - end)  # no copy is longer than its text
-    second = _taken(encoded, other, [*range(after + (stop - after) // 2, stop)][:room])
-    last = _taken(encoded, text, [*range(end, len(tokens))])
-    return {name: [*first[name], *second[name], *last[name]] for name in first}
+        return _taken(whole, [*range(begin), *range(start, start + size), *range(end, len(tokens))])
+    half = begin + len(inside) // 2
+    after, stop = _content(other["input_ids"], special)
+    places = [at for at in range(after + (stop - after) // 2, stop) if other["input_ids"][at] not in special]
+    parts = [_taken(whole, range(half)), _taken(other, places[: end - half]), _taken(whole, range(end, len(tokens)))]
+    return {name: [token for part in parts for token in part[name]] for name in whole}  # no longer than its text
 
 
 def _content(tokens: Sequence[int], special: Collection[int]) -> tuple[int, int]:
@@ -80,6 +84,6 @@ def _content(tokens: Sequence[int], special: Collection[int]) -> tuple[int, int]
     return (own[0], own[-1] + 1) if own else (len(tokens), len(tokens))
 
 
-def _taken(encoded: Encoded, text: int, places: Positions) -> dict[str, list[int]]:
-    """Some tokens of a text, with their types; one token at least."""
-    return {name: [rows[text][place] for place in places] or rows[text][:1] for name, rows in encoded.inputs.items()}
+def _taken(rows: Rows, places: Sequence[int]) -> Rows:
+    """Some tokens of a text, with their types."""
+    return {name: [row[place] for place in places] for name, row in rows.items()}
