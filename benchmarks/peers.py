@@ -1,14 +1,17 @@
 """The peers, each trained and stopped its own way, against dact's own recipe and rule.
 
     python benchmarks/peers.py train OUT --seeds 0,1,2 --set data.source=files --set data.train=... --set model.encoder=...
+    python benchmarks/peers.py train OUT --only joint-entropy-attention,dact-mean --set ...
     python benchmarks/peers.py table OUT
+    python benchmarks/peers.py table OUT --heads attention
     python benchmarks/peers.py certified OUT
     python benchmarks/peers.py table benchmarks/outputs/sst2 --set data.source=files --set data.train=... --set data.test=...
 
 `train` fine-tunes every method with every seed into OUT/runs, one after the other, and keeps what the layers of each
 finished run said in OUT/<method>-<seed>.npz; it can be stopped and called again. `--set` goes to every recipe. `table`
 reads the kept outputs alone; what is kept in benchmarks/outputs comes without the labels of the data, which `--set` then
-names. A rule has a figure only at budgets at which it runs, an area only if it can stop at layer 1; "dact less this" is
+names. Every method is trained as its authors have it, our own with attention in the exit heads and the peers with the
+mean; `--only` names the others too, and `--heads` compares those with the same heads. A rule has a figure only at budgets at which it runs, an area only if it can stop at layer 1; "dact less this" is
 the difference of areas from the given layer on, where both run. Thresholds come from the validation split, the figures from the test split, once. The
 reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
 
@@ -54,14 +57,21 @@ LABELS = "labels.npz"  # apart from the outputs, which may be passed on where th
 
 @dataclass(frozen=True)
 class Method:
-    """A way to run fewer layers: how it is trained, and how it stops."""
+    """A way to run fewer layers: how it is trained, how it stops, and how its recipe pools in the exit heads."""
 
     recipe: str
     rules: tuple[str, ...]
+    heads: str = "mean"
+    set_by: tuple[str, ...] = ()
+
+    def with_heads(self, heads: str) -> Method:
+        """The same with other exit heads."""
+        return replace(self, heads=heads, set_by=(f"model.pooling={heads}",))
 
 
-METHODS = {
-    OURS: Method("sst2", ("confidence", "max_prob", "exact", "paper")),
+HEADS = ("attention", "mean")
+AS_PUBLISHED = {
+    OURS: Method("sst2", ("confidence", "max_prob", "agreement", "exact", "paper"), "attention"),
     "joint, entropy": Method("peers/joint-entropy", ("entropy",)),
     "PABEE": Method("peers/pabee", ("patience",)),
     "DeeBERT": Method("peers/deebert", ("entropy",)),
@@ -69,6 +79,12 @@ METHODS = {
     "BERxiT": Method("peers/berxit", ("learned",)),
     "DACT, sum_h": Method("dact-paper/sum-h", ("paper",)),
     "DACT, sum_p": Method("dact-paper/sum-p", ("paper",)),
+}
+METHODS = AS_PUBLISHED | {
+    f"{name}, {heads}": method.with_heads(heads)
+    for name, method in AS_PUBLISHED.items()
+    for heads in HEADS
+    if heads != method.heads
 }
 PLAIN = "peers/plain"
 CERTIFIED = ("max_prob", "agreement")  # the rules that every method is judged by, beside its own
@@ -82,7 +98,11 @@ def slug(name: str) -> str:
 
 def train(out: Path, seeds: list[int], overrides: list[str], layers: int, only: list[str] | None) -> None:
     """Fine-tune what is not finished yet, seed by seed, so that a first comparison is there early."""
-    jobs: dict[str, tuple[str, list[str]]] = {slug(name): (method.recipe, []) for name, method in METHODS.items()}
+    jobs: dict[str, tuple[str, list[str]]] = {
+        slug(name): (method.recipe, list(method.set_by))
+        for name, method in METHODS.items()
+        if name in AS_PUBLISHED or slug(name) in (only or ())
+    }
     jobs |= {"plain": (PLAIN, []), **{f"cut-{k}": (PLAIN, [f"model.layers={k}"]) for k in range(1, layers)}}
     for seed in seeds:
         for name, (recipe, own) in jobs.items():
@@ -146,7 +166,7 @@ def load(path: Path, labels: dict[str, Any]) -> tuple[Entrant, dict[str, Any]]:
 
         found = Entrant(
             run=path.stem,
-            variant=facts["variant"],
+            variant=path.stem.rpartition("-")[0],
             validation=outputs("validation"),
             test=outputs("test"),
             validation_labels=labels["validation"],
@@ -182,7 +202,7 @@ def promises(runs: list[Entrant], metric: str) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     plain = [one for one in runs if one.variant == "plain"]
-    for name in ("plain", OURS, *(slug(name) for name in METHODS if name.startswith("DACT,"))):
+    for name in ("plain", OURS, f"{OURS}-mean", *(slug(name) for name in METHODS if name.startswith("DACT,"))):
         own = [one for one in runs if one.variant == name]
         if not own:
             continue
@@ -227,13 +247,14 @@ def spread(values: Sequence[float], digits: int = 4) -> str:
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
-def compared(runs: list[Entrant], metric: str) -> list[Row]:
-    """All methods by their own rules, ours first."""
+def compared(runs: list[Entrant], metric: str, heads: str | None) -> list[Row]:
+    """All methods by their own rules, ours first; those with some exit heads, or all as published."""
     by_name = {name: [one for one in runs if one.variant == name] for name in {one.variant for one in runs}}
     plain = by_name["plain"]
     rows = []
     for name, method in METHODS.items():
-        if own := by_name.get(slug(name)):
+        fits = method.heads == heads if heads is not None else name in AS_PUBLISHED
+        if fits and (own := by_name.get(slug(name))):
             for rule in method.rules:
                 found = compare([*plain, *own], metric=metric, split="test", rules=[rule])
                 if rule in found.rules:
@@ -250,10 +271,10 @@ def cell(metric: float | None) -> str:
     return "-" if metric is None else f"{metric:.4f}"
 
 
-def table(out: Path, overrides: list[str]) -> str:
-    """The comparison in Markdown."""
+def table(out: Path, overrides: list[str], heads: str | None) -> str:
+    """The comparison in Markdown, of methods with the same exit heads or of all as published."""
     runs, metric = kept_runs(out, overrides)
-    rows = compared(runs, metric)
+    rows = compared(runs, metric, heads)
     reference, layers = rows[0].comparison.reference_metric, rows[0].comparison.layers
     seeds = len(rows[0].comparison.reference_runs)
     lines = [
@@ -319,7 +340,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("out", type=Path)
     made.add_argument("--seeds", default="0,1,2")
     made.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
-    made.add_argument("--only", help="names of methods, as files bear them, with commas")
+    made.add_argument("--only", help="methods, as files name them, with commas; NAME-attention, NAME-mean: other heads")
+    made.add_argument("--heads", choices=HEADS, help="compare methods with these exit heads; else all as published")
     made.add_argument("--set", dest="overrides", action="append", default=[])
     return made
 
@@ -333,7 +355,7 @@ def main() -> None:
     elif wanted.what == "certified":
         print(certified(wanted.out))
     else:
-        print(table(wanted.out, wanted.overrides))
+        print(table(wanted.out, wanted.overrides, wanted.heads))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from dactcli.data.inputs import Input
     from dactcli.prediction.folder import AnswerFolder
     from dactcli.results import PredictedFile
-
-QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
 
 def predict_on_ray(
@@ -126,7 +125,7 @@ def _answer(
     items = [{"number": number, "block": _packed(blocks[number])} for number in waiting]
     local: dict[str, Any] = {"engine": "local", "address": None, "workers": None, "gpus_per_worker": 0}
     asked = replace(request, output=None, resume=False, overwrite=False, **local)
-    with _ray(request) as workers, listener.streaming(f"predicting {len(waiting):,} blocks", 0) as progress:
+    with _quiet(), _ray(request) as workers, listener.streaming(f"predicting {len(waiting):,} blocks", 0) as progress:
         import ray.data
 
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
@@ -159,14 +158,36 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray's own processes and libraries write off the screen; Ray has it in its logs.
+
+    They write to the descriptor of standard error, past Python. What dact writes goes on to where it went.
+    """
+    before, kept = sys.stderr, os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        own = before.fileno() == 2
+    except (OSError, ValueError):  # it is caught in memory
+        own = False
+    with os.fdopen(kept, "w", buffering=1, encoding="utf-8") as screen:
+        os.dup2(nowhere, 2)
+        if own:
+            sys.stderr = screen
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
+            os.close(nowhere)
+
+
+@contextmanager
 def _ray(request: PredictFilesRequest) -> Iterator[int]:
     """A connection to a cluster, or a cluster on this machine for the time of the work; the number of workers.
 
     Raises:
         ResourceError: The cluster cannot be reached.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     import ray
     import ray.data
 

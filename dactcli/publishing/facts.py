@@ -183,9 +183,7 @@ def _recipe_facts(run: Run) -> dict[str, Any]:
 def _made_from(recipe: Recipe) -> str:
     """What became of the classifier that was fine-tuned before."""
     taught = "the classifier's own answers to texts without labels" if recipe.data.label is None else "labels"
-    trained = any(stage.name != "units" for stage in recipe.training.stages)
-    kept = "its encoder was trained further" if trained else "full depth gives its answers unchanged"
-    return f"a fine-tuned classifier; {kept}, and the exit heads learned {taught}"
+    return f"a fine-tuned classifier; full depth gives its answers unchanged, and the exit heads learned {taught}"
 
 
 def is_hub_name(text: str) -> bool:

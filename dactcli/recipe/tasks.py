@@ -220,7 +220,7 @@ def _keeping(recipe: Recipe) -> Recipe:
         raise RecipeError(fault, place=place, remedy="remove model.layers")
     if "stages" not in recipe.training.model_fields_set:
         stages = [StageSection(name="units")]
-    if recipe.data.label is not None and any(stage.name != "units" for stage in stages):
+    if any(stage.name != "units" for stage in stages):
         fault = "leaves encoder and classifier as they are, and training.stages would train them"
         raise RecipeError(fault, place=place, remedy="make every stage one of units, or leave training.stages out")
     return _replace(recipe, training=_replace(recipe.training, stages=stages))

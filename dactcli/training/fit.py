@@ -145,14 +145,12 @@ def _fit(
             weights_only=weights_only,
             adapter=made.adapter,
         )
-        if any(stage.name != "units" for stage in recipe.training.stages):
-            job = _with_answers(job)  # of the classifier as it came
         return _train(job, splits, resumed=resume is not None)
 
 
-def _with_answers(job: Job, hidden: HiddenStates | None = None) -> Job:
-    """The job with the answers that texts without labels are taught: those of the classifier that the model keeps."""
-    if job.train.labels is not None or job.train.answers is not None:
+def _with_answers(job: Job, hidden: HiddenStates | None) -> Job:
+    """The job with what texts without labels teach: the answers of the classifier that the model keeps."""
+    if job.train.labels is not None:
         return job
     if hidden is not None:
         answers = hidden.answers
