@@ -22,8 +22,9 @@ INTERNALS: dict[str, list[str]] = {
     "conversion.py": [
         "dactcli.data.batches",
         "dactcli.data.sources",
-        "dactcli.evaluation.curves",
-        "dactcli.evaluation.metrics",
+        "dactcli.evaluation.certified_layers",
+        "dactcli.evaluation.threshold_sweep",
+        "dactcli.halting.rules",
         "dactcli.recipe.load",
     ],
     "dataset.py": [

@@ -137,7 +137,7 @@ RULE_FACTS: dict[str, RuleFacts] = {
         ),
         RuleFacts(
             "agreement",
-            "the layer decides as the last one would, with this calibrated probability",
+            "the layer decides as the last one, by calibrated confidence",
             "probability",
             score="certainty",
             score_text="probability that the last layer decides the same, calibrated by layer on validation",

@@ -31,6 +31,7 @@ VALUES: dict[str, Any] = {"labels": 1, "answer_range": (0.0, 5.0)}
         ("answer_entropy:0.2", {"pooling": "first"}),
         ("patience:1", {"objective": "layers"}),
         ("learned:0.5", {"certainty": True}),
+        ("agreement:0.7", {"agreement": True, "halting_inputs": "answer", "objective": "layers"}),
         ("max_prob:0.8", {"labels": 2}),
         ("exact", {**SETS, "halting_inputs": "answer"}),
         ("patience:2", SETS),

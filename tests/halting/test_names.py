@@ -130,8 +130,8 @@ def old_grid(name: str, layers: int, classes: int) -> list[float]:
     def short(step: float) -> float:
         return float(f"{step:.3g}")
 
-    if name in ("settled", "confidence", "max_prob", "learned"):
-        floor = 1 / classes if name != "learned" else 0.0
+    if name in ("settled", "confidence", "max_prob", "learned", "agreement"):
+        floor = 1 / classes if name not in ("learned", "agreement") else 0.0
         return [round(1 - short(step), 9) for step in np.logspace(-6, np.log10(1 - floor), 400)]
     if name in ("entropy", "answer_entropy"):
         return [short(step) for step in np.logspace(-6, 0, 400)]
