@@ -19,6 +19,7 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.evaluation.threshold_sweep",
         "dactcli.runtime",
     ],
+    "cluster.py": ["dactcli.data.agreement"],
     "conversion.py": [
         "dactcli.data.batches",
         "dactcli.data.sources",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dactcli.data.rows import Table
     from dactcli.recipe.conversion import Conversion
 
-EPOCHS = 3
+EPOCHS = 10
 RISK, DELTA = 0.01, 0.05
 FACTOR, LARGEST = 10, 0.3  # texts to certify on: this many times 1 / risk, and at most this share of all
 

@@ -56,7 +56,7 @@ def convert(
     delta: Annotated[float, typer.Option(help="Probability that the promise fails.", metavar="DELTA")] = 0.05,
     epochs: Annotated[
         float, typer.Option(help="Passes over the texts that train the exit heads.", metavar="NUMBER")
-    ] = 3,
+    ] = 10,
     overrides: options.Overrides = None,
     recipe_out: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 VALIDATION, FEWEST, MOST = 0.1, 200, 2000  # share of the texts that the halting units are fitted on, and its bounds
+RATE = 2e-3  # for exit heads alone, which the encoder's training need not wait for (docs/LOG.md)
 DIGITS = 4  # of a share
 
 
@@ -69,7 +70,7 @@ class Conversion:
             },
             "model": {"encoder": self.classifier, "keep_classifier": True, "agreement": True},
             "dact": {"tau": None},
-            "training": {"epochs": self.epochs},
+            "training": {"epochs": self.epochs, "unit_learning_rate": RATE},
             "evaluation": {"risk": self.risk, "delta": self.delta},
             "output": {"name": self.name},
         }

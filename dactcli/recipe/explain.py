@@ -172,9 +172,6 @@ def contradictions(recipe: Recipe) -> Iterable[Fault]:
         yield from _unfit_adapter(recipe)
     if data.label is None:
         yield from _unfit_unlabelled(recipe)
-    elif recipe.training.copies:
-        fault = "training.copies is for texts without labels, since a copy may not have its text's"
-        yield Fault(("training", "copies"), fault, "remove it, or set data.label: null")
     if recipe.model.agreement:
         yield from _unfit_agreement(recipe)
     if data.source == "files":

@@ -276,9 +276,6 @@ class TrainingSection(TrainingKeys):
     depth on validation (of equal ones the earliest), or those after the last step."""
     patience: PositiveInt | None = None
     """Epochs without a better metric after which that stage ends early. null: never. Requires `keep: best`."""
-    copies: Count = 0
-    """Altered copies of each training text (a part of it, the text without some tokens, halves of two texts), to which
-    a kept classifier's answers are learned as well. For texts without labels only (`data.label: null`)."""
     seed: Count = 0
     """Seed of weights, batch order, dropout and drawn splits."""
     save_steps: PositiveInt | None = None

@@ -23,7 +23,6 @@ from dactcli.model.tokenizers import check_fit, load_tokenizer
 from dactcli.recipe.schema import Geometry, Recipe
 from dactcli.recipe.tasks import with_kind
 from dactcli.runs.pretrained import answers_of_classifier, load_classifier, load_encoder, pretrained_config
-from dactcli.training.copies import with_copies
 from dactcli.training.lora import add_lora
 from dactcli.training.stages import resolve_stages
 
@@ -104,8 +103,6 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         if text := long_notice(found, recipe.data.max_length, recipe.data.long):
             notice(f"{split}: {text}")
         _notice_unknown(split, found, tokenizer, notice)
-    if recipe.training.copies and "train" in encoded:
-        encoded["train"] = with_copies(encoded["train"], recipe.training.copies, tokenizer, seed=recipe.training.seed)
     if tokenizer.mask_token_id is None and any(stage.keys.mask_tokens for stage in resolve_stages(recipe)):
         raise RecipeError(
             "masks tokens, but this encoder's tokenizer has no mask token",

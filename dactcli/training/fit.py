@@ -140,7 +140,7 @@ def _fit(
             evaluate=evaluate,
             listener=listener,
             device=device,
-            rows=splits.splits["train"].rows * (1 + recipe.training.copies),
+            rows=splits.splits["train"].rows,
             stopper=stopper,
             weights_only=weights_only,
             adapter=made.adapter,
