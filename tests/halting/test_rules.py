@@ -357,9 +357,15 @@ def test_states_drop_rows() -> None:
         ("max_prob:x", {}, "`rule`: 'x' is not a threshold for max_prob (probability); give a number of at least 0"),
         (
             "learned:0.9",
-            {"certainty": False},
+            {"has": ()},
             "`rule`: rule learned needs a certainty head, which this model does not have; "
             "train it with model.certainty: true",
+        ),
+        (
+            "agreement:0.9",
+            {"has": ["certainty"]},
+            "`rule`: rule agreement needs halting units that are fitted to agreement with the last layer, which this "
+            "model does not have; train it with model.agreement: true",
         ),
         ("tolerance", {}, "`rule`: rule tolerance is for regression; use full or exact"),
         ("exact", {"answer_range": (0, 5)}, "`rule`: rule exact is for classes; use full, tolerance or layer"),
