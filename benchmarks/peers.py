@@ -4,6 +4,8 @@
     python benchmarks/peers.py train OUT --only joint-entropy-attention,dact-mean --set ...
     python benchmarks/peers.py table OUT
     python benchmarks/peers.py table OUT --heads attention
+    python benchmarks/peers.py train OUT --only dact-sum-p --suffix=-tau-0.02 --set dact.tau=0.02 --set ...
+    python benchmarks/peers.py papers OUT
     python benchmarks/peers.py certified OUT
     python benchmarks/peers.py table benchmarks/outputs/sst2 --set data.source=files --set data.train=... --set data.test=...
 
@@ -15,7 +17,7 @@ mean; `--only` names the others too, and `--heads` compares those with the same 
 the difference of areas from the given layer on, where both run. Thresholds come from the validation split, the figures from the test split, once. The
 reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
 
-`certified` needs no labels: mean layers at a certified disagreement (delta 0.05) with the last layer's own answer y_N,
+`papers` shows every training in the papers' form that is kept, such as a sweep over tau. `certified` needs no labels: mean layers at a certified disagreement (delta 0.05) with the last layer's own answer y_N,
 for every method alike, and of DACT models also with full depth a_N, over 1,000 draws of 1,000 test examples with
 replacement; N where nothing passes. It measures and chooses nothing.
 """
@@ -87,6 +89,7 @@ METHODS = AS_PUBLISHED | {
     if heads != method.heads
 }
 PLAIN = "peers/plain"
+PAPERS = "dact-sum-"  # how the names of trainings in the papers' form begin
 CERTIFIED = ("max_prob", "agreement")  # the rules that every method is judged by, beside its own
 MIXED = ("settled", "confidence", *CERTIFIED)  # judged against a_N, which a certificate of a DACT model is about
 
@@ -96,7 +99,9 @@ def slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).replace("--", "-")
 
 
-def train(out: Path, seeds: list[int], overrides: list[str], layers: int, only: list[str] | None) -> None:
+def train(
+    out: Path, seeds: list[int], overrides: list[str], *, layers: int, only: list[str] | None, suffix: str
+) -> None:
     """Fine-tune what is not finished yet, seed by seed, so that a first comparison is there early."""
     jobs: dict[str, tuple[str, list[str]]] = {
         slug(name): (method.recipe, list(method.set_by))
@@ -106,10 +111,10 @@ def train(out: Path, seeds: list[int], overrides: list[str], layers: int, only: 
     jobs |= {"plain": (PLAIN, []), **{f"cut-{k}": (PLAIN, [f"model.layers={k}"]) for k in range(1, layers)}}
     for seed in seeds:
         for name, (recipe, own) in jobs.items():
-            kept = out / f"{name}-{seed}.npz"
+            kept = out / f"{name}{suffix}-{seed}.npz"
             if kept.is_file() or (only and name not in only):
                 continue
-            run = _finished(out / "runs", f"{name}-{seed}", recipe, [*own, *overrides, f"training.seed={seed}"])
+            run = _finished(out / "runs", f"{name}{suffix}-{seed}", recipe, [*own, *overrides, f"training.seed={seed}"])
             keep(run, name, kept)
             shutil.rmtree(run)
             print(f"{kept} is there", flush=True)
@@ -299,6 +304,29 @@ def table(out: Path, overrides: list[str], heads: str | None) -> str:
     return "\n".join([*lines, "", promises(runs, metric)])
 
 
+def papers(out: Path, overrides: list[str]) -> str:
+    """The papers' form at every price and start that is kept: full depth, and what its own bound runs, in Markdown."""
+    runs, metric = kept_runs(out, overrides)
+    lines = [
+        "| training | seeds | layers of `paper` | layers of `exact` | full depth | on validation | last layer alone |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in sorted({one.variant for one in runs if one.variant.startswith(PAPERS)}):
+        own = [one for one in runs if one.variant == name]
+        depths = [
+            spread([float(one.test.decide(make_rule(rule)).exit_layer.double().mean()) for one in own], 2)
+            for rule in ("paper", "exact")
+        ]
+        values = [scores([one], metric)[0].tolist() for one in own]
+        chosen = [replace(one, test=one.validation, test_labels=one.validation_labels) for one in own]
+        held = [scores([one], metric)[0, 0] for one in chosen]
+        whole, last = ([value[place] for value in values] for place in (0, 1))
+        lines.append(
+            f"| {name} | {len(own)} | {' | '.join(depths)} | {spread(whole)} | {spread(held)} | {spread(last)} |"
+        )
+    return "\n".join(lines)
+
+
 def certified(out: Path) -> str:
     """Mean layers at a certified disagreement with y_N, mean and spread over seeds, in Markdown."""
     lines = ["| method | rule | against | seeds | layers at 1 % | at 2 % |", "| --- | --- | --- | --- | --- | --- |"]
@@ -336,11 +364,12 @@ def layers_at(one: Entrant, rule: str, risk: float, against: str) -> float:
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("what", choices=["train", "table", "certified"])
+    made.add_argument("what", choices=["train", "table", "papers", "certified"])
     made.add_argument("out", type=Path)
     made.add_argument("--seeds", default="0,1,2")
     made.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
     made.add_argument("--only", help="methods, as files name them, with commas; NAME-attention, NAME-mean: other heads")
+    made.add_argument("--suffix", default="", help="of the names of what is trained, such as -tau-0.02")
     made.add_argument("--heads", choices=HEADS, help="compare methods with these exit heads; else all as published")
     made.add_argument("--set", dest="overrides", action="append", default=[])
     return made
@@ -351,7 +380,10 @@ def main() -> None:
     wanted = parser().parse_args()
     if wanted.what == "train":
         seeds = [int(seed) for seed in wanted.seeds.split(",")]
-        train(wanted.out, seeds, wanted.overrides, wanted.layers, wanted.only.split(",") if wanted.only else None)
+        only = wanted.only.split(",") if wanted.only else None
+        train(wanted.out, seeds, wanted.overrides, layers=wanted.layers, only=only, suffix=wanted.suffix)
+    elif wanted.what == "papers":
+        print(papers(wanted.out, wanted.overrides))
     elif wanted.what == "certified":
         print(certified(wanted.out))
     else:

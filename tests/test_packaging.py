@@ -40,12 +40,13 @@ def test_the_metadata() -> None:
     assert [one.rpartition(" ")[2] for one in found["classifiers"] if re.search(r":: 3\.\d+$", one)] == PYTHONS
     assert {"torch", "transformers", "huggingface-hub", "torch-tb-profiler"} <= names(found["dependencies"])
     extras = found["optional-dependencies"]
-    assert set(extras) == {"plots", "docs", "onnx", "peft", "dev"}
+    assert set(extras) == {"plots", "docs", "onnx", "peft", "ray", "dev"}
     assert names(extras["plots"]) == {"matplotlib"}
     assert names(extras["docs"]) == {"mkdocs-material"}
     assert names(extras["onnx"]) == {"onnx", "onnxruntime", "onnxscript"}
     assert names(extras["peft"]) == {"peft"}
-    assert {*extras["plots"], *extras["docs"], *extras["onnx"], *extras["peft"]} < set(extras["dev"])
+    assert names(extras["ray"]) == {"ray"}
+    assert {one for extra in extras if extra != "dev" for one in extras[extra]} < set(extras["dev"])
     assert {"pytest", "ruff", "mypy", "build"} <= names(extras["dev"])
 
 
