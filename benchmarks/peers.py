@@ -351,11 +351,12 @@ def layers_at(one: Entrant, rule: str, risk: float, against: str) -> float:
     validation, outputs = one.validation, one.test
     if against == "y_N" and not RULES[rule].needs_dact:  # so that full depth is y_N, which `agreement` is fitted to
         validation, outputs = (replace(found, objective="layers") for found in (validation, outputs))
+    reference = outputs
     if rule == "agreement":
         outputs = outputs.with_agreement(validation.fit_agreement())
     made = RULES[rule]()
     grid = [None] if made.threshold_name is None else made.of(outputs.answers).grid(outputs.layers, outputs.classes)
-    sweep = ThresholdSweep(made, grid, outputs)
+    sweep = ThresholdSweep(made, grid, outputs, reference)
     differs = sweep.classes != (outputs.y[:, -1].argmax(-1).numpy() if against == "y_N" else sweep.full)
     population = Population.even(differs, sweep.layers_mean, otherwise=outputs.layers)
     return expected_layers(population, risk, size=1000)

@@ -18,9 +18,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.answering import text_model
+from dactcli.api.answering import TextModel, text_model
 from dactcli.api.common import AnyRun, locate
-from dactcli.errors import DactError, DataError, ResourceError, StoppedError, UsageError, first_line
+from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, first_line
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
@@ -50,17 +50,19 @@ def predict_on_ray(
     """
     from dactcli.data.blocks import cut_into_blocks
     from dactcli.prediction.folder import AnswerFolder
+    from dactcli.prediction.forms import told
     from dactcli.prediction.signals import stoppable
     from dactcli.results import PredictedFile
 
-    check_ray()
-    if any(one.pipe for one in inputs):
-        raise UsageError("reads files and addresses", place="`engine` ray", remedy="save the stream to a file first")
-    assert request.path is not None
+    _check(inputs)
+    inputs = [one if one.remote else replace(one, name=os.path.abspath(one.name)) for one in inputs]
     folder = AnswerFolder.of(str(request.output), inputs)
+    folder.refuse(inputs)
     place = _place(run)
     model = text_model(place, request, listener)
     request.answers.check(regression=model.regression)
+    blocks = cut_into_blocks(inputs, request.block_rows)
+    names = _names(inputs, model, request)
     facts = {
         "rule": model.rule,
         "model": model.digest(),
@@ -72,18 +74,38 @@ def predict_on_ray(
     }
     done = folder.begin(facts, resume=request.resume, overwrite=request.overwrite)
     if request.resume and folder.complete() is not None:
-        return PredictedFile(folder.name, None, None, already_complete=True)
-    blocks = cut_into_blocks(inputs, request.block_rows)
+        return PredictedFile(str(request.output), None, None, already_complete=True)
+    if text := told(names):
+        listener.notice(text)
     waiting = [number for number in range(len(blocks)) if folder.part(number) not in done]
     if done:
         listener.notice(f"{len(blocks) - len(waiting):,} of {len(blocks):,} blocks are answered already")
     with stoppable(lambda number, name: _stopped(number, name, folder)):
-        written, skipped = _answer(blocks, waiting, request, place, folder, listener)
+        written, skipped = _answer(
+            {number: blocks[number] for number in waiting}, request, place, folder, names, listener
+        )
     for name in sorted(done):
-        there, without = folder.count(name)
+        there, without = folder.count(name, names[request.answers.names[0]])
         written, skipped = written + there, skipped + without
     folder.finish({**facts, "predictions": written, "skipped": skipped, "blocks": len(blocks)})
-    return PredictedFile(folder.name, model.rule, written, skipped)
+    return PredictedFile(str(request.output), model.rule, written, skipped)
+
+
+def _check(inputs: list[Input]) -> None:
+    """Refuse what Ray cannot do.
+
+    Raises:
+        UsageError: torchrun has started several processes, or an input is a pipe.
+        ResourceError: Ray is not installed.
+    """
+    from dactcli import distributed
+
+    check_ray()
+    if distributed.launched():
+        fault = "starts its own processes, and torchrun has started several"
+        raise UsageError(fault, place="`engine` ray", remedy="leave torchrun out")
+    if any(one.pipe for one in inputs):
+        raise UsageError("reads files and addresses", place="`engine` ray", remedy="save the stream to a file first")
 
 
 def check_ray() -> None:
@@ -110,27 +132,46 @@ def _stopped(number: int, name: str, folder: AnswerFolder) -> StoppedError:
     return StoppedError(number, f"stopped by {name}", place=folder.name, remedy=remedy)
 
 
+def _names(inputs: list[Input], model: TextModel, request: PredictFilesRequest) -> dict[str, str]:
+    """What the answers' columns are called in all files, by the columns that the first rows of each input have.
+
+    Raises:
+        DataError: They lack the column of the text, or hold no text there.
+    """
+    from dactcli.api.predict import Work
+    from dactcli.data.rows import Rows
+    from dactcli.prediction.forms import free_names
+    from dactcli.prediction.windows import columns_of
+
+    found: dict[str, None] = {}
+    for one in inputs:
+        rows = Rows([one])
+        found |= dict.fromkeys(columns_of(rows, Work(model, rows, request, Listener()).columns))
+    return free_names(found, request.answers.names, error=request.skips)
+
+
 def _answer(
-    blocks: list[Input],
-    waiting: list[int],
+    blocks: dict[int, Input],
     request: PredictFilesRequest,
     run: str,
     folder: AnswerFolder,
+    names: dict[str, str],
     listener: Listener,
 ) -> tuple[int, int]:
-    """Let workers answer the waiting blocks; how many predictions they wrote, and how many rows have none."""
+    """Let workers answer blocks; how many predictions they wrote, and how many rows have none."""
     written = skipped = 0
-    if not waiting:
+    if not blocks:
         return written, skipped
-    items = [{"number": number, "block": _packed(blocks[number])} for number in waiting]
+    items = [{"number": number, "block": _packed(block)} for number, block in blocks.items()]
     local: dict[str, Any] = {"engine": "local", "address": None, "workers": None, "gpus_per_worker": 0}
+    local["block_rows"] = type(request).block_rows
     asked = replace(request, output=None, resume=False, overwrite=False, **local)
-    with _quiet(), _ray(request) as workers, listener.streaming(f"predicting {len(waiting):,} blocks", 0) as progress:
+    with _quiet(), _ray(request) as workers, listener.streaming(f"predicting {len(blocks):,} blocks", 0) as progress:
         import ray.data
 
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
             BlockWorker,
-            fn_constructor_kwargs={"run": run, "request": asked, "folder": folder},
+            fn_constructor_kwargs={"run": run, "request": asked, "folder": folder, "names": names},
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
             num_cpus=1,
             num_gpus=request.gpus_per_worker,
@@ -194,9 +235,10 @@ def _ray(request: PredictFilesRequest) -> Iterator[int]:
     own = not ray.is_initialized()
     workers = request.workers
     if own:
-        local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if request.address is None else {}
+        here = request.address is None  # or Ray would join a cluster that it finds
+        local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if here else {}
         try:
-            ray.init(address=request.address, logging_level=logging.ERROR, log_to_driver=False, **local)
+            ray.init(address=request.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ResourceError(
                 f"cannot be reached: {first_line(error)}", place=f"`address` {request.address}", remedy="check it"
@@ -218,13 +260,14 @@ class BlockWorker:
         run: The folder of the run or export.
         request: How to answer.
         folder: Where the predictions go.
+        names: What the answers' columns are called, by their own names.
     """
 
-    def __init__(self, run: str, request: PredictFilesRequest, folder: AnswerFolder) -> None:
+    def __init__(self, run: str, request: PredictFilesRequest, folder: AnswerFolder, names: dict[str, str]) -> None:
         from dactcli.api.common import quieten_libraries
 
         quieten_libraries()
-        self.request, self.folder = request, folder
+        self.request, self.folder, self.names = request, folder, names
         self.model = text_model(run, request, Listener())
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +285,7 @@ class BlockWorker:
         try:
             written, skipped = self._answer(block, self.folder.part(item["number"]))
         except DactError as error:
-            told = placed(error, block) if isinstance(error, DataError) else error
+            told = placed(error, block)
             fault = {"kind": type(told).__name__, "fault": told.fault, "place": told.place, "remedy": told.remedy}
             return {"predictions": 0, "skipped": 0, "error": json.dumps(fault)}
         return {"predictions": written, "skipped": skipped, "error": ""}
@@ -262,7 +305,14 @@ class BlockWorker:
         from dactcli.prediction.output import Output
 
         request = replace(self.request, output=path, overwrite=True)
-        output = Output(path, [block], skips=request.skips, answers=request.answers, notice=lambda text: None)
+        output = Output(
+            path,
+            [block],
+            skips=request.skips,
+            answers=request.answers,
+            notice=lambda text: None,
+            names=self.names,
+        )
         output.check(resume=False, overwrite=True)
         with output:
             work = Work(self.model, Rows([block]), request, Listener())

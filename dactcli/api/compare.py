@@ -95,7 +95,13 @@ def entrant(
     def labelled(split: str, data: DataFile | None) -> tuple[Any, Any]:
         encoded, _ = run_examples(opened, split, data, hears.notice)
         if encoded.labels is None:
-            raise UsageError(f"{data or split} has no labels", place="`compare`", remedy="give a labelled split")
+            own = opened.recipe is not None and opened.recipe.data.label is None
+            remedy = (
+                "runs on texts without labels are not compared; evaluate with `rule`"
+                if own
+                else "give a labelled split"
+            )
+            raise UsageError(f"{data or split} has no labels", place="`compare`", remedy=remedy)
         truth = measures_of(opened.model.answers).truth(encoded.labels, opened.model.classes)
         return outputs_of(opened, encoded, data.path.stem if data else split, size, hears), truth
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dactcli.api.common import build_request, check_lists, check_numbers
+from dactcli.api.common import build_request, check_lists
 from dactcli.errors import DataError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import TrainResult
@@ -56,7 +57,8 @@ class ConvertRequest:
 
     def __post_init__(self) -> None:
         check_lists(self, "texts", "overrides")
-        check_numbers(self, epochs=0)
+        if not self.epochs > 0:
+            raise UsageError(f"is {self.epochs:g}", place="`epochs`", remedy="give a number above 0")
         if not self.texts:
             raise UsageError("is missing", place="`texts`", remedy="name a file of texts, such as a log of requests")
         for name in ("risk", "delta"):
@@ -95,6 +97,7 @@ def convert(
     """
     from dactcli.api.fit import go_on, train
     from dactcli.api.validate import resolved
+    from dactcli.recipe.load import dump_recipe
     from dactcli.recipe.yaml12 import dump_yaml
     from dactcli.staging import staging
     from dactcli.storage import write_whole
@@ -102,13 +105,12 @@ def convert(
     wanted, hears = build_request(ConvertRequest, request, fields, listener)
     with hears.working(f"reading {classifier} and the texts"):
         found = _conversion(str(classifier), wanted)
-    text = dump_yaml(found.recipe())
     with staging(None) as folder:
         path = folder / "conversion.yaml"
-        path.write_text(text, encoding="utf-8")
+        path.write_text(dump_yaml(found.recipe()), encoding="utf-8")
         recipe = resolved(path, wanted.overrides)
     if wanted.recipe_out is not None:
-        write_whole(Path(wanted.recipe_out), text)
+        write_whole(Path(wanted.recipe_out), dump_recipe(recipe))
     _tell(found, hears)
     return (go_on if wanted.resume else train)(recipe, device=wanted.device, listener=hears)
 
@@ -124,16 +126,18 @@ def _conversion(classifier: str, wanted: ConvertRequest) -> Conversion:
     answers_of_classifier(place)
     config, family = pretrained_config(place)
     tables = read_tables([str(path) for path in wanted.texts])
-    examples = sum(len(table.numbers) for table in tables)
+    text = wanted.text or _text_column(tables[0])
+    inputs = [row for table in tables for row in _inputs(table, text, wanted.pair_column)]
+    once = sum(number == 1 for number in Counter(inputs).values())
     return Conversion(
         classifier=place,
         name=_name(classifier),
         texts=[_address(str(path)) for path in wanted.texts],
-        examples=examples,
-        text=wanted.text or _text_column(tables[0]),
+        examples=len(inputs),
+        text=text,
         pair=wanted.pair_column,
         calibration=_address(str(wanted.calibration)) if wanted.calibration is not None else None,
-        held_back=0 if wanted.calibration is not None else _held_back(examples, wanted),
+        held_back=0 if wanted.calibration is not None else _held_back(len(inputs), once, wanted),
         max_length=min(load_tokenizer(place).model_max_length, family.longest(config)),
         risk=wanted.risk,
         delta=wanted.delta,
@@ -142,7 +146,11 @@ def _conversion(classifier: str, wanted: ConvertRequest) -> Conversion:
 
 
 def _address(name: str) -> str:
-    """A path from the root; a hub name, a glob or an address as it is."""
+    """A path from the root; a hub name or an address as it is."""
+    from dactcli.data.inputs import is_address
+
+    if is_address(name):
+        return name
     path = os.path.abspath(os.path.expanduser(name))
     return path if os.path.exists(path) or "*" in name else name
 
@@ -159,15 +167,30 @@ def _text_column(table: Table) -> str:
     Raises:
         DataError: There is none, or there are several.
     """
-    names = [name for name, values in table.columns.items() if all(isinstance(value, str) for value in values)]
+    kinds = {name: {type(value) for value in values} for name, values in table.columns.items()}
+    names = [name for name, found in kinds.items() if found <= {str, type(None)} and str in found]
     if "text" in names or len(names) == 1:
         return "text" if "text" in names else names[0]
     there = f"{len(names)} columns of texts, {', '.join(names)}" if names else "no column of texts"
     raise DataError(f"has {there}", place=table.head, remedy="name the one to read: `text` COLUMN")
 
 
-def _held_back(examples: int, wanted: ConvertRequest) -> int:
-    """How many of the texts the certificate is made on.
+def _inputs(table: Table, text: str, pair: str | None) -> Iterator[tuple[Any, ...]]:
+    """What stands in the columns that are read, row by row; the training says what is wrong with it."""
+    columns = [table.columns.get(name, [None] * len(table.numbers)) for name in (text, pair) if name is not None]
+    for row in zip(*columns, strict=True):
+        yield tuple(map(str, row))
+
+
+def _held_back(examples: int, once: int, wanted: ConvertRequest) -> int:
+    """How many of the texts are held back, so that enough of them certify.
+
+    A text that stands there several times is mostly among those that train as well, and then certifies nothing.
+
+    Args:
+        examples: All texts.
+        once: Those that stand there once.
+        wanted: The risk.
 
     Raises:
         DataError: They are too few to certify this risk.
@@ -175,12 +198,13 @@ def _held_back(examples: int, wanted: ConvertRequest) -> int:
     from dactcli.evaluation.certificate import smallest_sample
 
     fewest = smallest_sample(epsilon=wanted.risk, delta=wanted.delta / 2)
-    found = int(min(max(FACTOR / wanted.risk, fewest), LARGEST * examples))
-    if found >= fewest:
-        return found
+    share = min(max(FACTOR / wanted.risk, fewest) / max(once, 1), LARGEST)
+    if int(share * once) >= fewest:
+        return int(share * examples)
+    repeated = "" if once == examples else f", of which {once:,} stand there once,"
     raise DataError(
-        f"{examples:,} texts are too few to certify a risk of {wanted.risk:g}: {fewest:,} have to be held back, "
-        f"and at most {LARGEST:.0%} are",
+        f"{examples:,} texts{repeated} are too few to certify a risk of {wanted.risk:g}: {fewest:,} have to be held "
+        f"back, and at most {LARGEST:.0%} are",
         place=", ".join(map(str, wanted.texts)),
         remedy=f"give at least {ceil(fewest / LARGEST):,} texts, name a file as `calibration`, or raise `risk`",
     )

@@ -122,8 +122,8 @@ class PredictFilesRequest:
             raise UsageError(f"{self.engine!r} is unknown", place="`engine`", remedy=did_you_mean(self.engine, ENGINES))
         if self.engine == "ray" and self.path is None:
             raise UsageError("writes into a folder", place="`engine` ray", remedy="add `output` FOLDER")
-        for name in ("address", "workers", "gpus_per_worker") if self.engine == "local" else ():
-            if getattr(self, name):
+        for name in ("address", "workers", "gpus_per_worker", "block_rows") if self.engine == "local" else ():
+            if getattr(self, name) != getattr(PredictFilesRequest, name):
                 raise UsageError("is for `engine` ray", place=f"`{name}`", remedy="add `engine` ray, or leave it out")
 
     @property

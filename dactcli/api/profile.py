@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
@@ -85,6 +86,8 @@ class ProfileRequest:
             sizes = ",".join(map(str, self.batch_sizes))
             raise UsageError(f"{sizes!r} is not a list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
         check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0, plan=1)
+        if self.plan is not None and not math.isfinite(self.plan):
+            raise UsageError(f"is {self.plan}", place="`plan`", remedy="give a number of texts, such as 100e6")
         if self.plan is not None and self.train:
             raise UsageError("is about predictions", place="`plan`", remedy="leave it out, or leave out `train`")
         if self.random is not None and self.data is not None:

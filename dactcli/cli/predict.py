@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,7 +31,7 @@ def predict(
     ],
     run: options.ModelFolder = None,
     answers: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             help="Output file: .jsonl, .csv or .parquet; with --engine ray a folder. Default: JSON lines on standard "

@@ -15,11 +15,11 @@ from typing import BinaryIO
 
 from dactcli.data.formats import Lines, open_parquet, records
 from dactcli.data.inputs import Input, Span
-from dactcli.errors import DataError
+from dactcli.errors import DactError
 
 ROWS = 10_000  # rows of a block
 READ = 1 << 20  # bytes read at a time
-SHOWN = re.compile(r"(: row |:)(\d+)")
+SHOWN = re.compile(r"(: row |:)(\d+)(?=, | and |$)")  # and no port of an address
 
 
 def cut_into_blocks(inputs: Sequence[Input], rows: int = ROWS) -> list[Input]:
@@ -35,7 +35,7 @@ def cut_into_blocks(inputs: Sequence[Input], rows: int = ROWS) -> list[Input]:
     return [block for one in inputs for block in _blocks(one, rows)]
 
 
-def placed(error: DataError, block: Input) -> DataError:
+def placed(error: DactError, block: Input) -> DactError:
     """An error about rows of a block, with their places in the whole file.
 
     Args:
@@ -46,7 +46,7 @@ def placed(error: DataError, block: Input) -> DataError:
         return error
     before = block.span.before
     place = SHOWN.sub(lambda match: f"{match[1]}{int(match[2]) + before}", error.place)
-    return DataError(error.fault, place=place, remedy=error.remedy)
+    return type(error)(error.fault, place=place, remedy=error.remedy)
 
 
 def _blocks(one: Input, rows: int) -> Iterator[Input]:

@@ -242,6 +242,7 @@ class _Measure:
 
 
 def _compare_rule(name: str, runs: list[Entrant], measure: _Measure, reference: Array) -> ComparedRule:
+    as_they_are = runs
     if name == Agreement.name:
         runs = [_with_agreement(one) for one in runs]
     chosen = _envelope(name, runs, measure)
@@ -260,7 +261,7 @@ def _compare_rule(name: str, runs: list[Entrant], measure: _Measure, reference: 
             for point, x, y in sorted(zip(chosen, xs, ys, strict=True), key=lambda item: item[1])
         ],
         curves=curves,
-        certified_layers=_certified(name, runs),
+        certified_layers=_certified(name, runs, as_they_are),
     )
 
 
@@ -271,20 +272,27 @@ def _with_agreement(one: Entrant) -> Entrant:
     return replace(one, **fitted)
 
 
-def _certified(name: str, runs: list[Entrant]) -> dict[str, float]:
-    """Mean layers at each certified risk, over seeds; empty for several variants and without a calibration split."""
+def _certified(name: str, runs: list[Entrant], as_they_are: list[Entrant]) -> dict[str, float]:
+    """Mean layers at each certified risk, over seeds; empty for several variants and without a calibration split.
+
+    A rule may see other outputs than the run has; full depth is that of the run as it is.
+    """
     several = len({one.variant for one in runs}) > 1
     if name == STATIC or several or any(one.calibration is None for one in runs):
         return {}
-    return {f"{risk:g}": float(np.mean([_layers_at(name, one, risk) for one in runs])) for risk in RISKS}
+    pairs = list(zip(runs, as_they_are, strict=True))
+    return {
+        f"{risk:g}": float(np.mean([_layers_at(name, one, risk, own.calibration) for one, own in pairs]))
+        for risk in RISKS
+    }
 
 
-def _layers_at(name: str, one: Entrant, risk: float) -> float:
+def _layers_at(name: str, one: Entrant, risk: float, reference: LayerOutputs | None) -> float:
     """Mean layers of one run at the threshold that its calibration split certifies."""
     assert one.calibration is not None
     assert one.inputs is not None
     facts = RULES[name].facts
-    sweep = _sweep(name, one.calibration, _grid(name, one))
+    sweep = ThresholdSweep(RULES[name](), _grid(name, one), one.calibration, reference)
     if facts.promise == "class" and facts.threshold is None:  # proven; it needs no sample
         return float(sweep.layers_mean[0])
     losses = sweep.losses("disagreement", None)

@@ -7,6 +7,7 @@ answered the others. The folder may be local or an address that fsspec can write
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import Any
 
 from dactcli.data.inputs import Input, is_address
 from dactcli.errors import DactError, ResourceError, UsageError, first_line
-from dactcli.prediction.answer_columns import ERROR
 from dactcli.storage import FORMAT, to_json, write_whole
 
 NOTE = "predictions.json"
@@ -38,12 +38,24 @@ class AnswerFolder:
     @classmethod
     def of(cls, name: str, inputs: Sequence[Input]) -> AnswerFolder:
         """The folder for the predictions of some inputs."""
-        return cls(name.rstrip("/"), "parquet" if all(one.kind in TYPED for one in inputs) else "jsonl")
+        whole = name.rstrip("/") if is_address(name) else os.path.abspath(name)
+        return cls(whole, "parquet" if all(one.kind in TYPED for one in inputs) else "jsonl")
 
     @property
     def local(self) -> Path | None:
         """Its path; None for an address."""
         return None if is_address(self.name) else Path(self.name)
+
+    def refuse(self, inputs: Sequence[Input]) -> None:
+        """Refuse inputs that lie in this folder, where beginning anew would delete them.
+
+        Raises:
+            UsageError: One does.
+        """
+        for one in inputs:
+            if one.name.startswith(f"{self.name}/"):
+                fault = f"holds the input {one.name}"
+                raise UsageError(fault, place=f"`output` {self.name}", remedy="name another folder")
 
     def part(self, number: int) -> str:
         """The name of a block's file."""
@@ -84,6 +96,7 @@ class AnswerFolder:
                 remedy = "add `overwrite` instead of `resume` to begin again"
                 raise UsageError(f"was begun with {what}", place=place, remedy=remedy)
             return done
+        self._write({"complete": False})  # no resume takes what is left of the earlier ones for these
         for name in done:
             self._remove(name)
         self._write({**facts, "complete": False})
@@ -112,8 +125,13 @@ class AnswerFolder:
         store, root = self._store()
         store.put_file(str(file), f"{root}/{file.name}")
 
-    def count(self, name: str) -> tuple[int, int]:
-        """How many predictions a file holds, and how many of them are rows without an answer."""
+    def count(self, name: str, column: str) -> tuple[int, int]:
+        """How many predictions a file holds, and how many of them are rows without an answer.
+
+        Args:
+            name: Of the file.
+            column: A column that every answer fills.
+        """
         import fsspec
 
         with fsspec.open(f"{self.name}/{name}", "rb") as file:
@@ -121,12 +139,10 @@ class AnswerFolder:
                 import pyarrow.parquet
 
                 found = pyarrow.parquet.ParquetFile(file)
-                if ERROR not in found.schema_arrow.names:
-                    return found.metadata.num_rows, 0
-                told = found.read([ERROR])[ERROR]
-                return len(told), len(told) - told.null_count
+                exits = found.read([column])[column]
+                return len(exits), exits.null_count
             rows = [json.loads(line) for line in file]
-        return len(rows), sum(row.get(ERROR) is not None for row in rows)
+        return len(rows), sum(row[column] is None for row in rows)
 
     def complete(self) -> dict[str, Any] | None:
         """What an earlier call noted when it was done; None where it was not."""

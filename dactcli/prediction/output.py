@@ -7,7 +7,7 @@ there they become OUTPUT in one move. An output that bears its name is therefore
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -37,18 +37,26 @@ class Output:
         skips: Whether faulty rows are skipped, so that there is a column `error`.
         answers: The answers' columns.
         notice: Told what the user should know of the columns.
+        names: What the answers' columns are called; None for names that no input column has.
 
     Raises:
         UsageError: The extension is none of those, or the path names a folder or an input.
     """
 
     def __init__(
-        self, path: Path, inputs: Sequence[Input], *, skips: bool, answers: AnswerColumns, notice: Notice
+        self,
+        path: Path,
+        inputs: Sequence[Input],
+        *,
+        skips: bool,
+        answers: AnswerColumns,
+        notice: Notice,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.place = f"`output` {path}"
         if os.path.islink(path):  # the file that it names is written, and the link stays
             path = Path(os.path.realpath(path))
-        self.path, self.inputs, self.skips, self.notice = path, inputs, skips, notice
+        self.path, self.inputs, self.skips, self.notice, self.names = path, inputs, skips, notice, names
         if ADDRESS.fullmatch(str(path)) and not os.path.exists(path.parts[0]):
             remedy = "name a file here, and copy it there afterwards"
             raise UsageError("is an address, and outputs are local files", place=self.place, remedy=remedy)
@@ -193,7 +201,12 @@ class Output:
 
     def finish(self) -> None:
         """Give the predictions their form and their name."""
-        names = free_names(self.rows.columns, self.rows.answers.names, error=self.skips)
+        names = self.names
+        if names is None:
+            names = free_names(self.rows.columns, self.rows.answers.names, error=self.skips)
+        elif taken := [name for name in names.values() if name in self.rows.columns]:
+            fault = f"later rows have a column {taken[0]}, and the first ones have none, so the answers got that name"
+            raise DataError(fault, place=self.inputs[0].name, remedy="rename it, or predict with `engine` local")
         fresh = self.path.with_name(f".{self.path.name}.form")
         try:
             with self._named():

@@ -126,6 +126,19 @@ def answered(
         yield _answer(held, answer, columns)
 
 
+def columns_of(chunks: Iterable[Chunk], columns: Columns) -> list[str]:
+    """The columns of the first rows of a stream; empty where it has no row.
+
+    Raises:
+        DataError: They lack the column of the text, or a row of them has no text and faulty rows are not skipped.
+    """
+    for chunk in chunks:
+        if len(chunk):
+            _ask(chunk, columns)
+            return chunk.columns
+    return []
+
+
 def _without(chunks: Iterable[Chunk], skip: int) -> Iterator[Chunk]:
     for chunk in chunks:
         left = min(skip, len(chunk))

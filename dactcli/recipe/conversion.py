@@ -8,7 +8,6 @@ from typing import Any
 
 VALIDATION, FEWEST, MOST = 0.1, 200, 2000  # share of the texts that the halting units are fitted on, and its bounds
 RATE = 2e-3  # for exit heads alone, which the encoder's training need not wait for (docs/LOG.md)
-DIGITS = 4  # of a share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +60,8 @@ class Conversion:
             "data": {
                 "source": "files",
                 "train": texts if len(texts) > 1 else texts[0],
-                "validation": round(self.validated / self.examples, DIGITS),
-                "calibration": self.calibration or round(self.held_back / self.examples, DIGITS),
+                "validation": _share(self.validated, self.examples),
+                "calibration": self.calibration or _share(self.held_back, self.examples),
                 "text": self.text,
                 "text_pair": self.pair,
                 "label": None,
@@ -74,3 +73,8 @@ class Conversion:
             "evaluation": {"risk": self.risk, "delta": self.delta},
             "output": {"name": self.name},
         }
+
+
+def _share(part: int, whole: int) -> float:
+    """A share of all texts, in six digits."""
+    return float(f"{part / whole:.6g}")

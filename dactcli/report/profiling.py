@@ -65,7 +65,7 @@ def render_profile(result: ProfileResult) -> Group:
             views.append(_onnx(case.onnx, f"throughput, {_examples(result)}", whole=True))
     views += [_training(case) for case in result.training]
     if result.plan is not None:
-        views.append(_plan(result.plan))
+        views.append(_plan(result.plan, threads=place["threads"]))
     return Group(*views, legend(_meanings(result)), guide("dact-profile"))
 
 
@@ -210,9 +210,10 @@ def _training(case: TrainingCase) -> Sheet:
     return table
 
 
-def _plan(plan: CapacityPlan) -> Sheet:
+def _plan(plan: CapacityPlan, *, threads: int) -> Sheet:
     """Hours of one worker, and the workers that meet each deadline."""
-    title = f"{plan.texts:,.0f} texts like these, on workers like this process"
+    noun = "thread" if threads == 1 else "threads"
+    title = f"{plan.texts:,.0f} texts like these, on workers like this process ({threads} {noun})"
     ends = [f"workers,\n{hours} h" for hours in plan.deadlines]
     table = _table(title, "examples\nper second", "hours,\none worker", *ends)
     for way in plan.ways:

@@ -25,6 +25,12 @@ def collapse_notice(recipe: Recipe, rule: str, depths: Sequence[int]) -> str | N
     layer = max(range(layers), key=depths.__getitem__) + 1
     if layers == 1 or examples < FEWEST or depths[layer - 1] <= SHARE * examples:
         return None
+    if recipe.model.agreement:
+        what = "runs all layers" if layer == layers else f"stops after layer {layer} of {layers}"
+        return (
+            f"{depths[layer - 1] / examples:.1%} of validation {what} under {rule}, so the depth hardly "
+            "depends on the example: train the exit heads longer or on more texts, or allow another evaluation.risk"
+        )
     share, tau = f"{depths[layer - 1] / examples:.1%} of validation", recipe.dact.tau if recipe.dact else None
     now = "" if tau is None else f" (now {tau:g})"
     if layer == layers:

@@ -25,6 +25,8 @@ from dactcli.data.blocks import cut_into_blocks
 from dactcli.data.inputs import find_inputs
 from dactcli.errors import ResourceError, UsageError
 from dactcli.prediction.folder import NOTE, AnswerFolder
+from dactcli.prediction.forms import free_names
+from dactcli.results import PredictedFile
 
 COUNT = 260
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs dactcli[ray]")
@@ -76,7 +78,8 @@ def same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
 def worked(folder: Path, place: AnswerFolder, inputs: list[str], rows: int, **fields: Any) -> list[dict[str, Any]]:
     """What a worker says of each block, here without Ray."""
     request = PredictFilesRequest(rule=RULE, device="cpu", **fields)
-    worker = BlockWorker(str(run_of(folder)), request, place)
+    names = free_names(["sentence", "id"], request.answers.names, error=request.skips)
+    worker = BlockWorker(str(run_of(folder)), request, place, names)
     blocks = cut_into_blocks(find_inputs(inputs), rows)
     return [worker({"number": number, "block": _packed(block)}) for number, block in enumerate(blocks)]
 
@@ -109,7 +112,7 @@ def test_a_folder_behind_an_address(folder: Path, tmp_path: Path) -> None:
     place.begin({"rule": RULE}, resume=False, overwrite=False)
     worked(folder, place, inputs, 120)
     assert place.begin({"rule": RULE}, resume=True, overwrite=False) == {"part-000000.jsonl", "part-000001.jsonl"}
-    assert place.count("part-000001.jsonl") == (80, 0)
+    assert place.count("part-000001.jsonl", "label") == (80, 0)
     place.finish({"rule": RULE})
     assert place.complete() is not None
     same(rows_of(tmp_path / "answers"), local(folder, tmp_path, "one.jsonl"))
@@ -128,7 +131,7 @@ def test_a_bad_row_is_named_by_its_line_or_marked(folder: Path, tmp_path: Path) 
     assert [error["place"] for error in errors] == [f"{source}:151"]
     told = worked(folder, place, [str(source)], 60, on_error="skip")
     assert [one["skipped"] for one in told] == [0, 0, 1, 0]
-    assert place.count("part-000002.jsonl") == (60, 1)
+    assert place.count("part-000002.jsonl", "label") == (60, 1)
     row = rows_of(tmp_path / "answers")[150]
     assert (row["label"], row["id"]) == (None, 150)
     assert "not text" in row["error"]
@@ -164,6 +167,49 @@ def test_folders_that_are_not_ours(tmp_path: Path) -> None:
         place.begin({"rule": "b"}, resume=True, overwrite=False)
     with pytest.raises(ResourceError, match="cannot be written"):
         AnswerFolder("nowhere://bucket/answers", "jsonl").begin({}, resume=False, overwrite=False)
+
+
+@needs_ray
+def test_what_would_be_lost_is_refused_before_anything_is_touched(folder: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers"
+    answers.mkdir()
+    mine = answers / "mine.jsonl"
+    mine.write_text((folder / "two.jsonl").read_text())
+    done = dact("predict", mine, "--run", run_of(folder), "--engine", "ray", "--output", answers, "--overwrite")
+    assert (done.exit_code, mine.is_file()) == (2, True)
+    assert f"holds the input {mine}" in done.stderr
+    place = AnswerFolder(str(tmp_path / "earlier"), "jsonl")
+    place.begin({}, resume=False, overwrite=False)
+    (tmp_path / "earlier" / "part-000000.jsonl").write_text("{}")
+    words = ["predict", mine, "--run", run_of(folder), "--engine", "ray", "--output", tmp_path / "earlier"]
+    misspelt = dact(*words, "--overwrite", "--text", "sentense")
+    assert misspelt.exit_code == 2
+    assert "no column sentense" in misspelt.stderr
+    assert (tmp_path / "earlier" / "part-000000.jsonl").is_file()
+
+
+def test_an_address_reaches_the_engine_as_it_was_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+
+    def seen(inputs: Any, request: PredictFilesRequest, **_: Any) -> Any:
+        found.append(request.output)
+        return PredictedFile("answers", "full", 0)
+
+    monkeypatch.setattr("dactcli.api.cluster.predict_on_ray", seen)
+    words = ["predict", folder / "one.jsonl", "--run", run_of(folder), "--engine", "ray"]
+    assert dact(*words, "--output", "s3://bucket/answers").exit_code == 0
+    assert found == ["s3://bucket/answers"]
+
+
+def test_later_rows_with_a_column_of_an_answer_are_refused(folder: Path, tmp_path: Path) -> None:
+    lines = (folder / "one.jsonl").read_text().splitlines(keepends=True)
+    source = tmp_path / "late.jsonl"
+    source.write_text("".join([*lines[:60], *(line.replace('"id"', '"label"') for line in lines[60:])]))
+    place = AnswerFolder(str(tmp_path / "answers"), "jsonl")
+    place.begin({}, resume=False, overwrite=False)
+    errors = [json.loads(one["error"])["fault"] for one in worked(folder, place, [str(source)], 60) if one["error"]]
+    assert errors
+    assert all("later rows have a column label" in fault for fault in errors)
 
 
 def command(folder: Path, output: Path, *more: str) -> list[str]:

@@ -185,10 +185,13 @@ def test_a_classifier_of_label_sets(tmp_path: Path) -> None:
     [
         ({"texts": ["two.jsonl"]}, DataError, "has 2 columns of texts, question, answer"),
         ({"texts": ["none.jsonl"]}, DataError, "has no column of texts"),
-        ({"texts": ["two.jsonl"], "text": "question"}, DataError, "5 texts are too few to certify a risk of 0.01"),
+        ({"texts": ["two.jsonl"], "text": "question"}, DataError, "5 texts, of which 0 stand there once, are too few"),
         ({"texts": ["gone.jsonl"]}, DataError, "there is no such file"),
         ({"texts": []}, UsageError, "is missing"),
         ({"texts": ["two.jsonl"], "risk": 1.5}, UsageError, "is 1.5"),
+        ({"texts": ["two.jsonl"], "epochs": 0}, UsageError, "`epochs`: is 0"),
+        ({"texts": ["same.jsonl"], "risk": 0.05}, DataError, "of which 0 stand there once, are too few"),
+        ({"texts": ["null.jsonl"], "risk": 0.5}, DataError, "text is missing, not text"),
         ({"texts": "two.jsonl"}, UsageError, "is one text"),
     ],
 )
@@ -197,10 +200,31 @@ def test_what_cannot_be_converted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("two.jsonl").write_text('{"question": "a", "answer": "b"}\n' * 5)
+    Path("same.jsonl").write_text('{"text": "the same again"}\n' * 500)
+    Path("null.jsonl").write_text("".join(f'{{"text": "number {n}"}}\n' for n in range(50)) + '{"text": null}\n')
     Path("none.jsonl").write_text('{"number": 1}\n')
     with pytest.raises(kind, match=sentence):
         dactcli.convert(folder / "classifier", **fields)
-    assert not Path("runs").exists()
+    assert not list(Path("runs").glob("*"))
+
+
+def test_addresses_and_hub_names_stay_as_they_are(tmp_path: Path) -> None:
+    from dactcli.api.convert import _address
+
+    assert _address("s3://logs/*.jsonl") == "s3://logs/*.jsonl"
+    assert _address("org/model") == "org/model"
+    assert _address(str(tmp_path)) == str(tmp_path)
+
+
+def test_shares_of_many_texts() -> None:
+    from dactcli.recipe.conversion import Conversion
+
+    made = Conversion(
+        classifier="c", name="c", texts=["t"], examples=70_000_000, text="text", pair=None, calibration=None,
+        held_back=1000, max_length=128, risk=0.01, delta=0.05, epochs=1,
+    ).recipe()["data"]  # fmt: skip
+    assert round(made["calibration"] * 70_000_000) == 1000
+    assert round(made["validation"] * 70_000_000) == 2000
 
 
 def test_a_model_that_is_no_classifier_is_refused(tmp_path: Path) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from support import random_batch, small_model
 
 from dactcli.errors import UsageError
-from dactcli.evaluation.threshold_sweep import ThresholdSweep
+from dactcli.evaluation.certified_layers import certified_layers
+from dactcli.evaluation.comparison import Entrant
+from dactcli.evaluation.comparison import _certified as compared_layers
+from dactcli.evaluation.threshold_sweep import ThresholdSweep, full_decisions
 from dactcli.halting.agreement import fit_agreement
 from dactcli.halting.rules import Agreement, MaxProb, make_rule
 from dactcli.runs.outputs import LayerOutputs
@@ -67,6 +73,19 @@ def test_live_inference_stops_where_kept_outputs_do() -> None:
         live = model.adaptive(rule, batch)
         assert torch.equal(live.exit_layer, kept.exit_layer)
         assert torch.equal(live.answer.argmax(-1), kept.answer.argmax(-1))
+
+
+def test_a_comparison_certifies_against_the_models_own_full_depth() -> None:
+    generator = torch.Generator().manual_seed(2)
+    y, h = torch.rand(300, 3, 2, generator=generator).softmax(-1), torch.rand(300, 3, generator=generator)
+    outputs = LayerOutputs(y, h)  # it mixes
+    one = Entrant("run", "a", outputs, outputs, np.zeros(300), np.zeros(300), outputs, np.arange(300))
+    fitted = outputs.with_agreement(outputs.fit_agreement())
+    assert not np.array_equal(full_decisions(fitted), full_decisions(outputs))
+    sweep = ThresholdSweep(Agreement(), Agreement().grid(3, 2), fitted, outputs)
+    wanted = certified_layers(sweep.losses("disagreement", None), np.arange(300), sweep.layers_mean, 0.01, otherwise=3)
+    found = compared_layers("agreement", [replace(one, calibration=fitted)], [one])
+    assert found["0.01"] == wanted
 
 
 def test_a_model_without_fitted_units_refuses_it() -> None:
