@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,7 +202,7 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
 def _quiet() -> Iterator[None]:
     """Keep what Ray's own processes and libraries write off the screen; Ray has it in its logs.
 
-    They write to the descriptor of standard error, past Python. What dact writes goes on to where it went.
+    Some write to the descriptor of standard error, past Python. What dact writes there goes on to where it went.
     """
     before, kept = sys.stderr, os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -210,7 +210,11 @@ def _quiet() -> Iterator[None]:
         own = before.fileno() == 2
     except (OSError, ValueError):  # it is caught in memory
         own = False
-    with os.fdopen(kept, "w", buffering=1, encoding="utf-8") as screen:
+    with (
+        os.fdopen(kept, "w", buffering=1, encoding="utf-8") as screen,
+        Path(os.devnull).open("w", encoding="utf-8") as nothing,
+        redirect_stdout(nothing),  # a thread of Ray prints what happens to workers
+    ):
         os.dup2(nowhere, 2)
         if own:
             sys.stderr = screen
