@@ -35,6 +35,7 @@ from dactcli.cli import (
     validate,
 )
 from dactcli.cli.flags import flagged
+from dactcli.cli.processes import WORDS
 from dactcli.cli.texts import TextsCommand
 from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, did_you_mean
 
@@ -49,6 +50,7 @@ class DactGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was named."""
         distributed.check_launch()
+        ctx.meta[WORDS] = list(args)
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)

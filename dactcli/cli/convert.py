@@ -13,7 +13,7 @@ from dactcli.cli.flags import with_flags
 
 EXAMPLE = """Examples: dact convert path/to/classifier --texts log.jsonl
 
-dact convert path/to/classifier --texts log.jsonl --calibration fresh.jsonl --risk 0.02"""
+dact convert path/to/classifier --texts log.jsonl --calibration calibration.jsonl --risk 0.02"""
 
 
 def convert(

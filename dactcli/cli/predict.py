@@ -21,6 +21,7 @@ CLUSTER = "Cluster"  # heading of the options
 
 
 def predict(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -88,6 +89,16 @@ def predict(
         bool, typer.Option("--overwrite", help="Overwrite an existing output.", rich_help_panel=options.SHOWN)
     ] = False,
     device: options.Device = "auto",
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="Share the work among N processes of this machine, one for each GPU or for some cores each.",
+            metavar="N",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(help="Where to answer: local, or ray.", metavar="local|ray", rich_help_panel=CLUSTER),
@@ -123,6 +134,8 @@ def predict(
     """
     from dactcli import distributed
     from dactcli.api.predict import predict_files
+    from dactcli.cli.processes import WORDS, run_in_processes, without_option
+    from dactcli.errors import UsageError
     from dactcli.report.console import print_notice
 
     request = PredictFilesRequest(
@@ -130,6 +143,10 @@ def predict(
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()], top,
         resume, overwrite, device, engine, address, workers, gpus_per_worker, block_rows
     )  # fmt: skip
+    if processes is not None and processes > 1 and not distributed.launched():
+        if engine != "local":
+            raise UsageError("starts workers of its own", place="--engine ray", remedy="use --workers")
+        raise typer.Exit(run_in_processes(without_option(context.meta[WORDS]), processes))
     done = predict_files(sources, request, run=run, listener=options.listener())
     if not distributed.is_main():
         return

@@ -463,7 +463,7 @@ def test_outputs_that_cannot_be_are_refused_before_the_model_runs(
     Path("in.jsonl.part").write_text('{"text": "precious"}\n')
     Path("file").write_text("")
     for target, code, sentence in (
-        ("folder.csv", 2, "is a directory"),
+        ("folder.csv", 2, "folder.csv: is a folder"),
         ("b.csv", 2, "b.csv.part: is a folder"),
         ("twin.jsonl", 2, "twin.jsonl is an input, and would be written over"),
         ("file/out.csv", 5, "cannot be written: "),
