@@ -15,7 +15,7 @@ dact predict 'review*.csv' --text review --output answers.parquet
 
 cat sentences.txt | dact predict - --rule exact
 
-dact predict 'logs/*.parquet' --engine ray --workers 8 --output answers/"""
+dact predict reviews.csv --text review --processes 2 --output answers.csv"""
 
 CLUSTER = "Cluster"  # heading of the options
 
