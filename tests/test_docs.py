@@ -35,6 +35,7 @@ SHELL = ("source", "cd", "git", "pip")  # the reader's own shell; nothing of our
 PYTHON = ("python", ".venv/bin/python")
 EXPORT_PAGE = "docs/how-to/export.md"
 EXPORTS = all(find_spec(name) for name in NEEDED)  # whether the extra `onnx` is installed
+LONG = ("docs/reference/commands.md",)  # minutes, of examples like those of the other pages
 HEADS = ("dact", "cat", "echo", *PYTHON, *ELSEWHERE, *SHELL)
 
 
@@ -85,7 +86,13 @@ def having(found: Callable[[Path], object]) -> list[str]:
     return [str(page.relative_to(ROOT)) for page in pages() if found(page)]
 
 
-@pytest.mark.parametrize("page", having(lambda page: list(commands(page, HEADS))))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow) if page in LONG else page
+        for page in having(lambda page: list(commands(page, HEADS)))
+    ],
+)
 def test_commands(page: str, world: Path) -> None:
     if page == EXPORT_PAGE and not EXPORTS:
         pytest.skip("needs dactcli[onnx]")
