@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, replace
@@ -241,12 +243,15 @@ def _ray(request: PredictFilesRequest) -> Iterator[int]:
     if own:
         here = request.address is None  # or Ray would join a cluster that it finds
         local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if here else {}
+        ours = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=request.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ResourceError(
                 f"cannot be reached: {first_line(error)}", place=f"`address` {request.address}", remedy="check it"
             ) from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)  # Ray has put its own there, which ends the process with 15
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
