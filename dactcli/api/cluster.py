@@ -165,15 +165,12 @@ def _answer(
     if not blocks:
         return written, skipped
     items = [{"number": number, "block": _packed(block)} for number, block in blocks.items()]
-    local: dict[str, Any] = {"engine": "local", "address": None, "workers": None, "gpus_per_worker": 0}
-    local["block_rows"] = type(request).block_rows
-    asked = replace(request, output=None, resume=False, overwrite=False, **local)
     with _quiet(), _ray(request) as workers, listener.streaming(f"predicting {len(blocks):,} blocks", 0) as progress:
         import ray.data
 
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
             BlockWorker,
-            fn_constructor_kwargs={"run": run, "request": asked, "folder": folder, "names": names},
+            fn_constructor_kwargs={"run": run, "request": request, "folder": folder, "names": names},
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
             num_cpus=1,
             num_gpus=request.gpus_per_worker,
@@ -313,7 +310,7 @@ class BlockWorker:
         from dactcli.data.rows import Rows
         from dactcli.prediction.output import Output
 
-        request = replace(self.request, output=path, overwrite=True)
+        request = replace(self.request, output=path, resume=False, overwrite=True)
         output = Output(
             path,
             [block],

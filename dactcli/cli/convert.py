@@ -65,10 +65,7 @@ def convert(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the newest unfinished conversion of this classifier.")
     ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Show only warnings and the result.", rich_help_panel=options.SHOWN),
-    ] = False,
+    quiet: options.Quiet = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
     output: options.Output = None,

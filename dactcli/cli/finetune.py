@@ -72,10 +72,7 @@ def finetune(
             rich_help_panel=RUNS,
         ),
     ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Show only warnings and the result.", rich_help_panel=options.SHOWN),
-    ] = False,
+    quiet: options.Quiet = False,
     verbose: Annotated[
         bool,
         typer.Option("--verbose", "-v", help="Print one detailed line per log step.", rich_help_panel=options.SHOWN),

@@ -69,6 +69,7 @@ PairColumn = Annotated[
         rich_help_panel=READ,
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and the result.", rich_help_panel=SHOWN)]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=SHOWN)]
 Json = Annotated[
     bool,

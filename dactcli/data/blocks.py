@@ -17,12 +17,11 @@ from dactcli.data.formats import Lines, open_parquet, records
 from dactcli.data.inputs import Input, Span
 from dactcli.errors import DactError
 
-ROWS = 10_000  # rows of a block
 READ = 1 << 20  # bytes read at a time
 SHOWN = re.compile(r"(: row |:)(\d+)(?=, | and |$)")  # and no port of an address
 
 
-def cut_into_blocks(inputs: Sequence[Input], rows: int = ROWS) -> list[Input]:
+def cut_into_blocks(inputs: Sequence[Input], rows: int) -> list[Input]:
     """The blocks of inputs, in order.
 
     Args:

@@ -146,7 +146,7 @@ class AnswerFolder:
 
     def complete(self) -> dict[str, Any] | None:
         """What an earlier call noted when it was done; None where it was not."""
-        note = self._read() if NOTE in self._names() else None
+        note = self._read()
         return note if note is not None and note.get("complete") else None
 
     def _names(self) -> set[str]:

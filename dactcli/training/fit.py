@@ -25,6 +25,7 @@ from dactcli.results import KeptEpoch, TrainResult
 from dactcli.runs import folders as runs
 from dactcli.runs.identity import identify
 from dactcli.runs.load import Run, save_model, unsaved
+from dactcli.runs.outputs import collect
 from dactcli.runs.weights import saved_weights, without_bars
 from dactcli.storage import commit, write_json, write_whole
 from dactcli.training.best import RECORD, BestEpoch, keeps_best, read_kept
@@ -36,7 +37,6 @@ from dactcli.training.frozen import count_parameters
 from dactcli.training.hidden import HiddenStates, keeps_hidden, room_for, run_once, size_of
 from dactcli.training.job import Evaluate, Job
 from dactcli.training.lora import merge, save_adapter
-from dactcli.training.own_answers import own_answers
 from dactcli.training.plan import check_plan
 from dactcli.training.revision import git_revision
 from dactcli.training.signals import Stopper
@@ -155,7 +155,7 @@ def _with_answers(job: Job, hidden: HiddenStates | None) -> Job:
     if hidden is not None:
         answers = hidden.answers
     else:
-        answers = own_answers(job.model, job.tokenizer, job.train, batch_size=job.recipe.evaluation.batch_size)
+        answers = collect(job.model, job.tokenizer, job.train, batch_size=job.recipe.evaluation.batch_size).y[:, -1]
     return replace(job, train=replace(job.train, answers=answers))
 
 
