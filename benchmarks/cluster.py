@@ -93,7 +93,7 @@ def predict(words: list[str], *, kills: int = 0, seed: int = 0) -> Taken:
         time.sleep(0.5)
         processes = below(process.pid)
         most = max(most, held(processes))
-        workers = [pid for pid, text in processes.items() if "BlockWorker" in text and "submit" in text]
+        workers = [pid for pid, text in processes.items() if "AnswersWorker" in text and "submit" in text]
         wait -= 0.5 * bool(workers)
         if killed < kills and workers and wait <= 0:
             os.kill(chance.choice(workers), signal.SIGKILL)

@@ -152,7 +152,7 @@ def main() -> None:
 
 def same_as_pytorch(run: Run, model: ExportedModel, texts: list[str]) -> int:
     """How many texts an export gives the class and the exit layer that the run gives under the same rule."""
-    wanted = predict_texts(run.model, run.tokenizer, texts, rule=run.model.rule(model.manifest.rule.text))
+    wanted = predict_texts(run, texts, rule=run.model.rule(model.manifest.rule.text))
     pairs = zip(model.predict(texts), wanted, strict=True)
     return sum((one.label, one.exit_layer) == (other.label, other.exit_layer) for one, other in pairs)
 
@@ -168,9 +168,7 @@ def everything(
     rule = run.model.rule(next(iter(exports.values())).manifest.rule.text)
     ways: dict[str, Callable[[list[str]], list[Any]]] = {
         "pipeline": lambda texts: piped(texts, truncation=True, max_length=longest),
-        "dact engine": lambda texts: [
-            one.label_id for one in predict_texts(run.model, run.tokenizer, texts, rule=rule)
-        ],
+        "dact engine": lambda texts: [one.label_id for one in predict_texts(run, texts, rule=rule)],
     }
     for precision, stock in stocks.items():
         ways[f"stock {precision}"] = stock.predict

@@ -70,14 +70,15 @@ def text_model(run: AnyRun, request: PredictFilesRequest | PredictRequest, liste
     opened = open_run(run, device=request.device)
     rule = _capped_rule(opened, request.rule, request.max_layers, listener)
     data = opened.recipe.data if opened.recipe is not None else None
+    size = request.batch_tokens or tokens_per_batch(opened.model.device)
     return TextModel(
         rule=str(rule),
         digest=lambda: identify(opened).digest,
         text=data.text if data else TEXT,
         pair=data.text_pair if data else None,
         regression=opened.model.regression,
-        tokens=most_tokens(opened.model, tokens_per_batch(opened.model.device)),
-        answer=lambda progress: partial(predict_texts, opened.model, opened.tokenizer, rule=rule, progress=progress),
+        tokens=most_tokens(opened.model, size),
+        answer=lambda progress: partial(predict_texts, opened, rule=rule, tokens=size, progress=progress),
     )
 
 
@@ -101,10 +102,11 @@ def _export_model(exported: ExportedModel, request: PredictFilesRequest | Predic
         remedy = "leave it out, or predict with the run"
         raise UsageError("an export has no cap on its layers", place="`max_layers`", remedy=remedy)
     check_processor(request.device)
+    size = request.batch_tokens or TOKENS
 
     def answer(progress: Callable[[int], None] | None) -> Answer:
         def found(texts: list[str], pairs: list[str] | None) -> list[Prediction]:
-            made = exported.predict(texts, pairs)
+            made = exported.predict(texts, pairs, batch_tokens=size)
             if progress is not None:
                 progress(len(texts))
             return made
@@ -121,7 +123,7 @@ def _export_model(exported: ExportedModel, request: PredictFilesRequest | Predic
         text=columns.get("text") or TEXT,
         pair=columns.get("pair"),
         regression=manifest.kind == "regression",
-        tokens=64 * BATCHES * TOKENS,
+        tokens=64 * BATCHES * size,
         answer=answer,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dactcli.api.common import AnyRun, build_request, check_examples, data_file, open_any
+from dactcli.api.workers import Cluster, check_engine
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Calibration
@@ -32,6 +33,8 @@ class CalibrateRequest:
         text: Column of the text in `data`. Default: the recipe's.
         pair_column: Column of the second text in `data`. Default: the recipe's.
         label: Column of the label in `data`. Default: the recipe's, if `data` has it.
+        engine: `local`, or `ray` for the workers of a Ray cluster.
+        address: As in `PredictFilesRequest`, like `workers` and `gpus_per_worker`.
     """
 
     goal: Goal | None = None
@@ -43,9 +46,14 @@ class CalibrateRequest:
     text: str | None = None
     pair_column: str | None = None
     label: str | None = None
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float = 0
 
     def __post_init__(self) -> None:
         check_examples(self)
+        check_engine(self)
 
 
 def calibrate(
@@ -86,7 +94,7 @@ def calibrate(
     data = data_file(wanted)
     sample = calibration_sample(opened, goal, split=wanted.split, data=data, notice=hears.notice)
     name = data.path.stem if data else sample.name
-    outputs = outputs_of(opened, sample.encoded, name, wanted.batch_size, hears)
+    outputs = outputs_of(opened, sample.encoded, name, wanted.batch_size, hears, Cluster.of(wanted))
     return calibrate_run(opened, goal, sample, outputs, replace=wanted.replace)
 
 
@@ -122,8 +130,10 @@ def _certify_again(run: Run, request: CalibrateRequest, listener: Listener) -> C
     rule, data = free_rule(made_from.model, name), data_file(request)
     sample = calibration_sample(made_from, goal, split=request.split, data=data, notice=listener.notice)
     named = data.path.stem if data else sample.name
-    export = outputs_of(run, sample.encoded, named, request.batch_size, listener)
-    model = outputs_of(made_from, sample.encoded, named, request.batch_size, listener)
+    export, model = (
+        outputs_of(one, sample.encoded, named, request.batch_size, listener, Cluster.of(request))
+        for one in (run, made_from)
+    )
     found = certify_export(made_from, rule, goal, sample, (export, model), precision=manifest.precision)
     refuse_weaker(run, found, replace=request.replace)
     if found.certified:

@@ -1,28 +1,23 @@
 """`dact predict --engine ray`: blocks of the inputs are answered by workers of a Ray cluster.
 
-Ray schedules the blocks, restarts workers that die, and gives their blocks to others. A worker loads the run once and
-answers a block with the code of the local engine, into a file of its own that appears in one move. So a block that runs
-twice leaves one file, and what is interrupted goes on with the blocks that are missing.
+A worker loads the run once and answers a block with the code of the local engine, into a file of its own that appears
+in one move. So a block that runs twice leaves one file, and what is interrupted goes on with the blocks that are
+missing.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import signal
-import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.api.answering import TextModel, text_model
-from dactcli.api.common import AnyRun, locate
-from dactcli.errors import DactError, ResourceError, StoppedError, UsageError, first_line
+from dactcli.api.common import AnyRun
+from dactcli.api.workers import BlockWorker, Cluster, check_ray, connected, worker_place
+from dactcli.errors import DactError, StoppedError, UsageError
 from dactcli.listening import Listener
 
 if TYPE_CHECKING:
@@ -60,7 +55,7 @@ def predict_on_ray(
     inputs = [one if one.remote else replace(one, name=os.path.abspath(one.name)) for one in inputs]
     folder = AnswerFolder.of(str(request.output), inputs)
     folder.refuse(inputs)
-    place = _place(run)
+    place = worker_place(run)
     model = text_model(place, request, listener)
     request.answers.check(regression=model.regression)
     blocks = cut_into_blocks(inputs, request.block_rows)
@@ -71,6 +66,7 @@ def predict_on_ray(
         "columns": [request.text or model.text, request.pair_column or model.pair],
         "on_error": request.on_error,
         "answer columns": request.answers.fact,
+        "batch tokens": request.batch_tokens,
         "block rows": request.block_rows,
         "inputs": [[one.name, one.digest()] for one in inputs],
     }
@@ -100,33 +96,9 @@ def _check(inputs: list[Input]) -> None:
         UsageError: torchrun has started several processes, or an input is a pipe.
         ResourceError: Ray is not installed.
     """
-    from dactcli import distributed
-
     check_ray()
-    if distributed.launched():
-        fault = "starts its own processes, and torchrun has started several"
-        raise UsageError(fault, place="`engine` ray", remedy="leave torchrun out")
     if any(one.pipe for one in inputs):
         raise UsageError("reads files and addresses", place="`engine` ray", remedy="save the stream to a file first")
-
-
-def check_ray() -> None:
-    """Refuse to go on without Ray.
-
-    Raises:
-        ResourceError: It is not installed.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("ray") is None or find_spec("ray.data") is None:
-        fault = "requires Ray, which is not installed"
-        raise ResourceError(fault, place="`engine` ray", remedy="pip install dactcli[ray]")
-
-
-def _place(run: AnyRun) -> str:
-    """The folder of a run, which every worker opens for itself."""
-    found = locate(run, exports=True)
-    return os.path.abspath(found if isinstance(found, Path) else found.folder)
 
 
 def _stopped(number: int, name: str, folder: AnswerFolder) -> StoppedError:
@@ -165,102 +137,18 @@ def _answer(
     if not blocks:
         return written, skipped
     items = [{"number": number, "block": _packed(block)} for number, block in blocks.items()]
-    with _quiet(), _ray(request) as workers, listener.streaming(f"predicting {len(blocks):,} blocks", 0) as progress:
-        import ray.data
-
-        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            BlockWorker,
-            fn_constructor_kwargs={"run": run, "request": request, "folder": folder, "names": names},
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
-            num_cpus=1,
-            num_gpus=request.gpus_per_worker,
-        )
-        for row in _rows(dataset):
-            if row["error"]:
-                raise _error(json.loads(row["error"]))
-            written, skipped = written + row["predictions"], skipped + row["skipped"]
+    arguments = {"run": run, "request": request, "folder": folder, "names": names}
+    cluster = Cluster(request.address, request.workers, request.gpus_per_worker)
+    with connected(cluster) as pool, listener.streaming(f"predicting {len(blocks):,} blocks", 0) as progress:
+        for found in pool.answers(AnswersWorker, arguments, items):
+            counts = json.loads(found)
+            written, skipped = written + counts["predictions"], skipped + counts["skipped"]
             progress(written, 0, None)
     return written, skipped
 
 
-def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
-    """What the workers say of each block; a failure of Ray itself as one sentence."""
-    from ray.exceptions import RayError
-
-    try:
-        yield from dataset.iter_rows()
-    except RayError as error:
-        raise ResourceError(
-            f"a worker cannot go on: {first_line(error)}",
-            place="`engine` ray",
-            remedy="see Ray's logs; `resume` answers the blocks that are missing",
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what Ray's own processes and libraries write off the screen; Ray has it in its logs.
-
-    Some write to the descriptor of standard error, past Python. What dact writes there goes on to where it went.
-    """
-    before, kept = sys.stderr, os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        own = before.fileno() == 2
-    except (OSError, ValueError):  # it is caught in memory
-        own = False
-    with (
-        os.fdopen(kept, "w", buffering=1, encoding="utf-8") as screen,
-        Path(os.devnull).open("w", encoding="utf-8") as nothing,
-        redirect_stdout(nothing),  # a thread of Ray prints what happens to workers
-    ):
-        os.dup2(nowhere, 2)
-        if own:
-            sys.stderr = screen
-        try:
-            yield
-        finally:
-            sys.stderr = before
-            os.dup2(kept, 2)
-            os.close(nowhere)
-
-
-@contextmanager
-def _ray(request: PredictFilesRequest) -> Iterator[int]:
-    """A connection to a cluster, or a cluster on this machine for the time of the work; the number of workers.
-
-    Raises:
-        ResourceError: The cluster cannot be reached.
-    """
-    import ray
-    import ray.data
-
-    own = not ray.is_initialized()
-    workers = request.workers
-    if own:
-        here = request.address is None  # or Ray would join a cluster that it finds
-        local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if here else {}
-        ours = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(address=request.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ResourceError(
-                f"cannot be reached: {first_line(error)}", place=f"`address` {request.address}", remedy="check it"
-            ) from None
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)  # Ray has put its own there, which ends the process with 15
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        yield workers or max(int(ray.cluster_resources().get("GPU" if request.gpus_per_worker else "CPU", 1)), 1)
-    finally:
-        if own:
-            ray.shutdown()
-
-
-class BlockWorker:
-    """Answers blocks in a process of its own, with a model that it loads once.
+class AnswersWorker(BlockWorker):
+    """Answers blocks of files, with a model that it loads once.
 
     Args:
         run: The folder of the run or export.
@@ -276,14 +164,14 @@ class BlockWorker:
         self.request, self.folder, self.names = request, folder, names
         self.model = text_model(run, request, Listener())
 
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, item: dict[str, Any]) -> bytes:
         """Answer a block into its file.
 
         Args:
             item: `number` and `block`, as the driver packed it.
 
         Returns:
-            How many predictions the file holds and how many rows have none; or an `error`, which ends the work.
+            How many predictions the file holds and how many rows have none, as JSON.
         """
         from dactcli.data.blocks import placed
 
@@ -291,10 +179,8 @@ class BlockWorker:
         try:
             written, skipped = self._answer(block, self.folder.part(item["number"]))
         except DactError as error:
-            told = placed(error, block)
-            fault = {"kind": type(told).__name__, "fault": told.fault, "place": told.place, "remedy": told.remedy}
-            return {"predictions": 0, "skipped": 0, "error": json.dumps(fault)}
-        return {"predictions": written, "skipped": skipped, "error": ""}
+            raise placed(error, block) from None
+        return json.dumps({"predictions": written, "skipped": skipped}).encode()
 
     def _answer(self, block: Input, name: str) -> tuple[int, int]:
         if self.folder.local is not None:
@@ -343,11 +229,3 @@ def _unpacked(text: str) -> Input:
         header, groups = bytes.fromhex(span["header"]), tuple(span["groups"])
         values["span"] = Span(**{**span, "header": header, "groups": groups})
     return Input(**values)
-
-
-def _error(told: dict[str, Any]) -> DactError:
-    """The error of a worker, as the local engine raises it."""
-    from dactcli import errors
-
-    kind: type[DactError] = getattr(errors, told["kind"], DactError)
-    return kind(told["fault"], place=told["place"], remedy=told["remedy"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from dactcli.api.common import (
     open_any,
     valid_calibration,
 )
+from dactcli.api.workers import Cluster, check_engine
 from dactcli.listening import Listener
 from dactcli.results import EvalResult
 
@@ -42,6 +44,8 @@ class EvaluateRequest:
         text: Column of the text in `data`. Default: the recipe's.
         pair_column: Column of the second text in `data`. Default: the recipe's.
         label: Column of the label in `data`. Default: the recipe's, if `data` has it.
+        engine: `local`, or `ray` for the workers of a Ray cluster.
+        address: As in `PredictFilesRequest`, like `workers` and `gpus_per_worker`.
     """
 
     split: str | None = None
@@ -52,9 +56,14 @@ class EvaluateRequest:
     text: str | None = None
     pair_column: str | None = None
     label: str | None = None
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float = 0
 
     def __post_init__(self) -> None:
         check_examples(self)
+        check_engine(self)
         check_lists(self, "rules")
 
 
@@ -91,12 +100,16 @@ def judge_run(run: Run, request: EvaluateRequest, listener: Listener) -> EvalRes
     encoded, difficulty = run_examples(run, split, data, listener.notice)
     if calibration is not None and calibration.rule in chosen:
         _tell_calibrated_share(run, calibration, encoded, listener)
-    outputs = outputs_of(run, encoded, data.path.stem if data else split, request.batch_size, listener)
+    outputs = outputs_of(
+        run, encoded, data.path.stem if data else split, request.batch_size, listener, Cluster.of(request)
+    )
     about = EvalSplit(metric_name(run), name_of(run), data.path.name if data else split, difficulty)
     return judge(outputs, rules, encoded.labels, about, calibration=calibration)
 
 
-def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None, listener: Listener) -> LayerOutputs:
+def outputs_of(
+    run: Run, encoded: Encoded, name: str, size: int | None, listener: Listener, cluster: Cluster | None = None
+) -> LayerOutputs:
     """The outputs of all layers, from the run folder or computed.
 
     Args:
@@ -105,12 +118,21 @@ def outputs_of(run: Run, encoded: Encoded, name: str, size: int | None, listener
         name: Name of the split or file; kept outputs bear it.
         size: Examples per batch, of each process. Default: the run's own.
         listener: Sees the progress of the encoder.
+        cluster: Whose workers compute them; None for this process. What GPUs of workers compute is not kept.
     """
     from dactcli.evaluation.examples import batch_size
-    from dactcli.runs.outputs import cached_outputs
+    from dactcli.runs.outputs import cached_outputs, collect_of_run
 
+    computed: Callable[..., LayerOutputs] = collect_of_run
+    if cluster is not None:
+        from dactcli.api.cluster_outputs import collect_on_ray
+
+        computed = partial(collect_on_ray, cluster=cluster)
+    each = size or batch_size(run)
     with listener.working(f"{name}: {len(encoded.lengths):,} examples") as progress:
-        return cached_outputs(run, encoded, name, batch_size=size or batch_size(run), progress=progress)
+        if cluster is not None and cluster.gpus_per_worker:
+            return computed(run, encoded, batch_size=each, progress=progress)
+        return cached_outputs(run, encoded, name, batch_size=each, progress=progress, computed=computed)
 
 
 def _tell_calibrated_share(run: Run, calibration: Calibration, encoded: Encoded, listener: Listener) -> None:

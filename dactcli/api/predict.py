@@ -18,6 +18,7 @@ from dactcli.api.common import (
     locate,
     refuse_text,
 )
+from dactcli.api.workers import check_engine
 from dactcli.errors import StoppedError, UsageError, did_you_mean
 from dactcli.listening import Listener
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from dactcli.results import PredictedFile, Prediction
 
 ON_ERROR = ("stop", "skip")
-ENGINES = ("local", "ray")
 BLOCK_ROWS = 10_000
 
 
@@ -44,6 +44,7 @@ class PredictRequest:
         on_error: What to do with an answer that is not finite, and in files with a row that has no text: `stop` raises,
             `skip` leaves `label` None and gives the reason in `error`.
         device: auto, cpu, cuda or mps.
+        batch_tokens: Most tokens of a batch, padding included; one text may have more. Default: by the device.
     """
 
     pairs: Sequence[str] | None = None
@@ -51,10 +52,11 @@ class PredictRequest:
     max_layers: int | None = None
     on_error: Literal["stop", "skip"] = "stop"
     device: str = "auto"
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
         check_lists(self, "pairs")
-        check_numbers(self, max_layers=1)
+        check_numbers(self, max_layers=1, batch_tokens=1)
         _check_on_error(self.on_error)
 
 
@@ -77,6 +79,7 @@ class PredictFilesRequest:
         resume: Whether to resume an interrupted output.
         overwrite: Whether to replace an output that is there.
         device: auto, cpu, cuda or mps.
+        batch_tokens: As in `PredictRequest`.
         engine: `local`, or `ray` for the workers of a Ray cluster; then `output` is a folder or an address, which gets
             a file for each block of rows.
         address: Of the Ray cluster. Default: one on this machine, for the time of the work.
@@ -97,6 +100,7 @@ class PredictFilesRequest:
     resume: bool = False
     overwrite: bool = False
     device: str = "auto"
+    batch_tokens: int | None = None
     engine: str = "local"
     address: str | None = None
     workers: int | None = None
@@ -109,22 +113,15 @@ class PredictFilesRequest:
         if self.format is not None and self.format not in KINDS:
             raise UsageError(f"{self.format!r} is unknown", place="`format`", remedy=did_you_mean(self.format, KINDS))
         check_lists(self, "columns")
-        check_numbers(self, max_layers=1, top=1, workers=1, gpus_per_worker=0, block_rows=1)
+        check_numbers(self, max_layers=1, top=1, batch_tokens=1, block_rows=1)
         _check_on_error(self.on_error)
-        self._check_engine()
+        check_engine(self, "block_rows")
+        if self.engine == "ray" and self.path is None:
+            raise UsageError("writes into a folder", place="`engine` ray", remedy="add `output` FOLDER")
         self.answers  # noqa: B018 (refuses what is not understood)
         if self.path is None and (self.resume or self.overwrite):
             place = "`resume`" if self.resume else "`overwrite`"
             raise UsageError("is about a file", place=place, remedy="add `output` FILE")
-
-    def _check_engine(self) -> None:
-        if self.engine not in ENGINES:
-            raise UsageError(f"{self.engine!r} is unknown", place="`engine`", remedy=did_you_mean(self.engine, ENGINES))
-        if self.engine == "ray" and self.path is None:
-            raise UsageError("writes into a folder", place="`engine` ray", remedy="add `output` FOLDER")
-        for name in ("address", "workers", "gpus_per_worker", "block_rows") if self.engine == "local" else ():
-            if getattr(self, name) != getattr(PredictFilesRequest, name):
-                raise UsageError("is for `engine` ray", place=f"`{name}`", remedy="add `engine` ray, or leave it out")
 
     @property
     def path(self) -> Path | None:
@@ -316,6 +313,7 @@ class Work:
             "columns": [self.columns.text, self.columns.pair],
             "on_error": self.request.on_error,
             "answer columns": self.request.answers.fact,
+            "batch tokens": self.request.batch_tokens,
         }
         there = output.begin(facts, resume=self.request.resume)
         self.skipped = output.rows.failed

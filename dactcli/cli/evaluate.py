@@ -88,6 +88,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="Examples per batch.", metavar="N", rich_help_panel=WHAT)
     ] = None,
     device: options.Device = "auto",
+    engine: options.Engine = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = 0,
     as_json: options.Json = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
@@ -105,6 +109,9 @@ def evaluate(
     paths: list[Path | None] = [*runs] if runs else [None]
     examples: dict[str, Any] = {"split": split, "data": data, "text": text, "pair_column": pair_column, "label": label}
     examples |= {"batch_size": batch_size, "device": device}
+    if engine != "local" or address is not None or workers is not None or gpus_per_worker:
+        judging.check_cluster(compare=compare)
+        examples |= {"engine": engine, "address": address, "workers": workers, "gpus_per_worker": gpus_per_worker}
     if compare:
         judging.compare_runs(paths, examples, shown)
     elif calibrate is not None:

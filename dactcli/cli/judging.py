@@ -44,6 +44,15 @@ def check_options(
         raise UsageError("requires --calibrate", place="--replace", remedy="add --calibrate, or leave it out")
 
 
+def check_cluster(*, compare: bool) -> None:
+    """Refuse to compare on a cluster."""
+    from dactcli.errors import UsageError
+
+    if compare:
+        remedy = "run dact eval --engine ray first: its outputs are kept, and --compare reads them"
+        raise UsageError("cannot be combined with --compare", place="--engine ray", remedy=remedy)
+
+
 def evaluate_runs(paths: list[Path | None], fields: dict[str, Any], shown: Shown) -> None:
     """Evaluate each run, and show the rules side by side."""
     from dactcli import distributed

@@ -32,7 +32,7 @@ def rules(incomplete: str) -> list[tuple[str, str]]:
     return [(name, facts.text) for name, facts in RULE_FACTS.items() if name.startswith(incomplete)]
 
 
-READ, SHOWN = "Input", "Device and output"  # headings of options that several commands have
+READ, SHOWN, CLUSTER = "Input", "Device and output", "Cluster"  # headings of options that several commands have
 RunPath = Annotated[
     Path | None,
     typer.Argument(help="Run folder or saved model. Default: runs/latest.", metavar="[RUN]", autocompletion=runs),
@@ -48,6 +48,28 @@ DataFile = Annotated[
     typer.Option(
         help="A csv, tsv, jsonl, json or parquet file instead of a split.", metavar="FILE", rich_help_panel=READ
     ),
+]
+Engine = Annotated[
+    str, typer.Option(help="Where the model runs: local, or ray.", metavar="local|ray", rich_help_panel=CLUSTER)
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster. Default: one on this machine, for the time of the command.",
+        metavar="ADDRESS",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Worker processes. Default: one for each processor, or GPU with --gpus-per-worker.",
+        metavar="N",
+        rich_help_panel=CLUSTER,
+    ),
+]
+GpusPerWorker = Annotated[
+    float, typer.Option(help="GPUs of each worker; less than 1 shares one.", metavar="N", rich_help_panel=CLUSTER)
 ]
 LabelColumn = Annotated[
     str | None,

@@ -17,8 +17,6 @@ cat sentences.txt | dact predict - --rule exact
 
 dact predict reviews.csv --text review --processes 2 --output answers.csv"""
 
-CLUSTER = "Cluster"  # heading of the options
-
 
 def predict(
     context: typer.Context,
@@ -89,6 +87,15 @@ def predict(
         bool, typer.Option("--overwrite", help="Overwrite an existing output.", rich_help_panel=options.SHOWN)
     ] = False,
     device: options.Device = "auto",
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most tokens of a batch, padding included. Default: 1,024 on a processor, 16,384 with CUDA.",
+            metavar="N",
+            rich_help_panel=options.SHOWN,
+        ),
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -96,35 +103,16 @@ def predict(
             min=1,
             help="Share the work among N processes of this machine, one for each GPU or for some cores each.",
             metavar="N",
-            rich_help_panel=CLUSTER,
+            rich_help_panel=options.CLUSTER,
         ),
     ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(help="Where to answer: local, or ray.", metavar="local|ray", rich_help_panel=CLUSTER),
-    ] = PredictFilesRequest.engine,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray cluster. Default: one on this machine, for the time of the command.",
-            metavar="ADDRESS",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Worker processes. Default: one for each processor, or GPU with --gpus-per-worker.",
-            metavar="N",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float, typer.Option(help="GPUs of each worker; less than 1 shares one.", metavar="N", rich_help_panel=CLUSTER)
-    ] = 0,
+    engine: options.Engine = PredictFilesRequest.engine,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = 0,
     block_rows: Annotated[
         int,
-        typer.Option(help="Rows that a worker answers at a time.", metavar="N", rich_help_panel=CLUSTER),
+        typer.Option(help="Rows that a worker answers at a time.", metavar="N", rich_help_panel=options.CLUSTER),
     ] = PredictFilesRequest.block_rows,
 ) -> None:
     """Answer the texts of files or of standard input, in order, however many there are.
@@ -141,7 +129,7 @@ def predict(
     request = PredictFilesRequest(
         answers, text, pair_column, kind, rule, max_layers, on_error,
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()], top,
-        resume, overwrite, device, engine, address, workers, gpus_per_worker, block_rows
+        resume, overwrite, device, batch_tokens, engine, address, workers, gpus_per_worker, block_rows
     )  # fmt: skip
     if processes is not None and processes > 1 and not distributed.launched():
         if engine != "local":

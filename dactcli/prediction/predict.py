@@ -15,30 +15,30 @@ from dactcli.results.predict import UNFINITE
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
     from dactcli.model.dact import DactForSequenceClassification
+    from dactcli.runs.load import Run
 
 Batch = tuple[list[int], "dict[str, Tensor]"]
 
 
 def predict_texts(
-    model: DactForSequenceClassification,
-    tokenizer: Tokenizer,
+    run: Run,
     texts: Sequence[str],
     pairs: Sequence[str] | None = None,
     *,
     rule: Rule,
+    tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
     """Answer texts, each with no more layers than it needs.
 
     Args:
-        model: The model, in evaluation mode.
-        tokenizer: Its tokenizer; `model_max_length` is the length that texts are shortened to.
+        run: The model, in evaluation mode, and its tokenizer, whose `model_max_length` texts are shortened to.
         texts: The texts.
         pairs: Their second halves, for models of pairs.
         rule: When to stop.
+        tokens: Most tokens of a batch, padding included; one text may have more. Default: by the device.
         progress: Told after each batch how many texts went into the model.
 
     Returns:
@@ -46,8 +46,9 @@ def predict_texts(
     """
     if not texts:
         return []
+    model, tokenizer = run.model, run.tokenizer
     encoded = encode(tokenizer, texts, pairs, max_length=tokenizer.model_max_length, long_texts=model.config.long_texts)
-    budget = tokens_per_batch(model.device)
+    budget = tokens or tokens_per_batch(model.device)
     batches = by_length(tokenizer, encoded, len(texts), model.device, tokens=budget)
     if progress is not None:
         batches = _told(batches, progress)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,7 @@ def collect(
     *,
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
+    first: int = 1,
 ) -> LayerOutputs:
     """Run all layers on all examples; processes share the work, and each returns the whole.
 
@@ -135,6 +137,7 @@ def collect(
         encoded: The examples.
         batch_size: Examples per batch and process.
         progress: Called with the number of this process's examples done, and the total.
+        first: Number of the first example, for errors.
 
     Returns:
         The outputs, in the order of the examples.
@@ -164,8 +167,26 @@ def collect(
     whole = None if certainty is None else distributed.all_reduce_sum(certainty)
     outputs = LayerOutputs(distributed.all_reduce_sum(y), distributed.all_reduce_sum(h), whole, **facts_of(model))
     if rows := unfinite_rows(*outputs.tensors().values()):
-        raise unfinite_error([f"example {row + 1:,}" for row in rows])
+        raise unfinite_error([f"example {first + row:,}" for row in rows])
     return outputs
+
+
+def collect_of_run(
+    run: Run, encoded: Encoded, *, batch_size: int, progress: Callable[[int, int], None] | None, first: int = 1
+) -> LayerOutputs:
+    """`collect` for a run or an export.
+
+    Args:
+        run: The run.
+        encoded: The examples.
+        batch_size: Examples per batch and process.
+        progress: As for `collect`, like `first`.
+        first: Number of the first example.
+    """
+    if run.exported:
+        # all examples at once: the runtime forms its own batches, on which the answers of int8 depend
+        batch_size = len(encoded.lengths)
+    return collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress, first=first)
 
 
 def cached_outputs(
@@ -175,6 +196,7 @@ def cached_outputs(
     *,
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
+    computed: Callable[..., LayerOutputs] = collect_of_run,
 ) -> LayerOutputs:
     """Outputs of all layers, read from the run folder, or computed and kept there; those of an export are not kept.
 
@@ -184,16 +206,17 @@ def cached_outputs(
         name: Name of the split or file; the kept file's name begins with it.
         batch_size: Examples per batch, for outputs that have to be computed.
         progress: Called with the number of examples done, and the total.
+        computed: Computes them, as `collect_of_run` does.
     """
+    compute = partial(computed, run, encoded, batch_size=batch_size, progress=progress)
     if run.exported:
-        # all examples at once: the runtime forms its own batches, on which the answers of int8 depend
-        return collect(run.model, run.tokenizer, encoded, batch_size=len(encoded.lengths), progress=progress)
+        return compute()
     path = run.folder / "outputs" / f"{name}-{outputs_key(run, encoded)[:16]}.safetensors"
     kept = _kept(run, encoded, path)
     # all processes compute, or none does
     if not distributed.all_reduce_max(kept is None) and kept is not None:
         return kept
-    outputs = collect(run.model, run.tokenizer, encoded, batch_size=batch_size, progress=progress)
+    outputs = compute()
     distributed.on_main(lambda: _keep(outputs, path, name))
     return outputs
 

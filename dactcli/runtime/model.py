@@ -38,12 +38,15 @@ class ExportedModel:
     tokenizer: TextTokenizer
     runner: StageRunner
 
-    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
+    def predict(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, batch_tokens: int = TOKENS
+    ) -> list[Prediction]:
         """Answer texts, each with no more stages than it needs.
 
         Args:
             texts: The texts.
             pairs: Second texts, for models of pairs.
+            batch_tokens: Most tokens of a batch, padding included; one text may have more.
 
         Returns:
             One prediction per text, in order; one whose answer is not finite says so in `error`.
@@ -54,11 +57,11 @@ class ExportedModel:
         for name, value in (("texts", texts), ("pairs", pairs)):
             if isinstance(value, str):
                 raise UsageError("is one text, and a list is needed", place=f"`{name}`", remedy=f"write [{value!r}]")
-        return self.answer(self.tokenizer(texts, pairs)) if texts else []
+        return self.answer(self.tokenizer(texts, pairs), batch_tokens) if texts else []
 
-    def answer(self, tokens: Tokens) -> list[Prediction]:
+    def answer(self, tokens: Tokens, batch_tokens: int = TOKENS) -> list[Prediction]:
         """As `predict`, for texts that are tokenised."""
-        found = answer_rows(self.runner, tokens.batches(TOKENS), len(tokens.ids), regroup=TOKENS // 2)
+        found = answer_rows(self.runner, tokens.batches(batch_tokens), len(tokens.ids), regroup=batch_tokens // 2)
         predictions = _predictions(self.manifest, found)
         for row in np.flatnonzero(~np.isfinite(found.answer).all(1)):
             predictions[row] = Prediction.failed(UNFINITE)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import set_seed
 
 from dactcli.data.agreement import vocabulary
@@ -96,6 +97,8 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         ArtefactError: The pretrained encoder cannot be loaded, or its tokenizer does not fit it.
     """
     set_seed(recipe.training.seed)
+    # the Trainer computes deterministically; torch would then fill all fresh memory, for a tenth of the time on a CPU
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     tokenizer = build_tokenizer(recipe, splits.splits["train"].texts)
     encoded = {}
     for split in only:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from support import dact, shared, train
 
 import dactcli
-from dactcli.api.cluster import BlockWorker, _packed
+from dactcli import CalibrateRequest, RiskRequest
+from dactcli.api import cluster_outputs
+from dactcli.api.cluster import AnswersWorker, _packed
 from dactcli.api.predict import PredictFilesRequest
+from dactcli.api.workers import BlockWorker
 from dactcli.data.agreement import generate
+from dactcli.data.batches import by_length
 from dactcli.data.blocks import cut_into_blocks
 from dactcli.data.inputs import find_inputs
 from dactcli.errors import ResourceError, UsageError
+from dactcli.evaluation.examples import run_examples
 from dactcli.prediction.folder import NOTE, AnswerFolder
 from dactcli.prediction.forms import free_names
 from dactcli.results import PredictedFile
+from dactcli.runs.identity import identify
 
 COUNT = 260
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs dactcli[ray]")
@@ -79,9 +91,10 @@ def worked(folder: Path, place: AnswerFolder, inputs: list[str], rows: int, **fi
     """What a worker says of each block, here without Ray."""
     request = PredictFilesRequest(rule=RULE, device="cpu", **fields)
     names = free_names(["sentence", "id"], request.answers.names, error=request.skips)
-    worker = BlockWorker(str(run_of(folder)), request, place, names)
+    worker = AnswersWorker(str(run_of(folder)), request, place, names)
     blocks = cut_into_blocks(find_inputs(inputs), rows)
-    return [worker({"number": number, "block": _packed(block)}) for number, block in enumerate(blocks)]
+    told = [worker({"number": number, "block": _packed(block)}) for number, block in enumerate(blocks)]
+    return [json.loads(one["error"]) if one["error"] else json.loads(one["found"]) for one in told]
 
 
 @pytest.mark.parametrize("names", [("one.jsonl", "two.jsonl"), ("all.csv",)])
@@ -127,7 +140,7 @@ def test_a_bad_row_is_named_by_its_line_or_marked(folder: Path, tmp_path: Path) 
     place = AnswerFolder(str(tmp_path / "answers"), "jsonl")
     place.begin({}, resume=False, overwrite=False)
     told = worked(folder, place, [str(source)], 60)
-    errors = [json.loads(one["error"]) for one in told if one["error"]]
+    errors = [one for one in told if "fault" in one]
     assert [error["place"] for error in errors] == [f"{source}:151"]
     told = worked(folder, place, [str(source)], 60, on_error="skip")
     assert [one["skipped"] for one in told] == [0, 0, 1, 0]
@@ -144,6 +157,7 @@ def test_a_bad_row_is_named_by_its_line_or_marked(folder: Path, tmp_path: Path) 
         ({"engine": "ray"}, "writes into a folder"),
         ({"workers": 2}, "is for `engine` ray"),
         ({"engine": "ray", "output": "x", "workers": 0}, "`workers`: is 0"),
+        ({"batch_tokens": 0}, "`batch_tokens`: is 0"),
     ],
 )
 def test_requests_that_do_not_fit(fields: dict[str, Any], sentence: str) -> None:
@@ -207,9 +221,83 @@ def test_later_rows_with_a_column_of_an_answer_are_refused(folder: Path, tmp_pat
     source.write_text("".join([*lines[:60], *(line.replace('"id"', '"label"') for line in lines[60:])]))
     place = AnswerFolder(str(tmp_path / "answers"), "jsonl")
     place.begin({}, resume=False, overwrite=False)
-    errors = [json.loads(one["error"])["fault"] for one in worked(folder, place, [str(source)], 60) if one["error"]]
+    errors = [one["fault"] for one in worked(folder, place, [str(source)], 60) if "fault" in one]
     assert errors
     assert all("later rows have a column label" in fault for fault in errors)
+
+
+class Here:
+    """A pool whose workers are one, in this process, and which gives its answers in another order than it got them."""
+
+    def answers(self, worker: type[BlockWorker], arguments: dict[str, Any], items: list[Any]) -> Iterator[bytes]:
+        made = worker(**arguments)
+        for item in reversed(items):
+            row = made(item)
+            assert not row["error"]
+            yield row["found"]
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 40 examples, answered here."""
+    monkeypatch.setattr(cluster_outputs, "EXAMPLES", 40)
+    monkeypatch.setattr(cluster_outputs, "check_ray", lambda: None)
+    monkeypatch.setattr(cluster_outputs, "connected", lambda cluster: nullcontext(Here()))
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_workers_evaluate_and_calibrate_as_one_process_does(folder: Path, tmp_path: Path) -> None:
+    run, data = copytree(run_of(folder), tmp_path / "copy"), tmp_path / "labelled.jsonl"
+    made = generate(test=COUNT)["test"]
+    data.write_text("".join(json.dumps({"sentence": one.sentence, "label": one.label}) + "\n" for one in made))
+    place = run / "outputs"
+    fields: dict[str, Any] = {"data": data, "rules": ["full", "exact", RULE]}
+    wanted = dactcli.evaluate(run, **fields).to_json()
+    kept = list(place.glob("labelled-*"))
+    assert len(kept) == 1
+    kept[0].unlink()
+    found = dactcli.evaluate(run, **fields, engine="ray").to_json()
+    assert found["rules"] == wanted["rules"]
+    assert list(place.glob("labelled-*")) == kept  # for the next evaluation, and for --compare
+    kept[0].unlink()
+    request = CalibrateRequest(RiskRequest(0.5), data=data, engine="ray", replace=True)
+    certified = dactcli.calibrate(run, request)
+    kept[0].unlink()
+    assert certified.threshold == dactcli.calibrate(run, replace(request, engine="local")).threshold
+    kept[0].unlink()
+    dactcli.evaluate(run, **fields, engine="ray", gpus_per_worker=0.5)
+    assert not list(place.glob("labelled-*"))  # the name would say that a processor computed them
+
+
+def test_what_is_wrong_with_a_worker_is_told(folder: Path) -> None:
+    run = dactcli.open_run(run_of(folder))
+    encoded, _ = run_examples(run, "train", None, print)
+    item = {"start": 40, "examples": pickle.dumps(encoded.select(range(40, 60)))}
+    worker = cluster_outputs.OutputsWorker(str(run.folder), "cpu", 8, "another")
+    told = json.loads(worker(item)["error"])
+    assert (told["kind"], told["fault"]) == ("ArtefactError", "is another model where a worker runs")
+    worker.identity = identify(run).digest
+    assert not worker(item)["error"]
+    with torch.no_grad():
+        worker.run.model.exit_heads.classifier_weight.fill_(float("nan"))
+    assert json.loads(worker(item)["error"])["place"].startswith("example 41, example 42, ")
+
+
+def test_batches_have_at_most_so_many_tokens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, run = [one.sentence for one in generate(train=20)["train"]], dactcli.open_run(run_of(folder))
+    wanted = dactcli.predict(texts, run=run, rule=RULE)
+    sizes: list[int] = []
+
+    def seen(*arguments: Any, **options: Any) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+        for positions, batch in by_length(*arguments, **options):
+            sizes.append(batch["input_ids"].numel())
+            yield positions, batch
+
+    monkeypatch.setattr("dactcli.prediction.predict.by_length", seen)
+    found = dactcli.predict(texts, run=run, rule=RULE, batch_tokens=30)
+    assert max(sizes) <= 30
+    assert len(sizes) > 3
+    assert [(one.label, one.exit_layer) for one in found] == [(one.label, one.exit_layer) for one in wanted]
 
 
 def command(folder: Path, output: Path, *more: str) -> list[str]:
@@ -242,14 +330,14 @@ def workers(parent: int) -> list[int]:
     while grew:
         more = {int(pid) for pid, above, _ in rows if int(above) in below} - below
         below, grew = below | more, bool(more)
-    return [int(pid) for pid, _, text in rows if int(pid) in below and "BlockWorker" in text]
+    return [int(pid) for pid, _, text in rows if int(pid) in below and "AnswersWorker" in text]
 
 
 @needs_ray
 @pytest.mark.slow
 def test_workers_that_are_killed_change_nothing(folder: Path, tmp_path: Path) -> None:
     wanted, chance = local(folder, tmp_path, "one.jsonl", "two.jsonl"), random.Random(0)
-    for attempt in range(3):
+    for attempt in range(10):
         output, killed = tmp_path / f"answers-{attempt}", 0
         process = subprocess.Popen(command(folder, output), stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 500
@@ -281,3 +369,39 @@ def test_an_interrupted_folder_goes_on(folder: Path, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
     same(rows_of(output), local(folder, tmp_path, "one.jsonl", "two.jsonl"))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_workers_evaluate_and_calibrate(folder: Path, tmp_path: Path) -> None:
+    run, data = copytree(run_of(folder), tmp_path / "copy"), tmp_path / "labelled.jsonl"
+    made = generate(test=4100)["test"]
+    data.write_text("".join(json.dumps({"sentence": one.sentence, "label": one.label}) + "\n" for one in made))
+    words = [
+        sys.executable,
+        "-m",
+        "dactcli",
+        "eval",
+        str(run),
+        "--data",
+        str(data),
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+    ]
+    found = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=600)
+    assert found.returncode == 0, found.stderr
+    (kept,) = (run / "outputs").glob("labelled-*")
+    kept.unlink()
+    local = dactcli.evaluate(run, data=data).to_json()["rules"]
+    rules = json.loads(found.stdout)["rules"]
+    assert list(rules) == list(local)
+    for name, one in rules.items():
+        assert one["layers_mean"] == pytest.approx(local[name]["layers_mean"], abs=1e-3)
+        assert one["agreement_with_full"] == pytest.approx(local[name]["agreement_with_full"], abs=1e-3)
+    kept.unlink()
+    goal = ["--calibrate", "risk=0.5", "--replace"]
+    certified = subprocess.run([*words, *goal], capture_output=True, text=True, timeout=600)
+    assert certified.returncode == 0, certified.stderr
+    assert "certified" in certified.stdout

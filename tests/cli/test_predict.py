@@ -52,7 +52,7 @@ def test_every_format_in_and_out(tiny_run: Path, tmp_path: Path, table: pandas.D
     readers: dict[str, Any] = {"csv": pandas.read_csv, "parquet": pandas.read_parquet}
     read = readers[form](target) if form in readers else pandas.DataFrame(rows(target))
     run = load_run(tiny_run)
-    wanted = predict_texts(run.model, run.tokenizer, TEXTS, rule=run.model.rule("exact"))
+    wanted = predict_texts(run, TEXTS, rule=run.model.rule("exact"))
     ours = "label" if kind == "txt" else "predicted_label"
     assert list(read[ours]) == [one.label for one in wanted]
     assert list(read["label_id"]) == [one.label_id for one in wanted]
@@ -83,7 +83,7 @@ def test_standard_input_and_output(tiny_run: Path) -> None:
 def test_predictions_are_those_of_inspect(tiny_run: Path) -> None:
     looked = json.loads(dact("inspect", *TEXTS[:8], "--run", tiny_run, "--rule", "max_prob:0.6", "--json").stdout)
     run = load_run(tiny_run)
-    found = predict_texts(run.model, run.tokenizer, TEXTS[:8], rule=run.model.rule("max_prob:0.6"))
+    found = predict_texts(run, TEXTS[:8], rule=run.model.rule("max_prob:0.6"))
     assert [one.exit_layer for one in found] == [entry["exit_layer"] for entry in looked]
     for one, entry in zip(found, looked, strict=True):
         assert one.probabilities == pytest.approx(entry["probabilities"], abs=1e-5)
@@ -271,7 +271,7 @@ def test_a_text_taken_for_an_input_is_a_sentence(tiny_run: Path, tmp_path: Path,
 def test_the_bar_moves_with_every_batch(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dactcli.prediction.predict.tokens_per_batch", lambda device: 64)
     run, seen = load_run(tiny_run), list[int]()
-    predict_texts(run.model, run.tokenizer, TEXTS, rule=run.model.rule("exact"), progress=seen.append)
+    predict_texts(run, TEXTS, rule=run.model.rule("exact"), progress=seen.append)
     assert len(seen) > 5
     assert seen == sorted(seen)
     assert seen[-1] == len(TEXTS)

@@ -139,13 +139,13 @@ def test_an_empty_text_is_one_padding_token_whatever_stands_beside_it(tmp_path: 
     long = " ".join(words[:9])
     for rule in ("full", "exact", "max_prob:0.6", "layer:1"):
         chosen = run.model.rule(rule)
-        (alone,) = predict_texts(run.model, run.tokenizer, [""], rule=chosen)
-        beside = predict_texts(run.model, run.tokenizer, [long, "", words[1], " "], rule=chosen)
+        (alone,) = predict_texts(run, [""], rule=chosen)
+        beside = predict_texts(run, [long, "", words[1], " "], rule=chosen)
         for one in (beside[1], beside[3]):
             assert one.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
             assert one.label == alone.label
         assert sum(alone.probabilities or []) == pytest.approx(1, abs=1e-5)
-    (alone,) = predict_texts(run.model, run.tokenizer, [""], rule=run.model.rule("full"))
+    (alone,) = predict_texts(run, [""], rule=run.model.rule("full"))
     told = json.loads(dact("inspect", "", long, "--run", folder, "--rule", "full", "--json").stdout)
     assert told[0]["probabilities"] == pytest.approx(alone.probabilities, abs=1e-4)
     data = tmp_path / "data.jsonl"

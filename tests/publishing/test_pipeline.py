@@ -53,7 +53,7 @@ def watched(model: Any, depths: list[list[int] | None]) -> Any:
 @pytest.mark.parametrize("batch_size", [1, 3, 6])
 def test_a_pipeline_halts_as_the_engine_does_and_can_be_told_not_to(saved: Path, batch_size: int) -> None:
     run = load_run(saved)
-    engine = predict_texts(run.model, run.tokenizer, TEXTS, None, rule=run.model.rule("exact"))
+    engine = predict_texts(run, TEXTS, None, rule=run.model.rule("exact"))
     assert len({one.exit_layer for one in engine}) > 1
     classify = pipeline("text-classification", model=str(saved))
     depths: list[list[int] | None] = []
@@ -91,7 +91,7 @@ def test_the_auto_class_halts_and_a_call_can_be_told_not_to(saved: Path) -> None
     with torch.no_grad():
         early, full = model(**inputs), model(**inputs, rule="full")
     run = load_run(saved)
-    engine = predict_texts(run.model, run.tokenizer, TEXTS, None, rule=run.model.rule("exact"))
+    engine = predict_texts(run, TEXTS, None, rule=run.model.rule("exact"))
     assert early.exit_layer.tolist() == [one.exit_layer for one in engine]
     assert early.exit_layer.min() < 4
     assert early.logits.argmax(-1).tolist() == full.logits.argmax(-1).tolist() == [one.label_id for one in engine]

@@ -1,0 +1,121 @@
+"""The outputs of all layers by Ray workers, for `dact eval --engine ray` and `dact eval --calibrate --engine ray`.
+
+The driver reads and tokenises the examples, and workers run the layers on blocks of them. What comes back is put
+together in the order of the examples, as `collect` would have it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dactcli.api.common import open_any
+from dactcli.api.workers import BlockWorker, Cluster, check_ray, connected, worker_place
+from dactcli.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from dactcli.data.batches import Encoded
+    from dactcli.runs.load import Run
+    from dactcli.runs.outputs import LayerOutputs
+
+EXAMPLES = 2000  # of a block
+
+
+def collect_on_ray(
+    run: Run,
+    encoded: Encoded,
+    *,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+    cluster: Cluster,
+) -> LayerOutputs:
+    """Run all layers on all examples, in the workers of a Ray cluster.
+
+    Args:
+        run: A run or export that every worker finds in the same folder.
+        encoded: The examples.
+        batch_size: Examples per batch.
+        progress: Called with the number of examples done, and the total.
+        cluster: The workers.
+
+    Returns:
+        The outputs, in the order of the examples.
+
+    Raises:
+        UsageError: torchrun has started several processes.
+        ArtefactError: Some answers are not finite, or a worker finds another model.
+        ResourceError: Ray is not installed, or the cluster cannot be reached or fails.
+    """
+    import torch
+    from safetensors.torch import load
+
+    from dactcli.runs.outputs import LayerOutputs, facts_of
+
+    check_ray()
+    total = len(encoded.lengths)
+    starts = range(0, total, EXAMPLES)
+    items = [
+        {"start": start, "examples": pickle.dumps(encoded.select(range(start, min(start + EXAMPLES, total))))}
+        for start in starts
+    ]
+    found, done = {}, 0
+    device = "auto" if cluster.gpus_per_worker else run.model.device.type
+    arguments = {"run": worker_place(run), "device": device, "batch_size": batch_size, "identity": _identity(run)}
+    with connected(cluster) as pool:
+        for part in pool.answers(OutputsWorker, arguments, items):
+            start, tensors = pickle.loads(part)
+            found[start] = load(tensors)
+            done += len(found[start]["y"])
+            if progress is not None:
+                progress(done, total)
+    ordered = [found[start] for start in starts]
+    whole: dict[str, Any] = {name: torch.cat([part[name] for part in ordered]) for name in ordered[0]}
+    return LayerOutputs(**whole, **facts_of(run.model))
+
+
+class OutputsWorker(BlockWorker):
+    """Runs all layers on blocks of examples, with a model that it loads once.
+
+    Args:
+        run: The folder of the run or export.
+        device: Where the model runs.
+        batch_size: Examples per batch.
+        identity: Of the driver's model; None for an export.
+    """
+
+    def __init__(self, run: str, device: str, batch_size: int, identity: str | None) -> None:
+        from dactcli.api.common import quieten_libraries
+
+        quieten_libraries()
+        self.place, self.batch_size, self.identity = run, batch_size, identity
+        self.run = open_any(run, device=device)
+
+    def answer(self, item: dict[str, Any]) -> bytes:
+        """Run a block.
+
+        Args:
+            item: `start`, the position of its first example, and the pickled `examples`.
+
+        Returns:
+            The start and the tensors of `LayerOutputs`.
+
+        Raises:
+            ArtefactError: Answers are not finite, or this worker's model is not the driver's.
+        """
+        from safetensors.torch import save
+
+        from dactcli.runs.outputs import collect_of_run
+
+        if _identity(self.run) != self.identity:
+            remedy = "let every worker read the same run under this name"
+            raise ArtefactError("is another model where a worker runs", place=self.place, remedy=remedy)
+        encoded: Encoded = pickle.loads(item["examples"])
+        outputs = collect_of_run(self.run, encoded, batch_size=self.batch_size, progress=None, first=item["start"] + 1)
+        return pickle.dumps((item["start"], save(outputs.tensors())))
+
+
+def _identity(run: Run) -> str | None:
+    from dactcli.runs.identity import identify
+
+    return None if run.exported else identify(run).digest
