@@ -134,7 +134,7 @@ def _certify_again(run: Run, request: CalibrateRequest, listener: Listener) -> C
         outputs_of(one, sample.encoded, named, request.batch_size, listener, Cluster.of(request))
         for one in (run, made_from)
     )
-    found = certify_export(made_from, rule, goal, sample, (export, model), precision=manifest.precision)
+    found = certify_export(made_from, rule, goal, sample, (export, model), arithmetic=manifest.arithmetic)
     refuse_weaker(run, found, replace=request.replace)
     if found.certified:
         rule = rule.at(cast("float", found.threshold))

@@ -32,6 +32,7 @@ class ExportRequest:
         to: The folder to write.
         int8: Whether the encoder's weights become int8.
         stages: The layers after which rows may leave; the last is the model's last. Default: every layer.
+        float_layers: Layers whose weights stay in float32 with `int8`.
         layers: One graph of that many layers without early exit, in place of stages.
         rule: Halting rule. A rule that needs a threshold and has none is calibrated. Default: the run's own, calibrated
             again where it is.
@@ -47,6 +48,7 @@ class ExportRequest:
     to: Path | str
     int8: bool = False
     stages: Sequence[int] | None = None
+    float_layers: Sequence[int] | None = None
     layers: int | None = None
     rule: str | None = None
     risk: float | None = None
@@ -129,7 +131,7 @@ class _Choice:
 
 
 def _choose(run: Run, request: ExportRequest, listener: Listener) -> _Choice:
-    from dactcli.exporting.plan import OPSET, ExportPlan, Precision, check_run, stages_of
+    from dactcli.exporting.plan import OPSET, ExportPlan, Precision, check_run, float_layers_of, stages_of
     from dactcli.halting.rules import Full
 
     check_run(run)
@@ -139,10 +141,12 @@ def _choose(run: Run, request: ExportRequest, listener: Listener) -> _Choice:
     if request.layers is not None:
         if not 1 <= request.layers <= layers:
             raise UsageError(f"is {request.layers}", place="`layers`", remedy=f"give a number from 1 to {layers}")
-        return _Choice(ExportPlan((request.layers,), Full(), precision, opset), None, asked)
+        kept = float_layers_of(request.float_layers, request.layers, int8=request.int8)
+        return _Choice(ExportPlan((request.layers,), Full(), precision, opset, kept), None, asked)
     stages = stages_of(request.stages, layers)
+    kept = float_layers_of(request.float_layers, layers, int8=request.int8)
     rule, goal = _rule(run, request, valid_calibration(run, listener))
-    return _Choice(ExportPlan(stages, rule, precision, opset), goal, asked or bool(goal and request.rule))
+    return _Choice(ExportPlan(stages, rule, precision, opset, kept), goal, asked or bool(goal and request.rule))
 
 
 def _rule(run: Run, request: ExportRequest, found: Calibration | None) -> tuple[Rule, RiskRequest | None]:
@@ -200,7 +204,7 @@ def _write(run: Run, request: ExportRequest, listener: Listener, fresh: Path) ->
         changed = changed_answers(*pair, measured.sample.name)
         if choice.goal is not None:
             certificate = certify_export(
-                run, choice.plan.rule, choice.goal, measured.sample, pair, precision=choice.plan.precision
+                run, choice.plan.rule, choice.goal, measured.sample, pair, arithmetic=manifest.arithmetic
             )
     if certificate is not None and certificate.certified:
         rule = choice.plan.rule.at(cast("float", certificate.threshold))
@@ -279,7 +283,7 @@ def _failure(
         return (
             f"int8 alone changes {changed.different:,} of {changed.examples:,} answers of the PyTorch model "
             f"({100 * changed.rate:.2g}%), which is more than the risk of {100 * goal.risk:g}%; allow a larger `risk`, "
-            "or leave out `int8`"
+            "leave layers in float32 with `float_layers`, or leave out `int8`"
         )
     return f"{certificate.failure}; allow a larger `risk`, or give more examples with `data` FILE"
 
@@ -308,6 +312,7 @@ def _result(
         run=name_of(run),
         folder="",
         precision=manifest.precision,
+        float_layers=manifest.float_layers,
         layers=manifest.layers,
         model_layers=manifest.model_layers,
         stages=manifest.exits,

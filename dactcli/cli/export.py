@@ -18,8 +18,8 @@ dact export runs/sst2-1 --to sst2-graph --layers 3"""
 CALIBRATION = "Calibration"
 
 
-def _numbers(text: str | None) -> list[int] | None:
-    """The numbers of `--stages`."""
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    """The numbers of an option, such as `--stages`."""
     from dactcli.errors import UsageError
 
     if text is None:
@@ -29,7 +29,7 @@ def _numbers(text: str | None) -> list[int] | None:
     except ValueError:
         raise UsageError(
             "is not a list of layers",
-            place=f"--stages {text}",
+            place=f"{option} {text}",
             remedy="write numbers and commas, such as 2,4,6",
         ) from None
 
@@ -41,6 +41,10 @@ def export(
     stages: Annotated[
         str | None,
         typer.Option(help="Layers after which rows may leave. Default: every layer.", metavar="N1,N2,..."),
+    ] = None,
+    float_layers: Annotated[
+        str | None,
+        typer.Option(help="With --int8: leave the weights of these layers in float32.", metavar="N1,N2,..."),
     ] = None,
     layers: Annotated[
         int | None, typer.Option(help="Write one graph of the first N layers, without early exit.", metavar="N")
@@ -96,8 +100,9 @@ def export(
     if to is None:
         raise UsageError("nothing says where to", place="dact export", remedy="add --to FOLDER")
     request = ExportRequest(
-        to, int8, _numbers(stages), layers, rule, risk, delta, data, text, pair_column, opset, overwrite
-    )
+        to, int8, _numbers("--stages", stages), _numbers("--float-layers", float_layers), layers, rule, risk, delta,
+        data, text, pair_column, opset, overwrite
+    )  # fmt: skip
     done = export_run(path, request, listener=options.listener())
     options.emit(done.to_json(), as_json=as_json, output=None)
     if not as_json:

@@ -22,10 +22,11 @@ RENAMED = {
 }
 # fmt: off
 FIELDS = frozenset((
-    "address", "baseline", "batch_size", "block_rows", "calibrate", "calibration", "columns", "compare", "data",
-    "delta", "depths", "device", "dtype", "engine", "epochs", "examples", "file", "format", "gpus_per_worker", "html",
-    "hub", "int8", "label", "layers", "limit", "max_layers", "message", "on_error", "only", "opset", "output",
-    "overwrite", "plan", "plots", "private", "random", "recipe_out", "repeats", "replace", "resume", "risk", "rule",
+    "address", "baseline", "batch_size", "batch_tokens", "block_rows", "calibrate", "calibration", "columns", "compare",
+    "data", "delta", "depths", "device", "dtype", "engine", "epochs", "examples", "file", "float_layers", "format",
+    "gpus_per_worker", "html", "hub", "int8", "label", "layers", "limit", "max_layers", "message", "on_error", "only",
+    "opset", "output", "overwrite", "plan", "plots", "private", "random", "recipe_out", "repeats", "replace", "resume",
+    "risk", "rule",
     "seeds", "sequence_length", "sort", "split", "stages", "svg", "sweep_random", "text", "texts", "threads", "to",
     "top", "trace", "train", "verify", "weights_only", "workers",
 ))

@@ -48,7 +48,7 @@ def certify_export(
     sample: CalibrationSample,
     outputs: tuple[LayerOutputs, LayerOutputs],
     *,
-    precision: str,
+    arithmetic: str,
 ) -> Calibration:
     """Choose the threshold of an export.
 
@@ -60,7 +60,7 @@ def certify_export(
         request: The risk to certify.
         sample: The examples, as `calibration_sample` gives them.
         outputs: The outputs of the export and of the PyTorch model on them.
-        precision: The export's precision.
+        arithmetic: What the export computes in, as its manifest says it.
 
     Returns:
         The certificate; its `certified` is False where no threshold passes.
@@ -72,20 +72,20 @@ def certify_export(
     """
     export, model = outputs
     asked = dataclasses.replace(request, rules=(rule.name,))
-    digest = export_digest(identify(run).digest, precision, export.exits or ())
+    digest = export_digest(identify(run).digest, arithmetic, export.exits or ())
     number = spend(run, sample.fingerprint, asked.to_json(), model=digest)
-    facts = bound_facts(run, sample) | {"dtype": precision, "attempt": number, "against": AGAINST}
+    facts = bound_facts(run, sample) | {"dtype": arithmetic, "attempt": number, "against": AGAINST}
     measured = Measured(export, sample.inputs, sample.encoded.labels, reference=model)
     return calibrate_risk(measured, [rule], request, delta=request.delta / 2**number, facts=facts)
 
 
-def export_digest(model: str, precision: str, exits: Sequence[int]) -> str:
+def export_digest(model: str, arithmetic: str, exits: Sequence[int]) -> str:
     """One SHA-256 of what an export's answers depend on, as 64 hex digits.
 
     Args:
         model: Digest of the model.
-        precision: Its precision.
+        arithmetic: What it computes in.
         exits: The layers after which rows may leave.
     """
-    facts: dict[str, Any] = {"model": model, "precision": precision, "exits": list(exits)}
+    facts: dict[str, Any] = {"model": model, "precision": arithmetic, "exits": list(exits)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dactcli.data.labels import label_values
-from dactcli.exporting.graphs import Stage, cut, fuse, join, write
+from dactcli.exporting.graphs import Stage, cut, fuse, join, keep_in_float, write
+from dactcli.exporting.outliers import scale_outliers
 from dactcli.exporting.tracing import TYPES, trace_encoder, trace_heads
 from dactcli.halting.label_sets import LabelSets
 from dactcli.halting.rules import Full
@@ -67,7 +68,11 @@ def joined(run: Run, plan: ExportPlan) -> tuple[Any, int]:
     sizes = run.model.config.encoder_config
     encoder = trace_encoder(run.model, plan, types=TYPES in run.tokenizer.model_input_names)
     fused, count = fuse(encoder, heads=sizes.num_attention_heads, width=sizes.hidden_size)
-    return join(fused, trace_heads(run.model, plan)), count
+    whole = join(fused, trace_heads(run.model, plan))
+    if plan.precision == "int8":
+        scale_outliers(whole, run)
+        keep_in_float(whole, plan.float_layers)
+    return whole, count
 
 
 def write_export(run: Run, plan: ExportPlan, graph: Graph, folder: Path) -> Manifest:
@@ -114,6 +119,7 @@ def write_export(run: Run, plan: ExportPlan, graph: Graph, folder: Path) -> Mani
         fused=graph.fused,
         opset=plan.opset,
         made_with={name: version(name) for name in PACKAGES},
+        float_layers=list(plan.float_layers),
     )
 
 

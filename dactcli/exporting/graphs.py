@@ -10,8 +10,10 @@ from dactcli.exporting.plan import LARGEST
 from dactcli.exporting.tracing import IDS, MASK, TYPES, quiet
 
 HEADS = "heads/"  # begins the names of the exit heads' nodes, which stay in float32
+FLOAT = "float32/"  # begins the names of those of the encoder's nodes that do
 CONTRIB = "com.microsoft"  # where the fused operators stand
-QUANTISED = ["MatMul", "Attention", "Gather"]
+PRODUCTS = ["MatMul", "Attention"]
+QUANTISED = [*PRODUCTS, "Gather"]
 
 
 class Stage(NamedTuple):
@@ -106,6 +108,30 @@ def join(encoder: Any, heads: Any) -> Any:
     graph.value_info.extend(heads.graph.value_info)
     graph.output.extend(heads.graph.output)
     return encoder
+
+
+def keep_in_float(whole: Any, layers: Sequence[int]) -> None:
+    """Name the products of some layers so that they do not become int8, in place.
+
+    Args:
+        whole: The joined graph.
+        layers: The layers.
+    """
+    made_by = {name: node for node in whole.graph.node for name in node.output}
+    ends, seen = (
+        sorted((value.name for value in whole.graph.output if value.name.startswith("hidden_")), key=_layer),
+        set(),
+    )
+    for end in ends:
+        waiting = [end]
+        while waiting:
+            node = made_by.get(waiting.pop())
+            if node is None or node.output[0] in seen:
+                continue  # of an earlier layer
+            seen.add(node.output[0])
+            waiting += node.input
+            if _layer(end) in layers and node.op_type in PRODUCTS:
+                node.name = FLOAT + node.name
 
 
 def _with_own_weights(heads: Any) -> Any:
@@ -210,7 +236,12 @@ def write(stage: Stage, path: Path, *, int8: bool) -> None:
     for value in [one for one in graph.value_info if one.name in weights]:
         graph.value_info.remove(value)  # the quantiser transposes weights, and would compare them with these shapes
     # the nodes by name, because the quantiser makes products of the exit heads' operators, under names of its own
-    encoder = [node.name for node in graph.node if node.op_type in QUANTISED and not node.name.startswith(HEADS)]
+    encoder = [
+        node.name for node in graph.node if node.op_type in QUANTISED and not node.name.startswith((HEADS, FLOAT))
+    ]
+    if not encoder:  # the quantiser would take an empty list for all
+        path.write_bytes(stage.model.SerializeToString())
+        return
     with quiet():
         quantize_dynamic(
             stage.model,

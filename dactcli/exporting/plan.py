@@ -29,12 +29,14 @@ class ExportPlan:
         rule: The halting rule, whose score is traced into the stages.
         precision: float32, or int8 for the encoder's weights and embeddings.
         opset: Version of the ONNX operators.
+        float_layers: Layers whose weights stay in float32 where the precision is int8.
     """
 
     stages: tuple[int, ...]
     rule: Rule
     precision: Precision = "float32"
     opset: int = OPSET
+    float_layers: tuple[int, ...] = ()
 
     @property
     def layers(self) -> int:
@@ -104,6 +106,28 @@ def check_run(run: Run) -> None:
             place=place,
             remedy="use a smaller encoder",
         )
+
+
+def float_layers_of(given: Sequence[int] | None, layers: int, *, int8: bool) -> tuple[int, ...]:
+    """The layers of an int8 export that stay in float32, in order.
+
+    Args:
+        given: As they were asked for; None for none.
+        layers: Layers of the export.
+        int8: Whether the others become int8.
+
+    Raises:
+        UsageError: Nothing becomes int8, or they are no layers of the export.
+    """
+    if given is None:
+        return ()
+    found, text = tuple(sorted(set(given))), ",".join(map(str, given))
+    if not int8:
+        raise UsageError("is for `int8`", place=f"`float_layers` {text}", remedy="add `int8`, or leave it out")
+    if not found or found[0] < 1 or found[-1] > layers:
+        fault = f"{text or 'nothing'} does not name layers of this export"
+        raise UsageError(fault, place="`float_layers`", remedy=f"give numbers from 1 to {layers}")
+    return found
 
 
 def stages_of(given: Sequence[int] | None, layers: int) -> tuple[int, ...]:

@@ -61,6 +61,6 @@ def write_stock(run: Run, like: Manifest, path: Path) -> None:
         path: The file.
     """
     layers = run.model.exit_heads.layers
-    plan = ExportPlan((layers,), Full(), like.precision, like.opset)
+    plan = ExportPlan((layers,), Full(), like.precision, like.opset, tuple(like.float_layers))
     whole = only(joined(run, plan)[0], f"layer_answer_{layers}")
     write(Stage(whole, []), path, int8=plan.precision == "int8")

@@ -38,6 +38,7 @@ class ExportResult:
         run: Name of the exported run.
         folder: The folder written.
         precision: `float32` or `int8`.
+        float_layers: Layers that are in float32 where the others are int8.
         layers: Layers of the export.
         model_layers: Layers of the model.
         stages: The last layer of each stage.
@@ -54,6 +55,7 @@ class ExportResult:
     run: str
     folder: str
     precision: str
+    float_layers: list[int]
     layers: int
     model_layers: int
     stages: list[int]

@@ -116,6 +116,7 @@ class Manifest:
         fused: How many layers have fused attention.
         opset: Version of the ONNX operators.
         made_with: Versions of the packages.
+        float_layers: Layers that are in float32 where the others are int8.
     """
 
     kind: Kind
@@ -136,6 +137,14 @@ class Manifest:
     fused: int
     opset: int
     made_with: dict[str, str] = field(default_factory=dict)
+    float_layers: list[int] = field(default_factory=list)
+
+    @property
+    def arithmetic(self) -> str:
+        """What the layers compute in: `float32`, `int8`, or `int8, layers 1, 2 in float32`."""
+        one = "layer" if len(self.float_layers) == 1 else "layers"
+        kept = f", {one} {', '.join(map(str, self.float_layers))} in float32" if self.float_layers else ""
+        return f"{self.precision}{kept}"
 
     @property
     def exits(self) -> list[int]:
@@ -190,6 +199,7 @@ def _stage(document: dict[str, Any]) -> StageFile:
 def _check(found: Manifest) -> None:
     """Raise ValueError where a value cannot be meant."""
     whole = [found.layers, found.model_layers, found.tokenizer.max_length, found.tokenizer.padding_id, found.opset]
+    whole += found.float_layers
     whole += [number for stage in found.stages for number in (stage.first_layer, stage.last_layer, stage.bytes)]
     names = [found.tokenizer.file, *(stage.file for stage in found.stages)]
     cut = found.rule.cut

@@ -401,7 +401,9 @@ def test_two_workers_evaluate_and_calibrate(folder: Path, tmp_path: Path) -> Non
         assert one["layers_mean"] == pytest.approx(local[name]["layers_mean"], abs=1e-3)
         assert one["agreement_with_full"] == pytest.approx(local[name]["agreement_with_full"], abs=1e-3)
     kept.unlink()
-    goal = ["--calibrate", "risk=0.5", "--replace"]
+    goal = ["--calibrate", "risk=0.5", "--replace", "--json"]
     certified = subprocess.run([*words, *goal], capture_output=True, text=True, timeout=600)
     assert certified.returncode == 0, certified.stderr
-    assert "certified" in certified.stdout
+    told = json.loads(certified.stdout)
+    assert told["certified"]
+    assert (told["rule"], told["examples"]) == ("settled:0.5", 4099)  # one is in validation

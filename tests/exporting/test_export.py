@@ -22,9 +22,14 @@ from dactcli.evaluation.exports import AGAINST, certify_export, changed_answers,
 from dactcli.evaluation.requests import RiskRequest
 from dactcli.evaluation.sample import CalibrationSample
 from dactcli.exporting import plan
+from dactcli.exporting.folder import joined
+from dactcli.exporting.outliers import scale_outliers
+from dactcli.exporting.plan import ExportPlan
+from dactcli.exporting.stock import StockOnnx
 from dactcli.halting.rules import Confidence, Full
 from dactcli.runs.calibration import load_attempts
 from dactcli.runs.identity import identify
+from dactcli.runs.load import Run, save_model
 from dactcli.runs.outputs import LayerOutputs
 
 pytest.importorskip("onnxscript", reason="needs dactcli[onnx]")
@@ -222,7 +227,10 @@ def test_int8_that_changes_too_much_says_so(
     assert result.exit_code == 0
     told = " ".join(result.stdout.replace("│", " ").split())
     assert "int8 alone changes " in told
-    assert "more than the risk of 20%; allow a larger --risk, or leave out --int8" in told
+    assert (
+        "more than the risk of 20%; allow a larger --risk, leave layers in float32 with --float-layers, or leave out --int8"
+        in told
+    )
     assert load(tmp_path / "out", threads=1).manifest.rule.text == "exact"
 
 
@@ -250,6 +258,65 @@ def test_int8_is_the_encoder_alone(tmp_path: Path) -> None:
         assert 32 < max(int(np.abs(one.astype(int)).max()) for one in values) <= 64
 
 
+def with_an_outlier(folder: Path) -> Run:
+    """A run one of whose feed-forward channels is far larger than the others, and weighs as much less."""
+    run = saved(folder, layers=2)
+    layer = run.model.encoder.encoder.layer[0]
+    with torch.no_grad():
+        layer.intermediate.dense.bias[3] = 40.0
+        layer.output.dense.weight[:, 3] /= 40.0
+    save_model(run.model, run.tokenizer, folder)
+    return open_run(folder)
+
+
+def test_large_channels_are_scaled_before_they_become_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    run = with_an_outlier(tmp_path / "run")
+    whole, _ = joined(run, ExportPlan((1, 2), Full()))
+    encoded = run.tokenizer(TEXTS, padding=True, return_tensors="np")
+
+    def answers() -> np.ndarray[Any, Any]:
+        session = onnxruntime.InferenceSession(whole.SerializeToString())
+        read = {one.name for one in session.get_inputs()}
+        (found,) = session.run(["layer_answer_2"], {name: value for name, value in encoded.items() if name in read})
+        return np.asarray(found)
+
+    before = answers()
+    assert scale_outliers(whole, run) == 1
+    assert apart(answers(), before) < 1e-5
+    assert scale_outliers(whole, run) == 0
+
+    wanted = run.model.layer_outputs(**run.tokenizer(TEXTS, padding=True, return_tensors="pt"))[0].detach().numpy()
+    errors = []
+    for scaled in (True, False):
+        if not scaled:
+            monkeypatch.setattr("dactcli.exporting.folder.scale_outliers", lambda whole, run: 0)
+        model = exported(run, tmp_path / f"out-{scaled}", int8=True, rule="full")
+        errors.append(apart(model.layer_outputs(model.tokenizer(TEXTS))["layer_answer"], wanted))
+    assert errors[0] < errors[1] / 2
+
+
+def test_layers_that_stay_in_float32(tmp_path: Path) -> None:
+    import onnx
+
+    run = saved(tmp_path / "run", layers=3)
+    out = tmp_path / "out"
+    model = exported(run, out, int8=True, rule="full", float_layers=[3, 2], stages=[1, 3])
+    assert model.manifest.arithmetic == "int8, layers 2, 3 in float32"
+    operators = [node.op_type for node in onnx.load(out / "stage-2.onnx").graph.node]
+    assert not {"MatMulInteger", "QAttention"} & set(operators)
+    operators = [node.op_type for node in onnx.load(out / "stage-1.onnx").graph.node]
+    assert "MatMulInteger" in operators
+    whole = exported(run, tmp_path / "whole", int8=True, rule="full", stages=[1, 3])
+    wanted = run.model.layer_outputs(**run.tokenizer(TEXTS, padding=True, return_tensors="pt"))[0].detach().numpy()
+    kept, all_int8 = (one.layer_outputs(one.tokenizer(TEXTS))["layer_answer"] for one in (model, whole))
+    assert apart(kept[:, 0], all_int8[:, 0]) == 0  # layer 1 is the same
+    assert np.abs(kept - wanted).mean() < np.abs(all_int8 - wanted).mean()
+    stock = StockOnnx(run, model.manifest, threads=1)
+    assert stock.inputs
+
+
 def test_the_threshold_heeds_the_stages(tmp_path: Path) -> None:
     """Where rows may leave after layer 2 only, the certificate is about leaving there."""
     run = saved(tmp_path / "run", layers=2)
@@ -261,7 +328,7 @@ def test_the_threshold_heeds_the_stages(tmp_path: Path) -> None:
     model = outputs(right, 0.9)
     for exits, layers in (((1, 2), 2.0), ((2,), 2.0)):
         found = certify_export(
-            run, Confidence(1.0), RiskRequest(0.05), sample, (replace(early, exits=exits), model), precision="float32"
+            run, Confidence(1.0), RiskRequest(0.05), sample, (replace(early, exits=exits), model), arithmetic="float32"
         )
         assert found.layers_mean is None or found.layers_mean == layers
         assert found.certified
@@ -290,6 +357,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stages": [1]}, "`stages` 1: the last stage ends after layer 1, and the model has 2; add 2, or use `layers`"),
     ({"stages": [1, 3]}, "`stages`: 1,3 does not name layers"),
     ({"layers": 3}, "`layers`: is 3; give a number from 1 to 2"),
+    ({"float_layers": [1]}, "`float_layers` 1: is for `int8`; add `int8`, or leave it out"),
+    ({"float_layers": [1, 3], "int8": True}, "`float_layers`: 1,3 does not name layers of this export; give numbers"),
     ({"opset": 17}, "`opset`: is 17; give 18 to 23"),
     ({"rule": "exact", "risk": 0.1}, "`risk`: rule exact has no threshold to choose"),
     ({"rule": "nonsense"}, "`rule`: rule 'nonsense' is unknown"),

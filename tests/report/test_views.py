@@ -63,6 +63,7 @@ EXPORTED = ExportResult(
     run="runs/sst2-1",
     folder="sst2-int8",
     precision="int8",
+    float_layers=[1],
     layers=6,
     model_layers=6,
     stages=[2, 4, 6],
