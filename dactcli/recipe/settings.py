@@ -34,9 +34,9 @@ class Section(BaseModel):
 class HaltingKeys(Section):
     """What a recipe says about the loss."""
 
-    tau: NonNegative | None = 0.01
-    """Price of a layer: with the defaults below, the accuracy (or micro F1) that one more layer must bring (0.01: one
-    point). For a regression the default is 0.05. null: no DACT loss; only the layers are trained."""
+    tau: NonNegative | None = 0.02
+    """Price of a layer: with the defaults below, the accuracy (or micro F1) that one more layer must bring (0.02: two
+    points). For a regression the default is 0.05. null: no DACT loss; only the layers are trained."""
     ponder: Ponder = "sum_p"
     """Ponder cost: the sum of p_n (expected layers), or of h_n (the DACT-BERT form)."""
     answer_loss: AnswerLoss = "error"

@@ -73,21 +73,40 @@ def fit_thresholds(
     if rows := unfinite_rows(right, sure):
         raise unfinite_error([f"example {row * count // size + 1:,} of validation" for row in rows])
     labels, taken = label_tensor(some.labels or [], model.answers.kind, model.classes), itertools.count(1)
-    ends = [
-        _descend(
-            right,
-            sure,
-            partial(charge_for, labels=labels, settings=settings, answers=model.answers),
-            settings,
-            start,
-            stepped=lambda: stepped(next(taken)),
-        )
-        for start in STARTS
-    ]
-    _, bias = min(ends, key=operator.itemgetter(0))
+    charge = partial(charge_for, labels=labels, settings=settings, answers=model.answers)
+    bias = best_biases(right, sure, charge, settings, stepped=lambda: stepped(next(taken)))
     with torch.no_grad():
         model.exit_heads.halting_weight.fill_(-SLOPE)
         model.exit_heads.halting_bias.copy_(bias)
+
+
+def best_biases(
+    right: Tensor,
+    sure: Tensor,
+    charge: Callable[[Tensor], Tensor],
+    settings: HaltingSettings,
+    *,
+    stepped: Callable[[], None],
+) -> Tensor:
+    """The halting biases of the smallest loss, of descents from all starts.
+
+    Args:
+        right: The logs that the loss looks at [E, N, K].
+        sure: How sure each layer is, in log odds [E, N].
+        charge: What an answer costs, from its logs [E, K].
+        settings: The DACT loss.
+        stepped: Called after each step.
+
+    Returns:
+        b_n [N].
+    """
+    ends = [_descend(right, sure, charge, settings, start, stepped=stepped) for start in STARTS]
+    return min(ends, key=operator.itemgetter(0))[1]
+
+
+def halting_from(biases: Tensor, sure: Tensor) -> Tensor:
+    """The h_n [E, N] of biases [N], from how sure each layer is [E, N]."""
+    return torch.sigmoid(biases - SLOPE * sure)
 
 
 def fit_agreement(

@@ -146,13 +146,13 @@ def test_what_the_finished_model_can_be_asked_for(tmp_path: Path) -> None:
 def test_layers_that_the_dact_loss_trains_too_have_it_in_the_stages(tmp_path: Path) -> None:
     stages = resolve_stages(recipe_of(tmp_path, DEFAULT, "dact.detach=false"))
     assert [stage.loss.objective for stage in stages] == ["layers", "dact"]
-    assert halting_loss(stages).tau == 0.01
+    assert halting_loss(stages).tau == 0.02
 
 
 def test_the_plan_tells_of_it(tmp_path: Path) -> None:
     lines = describe_stages(recipe_of(tmp_path, DEFAULT, "evaluation.risk=null"))
     assert lines[-1] == (
-        "finally: learns the layers' halting thresholds on validation; DACT loss with tau 0.01 (sum_p, error)"
+        "finally: learns the layers' halting thresholds on validation; DACT loss with tau 0.02 (sum_p, error)"
     )
     assert not any("at last" in line for line in describe_stages(recipe_of(tmp_path, TINY)))
 
