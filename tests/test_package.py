@@ -66,6 +66,14 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.recipe.load",
         "dactcli.runs.outputs",
     ],
+    "prices.py": [
+        "dactcli.evaluation.comparison",
+        "dactcli.halting.answers",
+        "dactcli.model.loss",
+        "dactcli.recipe.settings",
+        "dactcli.runs.outputs",
+        "dactcli.training.thresholds",
+    ],
     "pictures.py": [
         "dactcli.report.console",
         "dactcli.report.evaluation",

@@ -45,6 +45,7 @@ def _about(done: ExportResult) -> str:
         if len(done.stages) == 1
         else f"rows may leave after layers {', '.join(map(str, done.stages))}"
     )
-    kept = f" but for layers {', '.join(map(str, done.float_layers))}" if done.float_layers else ""
+    noun = "layer" if len(done.float_layers) == 1 else "layers"
+    kept = f" but for {noun} {', '.join(map(str, done.float_layers))}" if done.float_layers else ""
     size = f"{done.bytes / MIB:.1f} MiB, {100 * done.bytes / done.model_bytes:.0f}% of the run's weights and tokenizer"
     return f"{done.precision}{kept}; {exits}; attention is fused in {done.fused} of {done.layers} layers; {size}"
