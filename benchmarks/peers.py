@@ -99,22 +99,23 @@ def slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).replace("--", "-")
 
 
-def train(
-    out: Path, seeds: list[int], overrides: list[str], *, layers: int, only: list[str] | None, suffix: str
-) -> None:
+def train(wanted: argparse.Namespace) -> None:
     """Fine-tune what is not finished yet, seed by seed, so that a first comparison is there early."""
+    out, suffix, only = wanted.out, wanted.suffix, wanted.only.split(",") if wanted.only else None
+    price = [] if wanted.tau is None else [f"dact.tau={wanted.tau}"]
     jobs: dict[str, tuple[str, list[str]]] = {
-        slug(name): (method.recipe, list(method.set_by))
+        slug(name): (method.recipe, [*method.set_by, *(price if method.recipe == AS_PUBLISHED[OURS].recipe else [])])
         for name, method in METHODS.items()
         if name in AS_PUBLISHED or slug(name) in (only or ())
     }
-    jobs |= {"plain": (PLAIN, []), **{f"cut-{k}": (PLAIN, [f"model.layers={k}"]) for k in range(1, layers)}}
-    for seed in seeds:
+    jobs |= {"plain": (PLAIN, []), **{f"cut-{k}": (PLAIN, [f"model.layers={k}"]) for k in range(1, wanted.layers)}}
+    for seed in map(int, wanted.seeds.split(",")):
         for name, (recipe, own) in jobs.items():
             kept = out / f"{name}{suffix}-{seed}.npz"
             if kept.is_file() or (only and name not in only):
                 continue
-            run = _finished(out / "runs", f"{name}{suffix}-{seed}", recipe, [*own, *overrides, f"training.seed={seed}"])
+            sets = [*own, *wanted.overrides, f"training.seed={seed}"]
+            run = _finished(out / "runs", f"{name}{suffix}-{seed}", recipe, sets)
             keep(run, name, kept)
             shutil.rmtree(run)
             print(f"{kept} is there", flush=True)
@@ -370,6 +371,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", default="0,1,2")
     made.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
     made.add_argument("--only", help="methods, as files name them, with commas; NAME-attention, NAME-mean: other heads")
+    made.add_argument("--tau", type=float, help="price of a layer of our own method; the peers have none")
     made.add_argument("--suffix", default="", help="of the names of what is trained, such as -tau-0.02")
     made.add_argument("--heads", choices=HEADS, help="compare methods with these exit heads; else all as published")
     made.add_argument("--set", dest="overrides", action="append", default=[])
@@ -380,9 +382,7 @@ def main() -> None:
     """Parse, and train or print."""
     wanted = parser().parse_args()
     if wanted.what == "train":
-        seeds = [int(seed) for seed in wanted.seeds.split(",")]
-        only = wanted.only.split(",") if wanted.only else None
-        train(wanted.out, seeds, wanted.overrides, layers=wanted.layers, only=only, suffix=wanted.suffix)
+        train(wanted)
     elif wanted.what == "papers":
         print(papers(wanted.out, wanted.overrides))
     elif wanted.what == "certified":

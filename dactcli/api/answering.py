@@ -59,7 +59,7 @@ def text_model(run: AnyRun, request: PredictFilesRequest | PredictRequest, liste
         ResourceError: The device or a package is missing.
     """
     if (exported := open_export(run)) is not None:
-        return _export_model(exported, request)
+        return _export_model(exported, request, listener)
     from functools import partial
 
     from dactcli.data.batches import tokens_per_batch
@@ -82,7 +82,9 @@ def text_model(run: AnyRun, request: PredictFilesRequest | PredictRequest, liste
     )
 
 
-def _export_model(exported: ExportedModel, request: PredictFilesRequest | PredictRequest) -> TextModel:
+def _export_model(
+    exported: ExportedModel, request: PredictFilesRequest | PredictRequest, listener: Listener
+) -> TextModel:
     """An export; it halts by its own rule, on the processor.
 
     Raises:
@@ -103,6 +105,11 @@ def _export_model(exported: ExportedModel, request: PredictFilesRequest | Predic
         raise UsageError("an export has no cap on its layers", place="`max_layers`", remedy=remedy)
     check_processor(request.device)
     size = request.batch_tokens or TOKENS
+    if size != TOKENS and manifest.precision == "int8" and manifest.certificate is not None:
+        listener.notice(
+            f"with `batch_tokens` {size} the certificate of this int8 export no longer holds: it was measured with "
+            f"batches of {TOKENS}, and int8 answers depend on the batch"
+        )
 
     def answer(progress: Callable[[int], None] | None) -> Answer:
         def found(texts: list[str], pairs: list[str] | None) -> list[Prediction]:

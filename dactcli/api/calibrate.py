@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dactcli.api.common import AnyRun, build_request, check_examples, data_file, open_any
-from dactcli.api.workers import Cluster, check_engine
+from dactcli.api.workers import Cluster, check_engine, driver_device
 from dactcli.errors import UsageError
 from dactcli.listening import Listener
 from dactcli.results import Calibration
@@ -81,7 +81,7 @@ def calibrate(
     if request is not None and not isinstance(request, CalibrateRequest):
         fields, request = {"goal": request, **fields}, None
     wanted, hears = build_request(CalibrateRequest, request, fields, listener)
-    opened = open_any(run, device=wanted.device)
+    opened = open_any(run, device=driver_device(wanted))
     if opened.exported:
         return _certify_again(opened, wanted, hears)
     from dactcli.api.evaluate import outputs_of

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def predict_on_ray(
     folder = AnswerFolder.of(str(request.output), inputs)
     folder.refuse(inputs)
     place = worker_place(run)
-    model = text_model(place, request, listener)
+    model = text_model(place, _local(request, "cpu"), listener)
     request.answers.check(regression=model.regression)
     blocks = cut_into_blocks(inputs, request.block_rows)
     names = _names(inputs, model, request)
@@ -99,6 +100,14 @@ def _check(inputs: list[Input]) -> None:
     check_ray()
     if any(one.pipe for one in inputs):
         raise UsageError("reads files and addresses", place="`engine` ray", remedy="save the stream to a file first")
+
+
+def _local(request: PredictFilesRequest, device: str) -> PredictFilesRequest:
+    """The request of one process on a device."""
+    rows = type(request).block_rows
+    return replace(
+        request, engine="local", address=None, workers=None, gpus_per_worker=0, block_rows=rows, device=device
+    )
 
 
 def _stopped(number: int, name: str, folder: AnswerFolder) -> StoppedError:
@@ -161,8 +170,14 @@ class AnswersWorker(BlockWorker):
         from dactcli.api.common import quieten_libraries
 
         quieten_libraries()
-        self.request, self.folder, self.names = request, folder, names
-        self.model = text_model(run, request, Listener())
+        device = "cuda" if request.gpus_per_worker else "cpu"  # a worker without a GPU of its own may still see one
+        self.place, self.folder, self.names = run, folder, names
+        self.request = _local(request, device)
+
+    @cached_property
+    def model(self) -> TextModel:
+        """The model; opened with the first block, so that an error of it comes back as its own sentence."""
+        return text_model(self.place, self.request, Listener())
 
     def answer(self, item: dict[str, Any]) -> bytes:
         """Answer a block into its file.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dactcli.api.common import open_any
@@ -54,13 +55,15 @@ def collect_on_ray(
 
     check_ray()
     total = len(encoded.lengths)
-    starts = range(0, total, EXAMPLES)
+    # an export forms its own batches, on which the answers of int8 depend: all of its examples go to one worker
+    size = total if run.exported else EXAMPLES
+    starts = range(0, total, size)
     items = [
-        {"start": start, "examples": pickle.dumps(encoded.select(range(start, min(start + EXAMPLES, total))))}
+        {"start": start, "examples": pickle.dumps(encoded.select(range(start, min(start + size, total))))}
         for start in starts
     ]
     found, done = {}, 0
-    device = "auto" if cluster.gpus_per_worker else run.model.device.type
+    device = "cuda" if cluster.gpus_per_worker else "cpu"  # a worker without a GPU of its own may still see one
     arguments = {"run": worker_place(run), "device": device, "batch_size": batch_size, "identity": _identity(run)}
     with connected(cluster) as pool:
         for part in pool.answers(OutputsWorker, arguments, items):
@@ -81,15 +84,19 @@ class OutputsWorker(BlockWorker):
         run: The folder of the run or export.
         device: Where the model runs.
         batch_size: Examples per batch.
-        identity: Of the driver's model; None for an export.
+        identity: Of the driver's model.
     """
 
-    def __init__(self, run: str, device: str, batch_size: int, identity: str | None) -> None:
+    def __init__(self, run: str, device: str, batch_size: int, identity: str) -> None:
         from dactcli.api.common import quieten_libraries
 
         quieten_libraries()
-        self.place, self.batch_size, self.identity = run, batch_size, identity
-        self.run = open_any(run, device=device)
+        self.place, self.device, self.batch_size, self.identity = run, device, batch_size, identity
+
+    @cached_property
+    def run(self) -> Run:
+        """The model; opened with the first block, so that an error of it comes back as its own sentence."""
+        return open_any(self.place, device=self.device)
 
     def answer(self, item: dict[str, Any]) -> bytes:
         """Run a block.
@@ -115,7 +122,12 @@ class OutputsWorker(BlockWorker):
         return pickle.dumps((item["start"], save(outputs.tensors())))
 
 
-def _identity(run: Run) -> str | None:
+def _identity(run: Run) -> str:
+    """One text of what a run's or export's answers depend on."""
     from dactcli.runs.identity import identify
+    from dactcli.runtime.manifest import read_manifest
 
-    return None if run.exported else identify(run).digest
+    if not run.exported:
+        return identify(run).digest
+    manifest = read_manifest(run.folder)
+    return " ".join([*(stage.sha256 for stage in manifest.stages), manifest.tokenizer.sha256])

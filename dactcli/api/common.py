@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
@@ -80,14 +82,22 @@ def check_numbers(request: object, **lowest: float) -> None:
 
     Args:
         request: The request.
-        **lowest: The lowest value of each of its fields; None in a field is always allowed.
+        **lowest: The lowest value of each of its fields: an integer where only whole numbers are allowed. None in a
+            field always is.
 
     Raises:
-        UsageError: A value is lower.
+        UsageError: A value is lower, or no such number.
     """
     for name, low in lowest.items():
-        value = getattr(request, name)
-        if value is not None and value < low:
+        value: Any = getattr(request, name)
+        whole = isinstance(low, int)
+        if value is None:
+            continue
+        kinds = (int, Integral) if whole else (int, float, Real)  # numpy's numbers, too
+        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+            what = "a whole number" if whole else "a number"
+            raise UsageError(f"is {value!r}", place=f"`{name}`", remedy=f"give {what} of at least {low:g}")
+        if value < low:
             raise UsageError(f"is {value}", place=f"`{name}`", remedy=f"give at least {low:g}")
 
 

@@ -18,7 +18,7 @@ from dactcli.api.common import (
     open_any,
     valid_calibration,
 )
-from dactcli.api.workers import Cluster, check_engine
+from dactcli.api.workers import Cluster, check_engine, driver_device
 from dactcli.listening import Listener
 from dactcli.results import EvalResult
 
@@ -85,7 +85,7 @@ def evaluate(
         ResourceError: The device is missing, or memory ran out.
     """
     wanted, hears = build_request(EvaluateRequest, request, fields, listener)
-    return judge_run(open_any(run, device=wanted.device), wanted, hears)
+    return judge_run(open_any(run, device=driver_device(wanted)), wanted, hears)
 
 
 def judge_run(run: Run, request: EvaluateRequest, listener: Listener) -> EvalResult:

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dactcli.api.common import AnyRun, build_request, data_file, locate, name_of, open_run, valid_calibration
+from dactcli.api.common import (
+    AnyRun,
+    build_request,
+    check_lists,
+    data_file,
+    locate,
+    name_of,
+    open_run,
+    valid_calibration,
+)
 from dactcli.errors import ArtefactError, DactError, UsageError
 from dactcli.listening import Listener
 from dactcli.results import Calibration, ChangedAnswers, ExportResult
@@ -60,6 +69,7 @@ class ExportRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_lists(self, "stages", "float_layers")
         for name in ("stages", "rule", "risk", "delta"):
             if self.layers is not None and getattr(self, name) is not None:
                 fault = f"cannot be combined with `{name}`: one graph has no early exit"

@@ -85,7 +85,7 @@ class ProfileRequest:
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             sizes = ",".join(map(str, self.batch_sizes))
             raise UsageError(f"{sizes!r} is not a list of sizes", place="`batch_sizes`", remedy="give for example 1,32")
-        check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0, plan=1)
+        check_numbers(self, sequence_length=2, examples=1, threads=1, warmup=0, repeats=2, seconds=0.0, plan=1.0)
         if self.plan is not None and not math.isfinite(self.plan):
             raise UsageError(f"is {self.plan}", place="`plan`", remedy="give a number of texts, such as 100e6")
         if self.plan is not None and self.train:
@@ -246,7 +246,7 @@ def _served(run: Run, export: ExportedModel) -> Served:
 
     manifest = export.manifest
     stock = StockOnnx(run, manifest, torch.get_num_threads())
-    return Served(manifest.precision, manifest.rule.text, stock, answer)
+    return Served(manifest.arithmetic, manifest.rule.text, stock, answer)
 
 
 def _trained(

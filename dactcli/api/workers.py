@@ -46,6 +46,11 @@ class Cluster:
         return cls(request.address, request.workers, request.gpus_per_worker)
 
 
+def driver_device(request: Any) -> str:
+    """Where the process that hands out the work opens the model: with workers on the processor, since they run it."""
+    return "cpu" if request.engine == "ray" else str(request.device)
+
+
 def check_engine(request: Any, *further: str) -> None:
     """Refuse fields of a request that contradict each other about the engine.
 
@@ -59,7 +64,10 @@ def check_engine(request: Any, *further: str) -> None:
     if request.engine not in ENGINES:
         remedy = did_you_mean(request.engine, ENGINES)
         raise UsageError(f"{request.engine!r} is unknown", place="`engine`", remedy=remedy)
-    check_numbers(request, workers=1, gpus_per_worker=0)
+    check_numbers(request, workers=1, gpus_per_worker=0.0)
+    if request.engine == "ray" and request.device != "auto":
+        remedy = "leave it out; `gpus_per_worker` gives workers GPUs"
+        raise UsageError("is not for `engine` ray", place=f"`device` {request.device}", remedy=remedy)
     for name in ("address", "workers", "gpus_per_worker", *further) if request.engine == "local" else ():
         if getattr(request, name) != getattr(type(request), name):
             raise UsageError("is for `engine` ray", place=f"`{name}`", remedy="add `engine` ray, or leave it out")
@@ -178,7 +186,7 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
         raise ResourceError(
             f"a worker cannot go on: {first_line(error)}",
             place="`engine` ray",
-            remedy="see Ray's logs; `resume` answers the blocks that are missing",
+            remedy="see Ray's logs, and run the same again",
         ) from error
 
 

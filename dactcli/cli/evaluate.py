@@ -109,12 +109,11 @@ def evaluate(
     paths: list[Path | None] = [*runs] if runs else [None]
     examples: dict[str, Any] = {"split": split, "data": data, "text": text, "pair_column": pair_column, "label": label}
     examples |= {"batch_size": batch_size, "device": device}
-    if engine != "local" or address is not None or workers is not None or gpus_per_worker:
-        judging.check_cluster(compare=compare)
-        examples |= {"engine": engine, "address": address, "workers": workers, "gpus_per_worker": gpus_per_worker}
+    cluster = {"engine": engine, "address": address, "workers": workers, "gpus_per_worker": gpus_per_worker}
     if compare:
+        judging.check_no_cluster(cluster)
         judging.compare_runs(paths, examples, shown)
     elif calibrate is not None:
-        judging.calibrate_run(paths, parse_goal(calibrate, rules), {**examples, "replace": replace}, shown)
+        judging.calibrate_run(paths, parse_goal(calibrate, rules), {**examples, **cluster, "replace": replace}, shown)
     else:
-        judging.evaluate_runs(paths, {**examples, "rules": rules}, shown)
+        judging.evaluate_runs(paths, {**examples, **cluster, "rules": rules}, shown)

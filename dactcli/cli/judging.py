@@ -44,13 +44,16 @@ def check_options(
         raise UsageError("requires --calibrate", place="--replace", remedy="add --calibrate, or leave it out")
 
 
-def check_cluster(*, compare: bool) -> None:
+def check_no_cluster(cluster: dict[str, Any]) -> None:
     """Refuse to compare on a cluster."""
+    from dactcli.api.evaluate import EvaluateRequest
     from dactcli.errors import UsageError
 
-    if compare:
-        remedy = "run dact eval --engine ray first: its outputs are kept, and --compare reads them"
-        raise UsageError("cannot be combined with --compare", place="--engine ray", remedy=remedy)
+    given = [name for name, value in cluster.items() if value != getattr(EvaluateRequest, name)]
+    if given:
+        remedy = "leave it out; dact eval --engine ray keeps what workers without GPUs found, and --compare reads it"
+        place = f"--{given[0].replace('_', '-')}"
+        raise UsageError("cannot be combined with --compare", place=place, remedy=remedy)
 
 
 def evaluate_runs(paths: list[Path | None], fields: dict[str, Any], shown: Shown) -> None:

@@ -79,6 +79,9 @@ def certify_export(
     return calibrate_risk(measured, [rule], request, delta=request.delta / 2**number, facts=facts)
 
 
+QUANTISED = 2  # counts the changes of how int8 weights come about, since each makes another model
+
+
 def export_digest(model: str, arithmetic: str, exits: Sequence[int]) -> str:
     """One SHA-256 of what an export's answers depend on, as 64 hex digits.
 
@@ -88,4 +91,6 @@ def export_digest(model: str, arithmetic: str, exits: Sequence[int]) -> str:
         exits: The layers after which rows may leave.
     """
     facts: dict[str, Any] = {"model": model, "precision": arithmetic, "exits": list(exits)}
+    if arithmetic.startswith("int8"):
+        facts["quantised"] = QUANTISED
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -118,6 +118,7 @@ def keep_in_float(whole: Any, layers: Sequence[int]) -> None:
         layers: The layers.
     """
     made_by = {name: node for node in whole.graph.node for name in node.output}
+    weights = {one.name: one for one in whole.graph.initializer}
     ends, seen = (
         sorted((value.name for value in whole.graph.output if value.name.startswith("hidden_")), key=_layer),
         set(),
@@ -132,6 +133,12 @@ def keep_in_float(whole: Any, layers: Sequence[int]) -> None:
             waiting += node.input
             if _layer(end) in layers and node.op_type in PRODUCTS:
                 node.name = FLOAT + node.name
+                if node.input[1] in weights:  # a weight of its own: a layer that becomes int8 may share it
+                    own = weights[node.input[1]].__class__()
+                    own.CopyFrom(weights[node.input[1]])
+                    own.name = f"{node.name}/weight"
+                    whole.graph.initializer.append(own)
+                    node.input[1] = own.name
 
 
 def _with_own_weights(heads: Any) -> Any:

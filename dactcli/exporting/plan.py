@@ -121,7 +121,10 @@ def float_layers_of(given: Sequence[int] | None, layers: int, *, int8: bool) -> 
     """
     if given is None:
         return ()
-    found, text = tuple(sorted(set(given))), ",".join(map(str, given))
+    text = ",".join(map(str, given))
+    if not all(type(number) is int for number in given):
+        raise UsageError(f"{text} is not a list of layers", place="`float_layers`", remedy="give whole numbers")
+    found = tuple(sorted(set(given)))
     if not int8:
         raise UsageError("is for `int8`", place=f"`float_layers` {text}", remedy="add `int8`, or leave it out")
     if not found or found[0] < 1 or found[-1] > layers:

@@ -27,6 +27,7 @@ import dactcli
 from dactcli import CalibrateRequest, RiskRequest
 from dactcli.api import cluster_outputs
 from dactcli.api.cluster import AnswersWorker, _packed
+from dactcli.api.common import open_any
 from dactcli.api.predict import PredictFilesRequest
 from dactcli.api.workers import BlockWorker
 from dactcli.data.agreement import generate
@@ -158,6 +159,10 @@ def test_a_bad_row_is_named_by_its_line_or_marked(folder: Path, tmp_path: Path) 
         ({"workers": 2}, "is for `engine` ray"),
         ({"engine": "ray", "output": "x", "workers": 0}, "`workers`: is 0"),
         ({"batch_tokens": 0}, "`batch_tokens`: is 0"),
+        ({"batch_tokens": 2.5}, "`batch_tokens`: is 2.5; give a whole number of at least 1"),
+        ({"batch_tokens": "5"}, "`batch_tokens`: is '5'; give a whole number"),
+        ({"engine": "ray", "output": "x", "gpus_per_worker": float("nan")}, "`gpus_per_worker`: is nan; give a number"),
+        ({"engine": "ray", "output": "x", "device": "cuda"}, "`device` cuda: is not for `engine` ray"),
     ],
 )
 def test_requests_that_do_not_fit(fields: dict[str, Any], sentence: str) -> None:
@@ -239,7 +244,8 @@ class Here:
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 40 examples, answered here."""
+    """Blocks of 40 examples, answered here, on the processor."""
+    monkeypatch.setattr(cluster_outputs, "open_any", lambda run, device: open_any(run, device="cpu"))
     monkeypatch.setattr(cluster_outputs, "EXAMPLES", 40)
     monkeypatch.setattr(cluster_outputs, "check_ray", lambda: None)
     monkeypatch.setattr(cluster_outputs, "connected", lambda cluster: nullcontext(Here()))
@@ -273,6 +279,8 @@ def test_what_is_wrong_with_a_worker_is_told(folder: Path) -> None:
     run = dactcli.open_run(run_of(folder))
     encoded, _ = run_examples(run, "train", None, print)
     item = {"start": 40, "examples": pickle.dumps(encoded.select(range(40, 60)))}
+    missing = cluster_outputs.OutputsWorker(str(run.folder / "gone"), "cpu", 8, "another")
+    assert json.loads(missing(item)["error"])["kind"] == "ArtefactError"  # as its own sentence, not Ray's
     worker = cluster_outputs.OutputsWorker(str(run.folder), "cpu", 8, "another")
     told = json.loads(worker(item)["error"])
     assert (told["kind"], told["fault"]) == ("ArtefactError", "is another model where a worker runs")
@@ -281,6 +289,20 @@ def test_what_is_wrong_with_a_worker_is_told(folder: Path) -> None:
     with torch.no_grad():
         worker.run.model.exit_heads.classifier_weight.fill_(float("nan"))
     assert json.loads(worker(item)["error"])["place"].startswith("example 41, example 42, ")
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_an_export_goes_to_one_worker_and_is_known_by_its_files(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="needs dactcli[onnx]")
+    run, data = copytree(run_of(folder), tmp_path / "copy"), tmp_path / "labelled.jsonl"
+    made = generate(test=100)["test"]
+    data.write_text("".join(json.dumps({"sentence": one.sentence, "label": one.label}) + "\n" for one in made))
+    dactcli.export(run, to=tmp_path / "int8", int8=True, rule="exact")
+    dactcli.export(run, to=tmp_path / "other", rule="exact")
+    wanted = dactcli.evaluate(tmp_path / "int8", data=data).to_json()["rules"]
+    assert dactcli.evaluate(tmp_path / "int8", data=data, engine="ray").to_json()["rules"] == wanted
+    one, other = (cluster_outputs._identity(open_any(tmp_path / name)) for name in ("int8", "other"))
+    assert one != other
 
 
 def test_batches_have_at_most_so_many_tokens(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

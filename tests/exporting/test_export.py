@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import Told, dact, tiny_on_files, train
+from support import FAMILIES, Told, dact, tiny_on_files, train
 
 from dactcli.api.common import open_run
 from dactcli.api.export import ExportRequest, export
@@ -170,6 +170,7 @@ def test_without_a_certificate_the_sound_rule_is_exported(calibratable: Path, tm
     assert [(one.label, one.exit_layer) for one in model.predict(texts)] == [(o.label, o.exit_layer) for o in wanted]
 
 
+@pytest.mark.slow
 def test_examples_that_are_gone_are_a_notice_unless_they_were_asked_for(calibratable: Path, tmp_path: Path) -> None:
     assert dact("eval", calibratable, "--calibrate", "risk=0.2,delta=0.1").exit_code == 0
     recipe = calibratable / "recipe.yaml"
@@ -317,6 +318,36 @@ def test_layers_that_stay_in_float32(tmp_path: Path) -> None:
     assert stock.inputs
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_scales_and_keeps_layers(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all products scaled the answers stay; a layer in float32 multiplies by no int8 weight."""
+    import onnx
+    import onnxruntime
+
+    run = saved(tmp_path / "run", family, layers=2)
+    monkeypatch.setattr("dactcli.exporting.outliers.APART", 0.0)
+    whole, _ = joined(run, ExportPlan((1, 2), Full()))
+    encoded = run.tokenizer(TEXTS[:5], padding=True, return_tensors="np")
+
+    def answers() -> np.ndarray[Any, Any]:
+        session = onnxruntime.InferenceSession(whole.SerializeToString())
+        read = {one.name for one in session.get_inputs()}
+        (found,) = session.run(["layer_answer_2"], {name: value for name, value in encoded.items() if name in read})
+        return np.asarray(found)
+
+    before = answers()
+    assert scale_outliers(whole, run) >= 6
+    assert apart(answers(), before) < 1e-4
+    exported(run, tmp_path / "out", int8=True, rule="full", stages=[2], float_layers=[2])
+    graph = onnx.load(tmp_path / "out" / "model.onnx").graph
+    kept = [node for node in graph.node if node.name.startswith("float32/")]
+    assert kept
+    weights = {one.name: one.data_type for one in graph.initializer}
+    assert {weights[node.input[1]] for node in kept if node.input[1] in weights} <= {onnx.TensorProto.FLOAT}
+    assert all(node.op_type != "DequantizeLinear" or "embed" in node.input[0] for node in graph.node)
+
+
 def test_the_threshold_heeds_the_stages(tmp_path: Path) -> None:
     """Where rows may leave after layer 2 only, the certificate is about leaving there."""
     run = saved(tmp_path / "run", layers=2)
@@ -358,6 +389,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stages": [1, 3]}, "`stages`: 1,3 does not name layers"),
     ({"layers": 3}, "`layers`: is 3; give a number from 1 to 2"),
     ({"float_layers": [1]}, "`float_layers` 1: is for `int8`; add `int8`, or leave it out"),
+    ({"float_layers": [1.0], "int8": True}, "`float_layers`: 1.0 is not a list of layers; give whole numbers"),
+    ({"float_layers": "1,2", "int8": True}, "`float_layers`: is one text, and a list is needed"),
     ({"float_layers": [1, 3], "int8": True}, "`float_layers`: 1,3 does not name layers of this export; give numbers"),
     ({"opset": 17}, "`opset`: is 17; give 18 to 23"),
     ({"rule": "exact", "risk": 0.1}, "`risk`: rule exact has no threshold to choose"),

@@ -96,7 +96,7 @@ def test_a_run_learns_its_layers_first_and_when_to_stop_at_last(tmp_path: Path) 
     assert (config.objective, config.rule, config.halting.tau, config.halting_inputs) == (
         "dact",
         "exact",
-        0.01,
+        0.02,
         "answer",
     )
     assert (config.halting.answer_loss, config.halting.ponder) == ("error", "sum_p")
