@@ -79,6 +79,7 @@ AS_PUBLISHED = {
     "DeeBERT": Method("peers/deebert", ("entropy",)),
     "FastBERT": Method("peers/fastbert", ("entropy",)),
     "BERxiT": Method("peers/berxit", ("learned",)),
+    "DACT, end to end": Method("end-to-end", ("exact", "confidence"), "attention"),
     "DACT, sum_h": Method("dact-paper/sum-h", ("paper",)),
     "DACT, sum_p": Method("dact-paper/sum-p", ("paper",)),
 }
