@@ -134,10 +134,9 @@ def keep_in_float(whole: Any, layers: Sequence[int]) -> None:
             if _layer(end) in layers and node.op_type in PRODUCTS:
                 node.name = FLOAT + node.name
                 if node.input[1] in weights:  # a weight of its own: a layer that becomes int8 may share it
-                    own = weights[node.input[1]].__class__()
+                    own = whole.graph.initializer.add()
                     own.CopyFrom(weights[node.input[1]])
                     own.name = f"{node.name}/weight"
-                    whole.graph.initializer.append(own)
                     node.input[1] = own.name
 
 

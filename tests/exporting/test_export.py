@@ -270,22 +270,24 @@ def with_an_outlier(folder: Path) -> Run:
     return open_run(folder)
 
 
-def test_large_channels_are_scaled_before_they_become_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def answers_of_layer_2(whole: Any, encoded: Any) -> np.ndarray[Any, Any]:
+    """What a graph in memory answers after layer 2 [B, C]."""
     import onnxruntime
 
+    session = onnxruntime.InferenceSession(whole.SerializeToString())
+    read = {one.name for one in session.get_inputs()}
+    (found,) = session.run(["layer_answer_2"], {name: value for name, value in encoded.items() if name in read})
+    return np.asarray(found)
+
+
+def test_large_channels_are_scaled_before_they_become_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = with_an_outlier(tmp_path / "run")
     whole, _ = joined(run, ExportPlan((1, 2), Full()))
     encoded = run.tokenizer(TEXTS, padding=True, return_tensors="np")
 
-    def answers() -> np.ndarray[Any, Any]:
-        session = onnxruntime.InferenceSession(whole.SerializeToString())
-        read = {one.name for one in session.get_inputs()}
-        (found,) = session.run(["layer_answer_2"], {name: value for name, value in encoded.items() if name in read})
-        return np.asarray(found)
-
-    before = answers()
+    before = answers_of_layer_2(whole, encoded)
     assert scale_outliers(whole, run) == 1
-    assert apart(answers(), before) < 1e-5
+    assert apart(answers_of_layer_2(whole, encoded), before) < 1e-5
     assert scale_outliers(whole, run) == 0
 
     wanted = run.model.layer_outputs(**run.tokenizer(TEXTS, padding=True, return_tensors="pt"))[0].detach().numpy()
@@ -323,22 +325,15 @@ def test_layers_that_stay_in_float32(tmp_path: Path) -> None:
 def test_every_family_scales_and_keeps_layers(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all products scaled the answers stay; a layer in float32 multiplies by no int8 weight."""
     import onnx
-    import onnxruntime
 
     run = saved(tmp_path / "run", family, layers=2)
     monkeypatch.setattr("dactcli.exporting.outliers.APART", 0.0)
     whole, _ = joined(run, ExportPlan((1, 2), Full()))
     encoded = run.tokenizer(TEXTS[:5], padding=True, return_tensors="np")
 
-    def answers() -> np.ndarray[Any, Any]:
-        session = onnxruntime.InferenceSession(whole.SerializeToString())
-        read = {one.name for one in session.get_inputs()}
-        (found,) = session.run(["layer_answer_2"], {name: value for name, value in encoded.items() if name in read})
-        return np.asarray(found)
-
-    before = answers()
+    before = answers_of_layer_2(whole, encoded)
     assert scale_outliers(whole, run) >= 6
-    assert apart(answers(), before) < 1e-4
+    assert apart(answers_of_layer_2(whole, encoded), before) < 1e-4
     exported(run, tmp_path / "out", int8=True, rule="full", stages=[2], float_layers=[2])
     graph = onnx.load(tmp_path / "out" / "model.onnx").graph
     kept = [node for node in graph.node if node.name.startswith("float32/")]
