@@ -271,11 +271,14 @@ class TrainingSection(TrainingKeys):
     mean 1 over train. null: every class weighs 1."""
     report_to: list[str] = ["tensorboard"]  # noqa: RUF012
     """Experiment trackers, by their names in transformers."""
-    keep: Literal["best", "last"] = "best"
+    keep: Literal["best", "last"] | None = None
     """Weights to keep of the last stage that trains the encoder: those after the epoch with the best metric at full
-    depth on validation (of equal ones the earliest), or those after the last step."""
+    depth on validation (of equal ones the earliest), or those after the last step. null: `last` where the stage's steps
+    also learn to halt (`model.halting_inputs: features`, `dact.detach: false`), since full depth does not show how many
+    layers an epoch needs; else `best`."""
     patience: PositiveInt | None = None
-    """Epochs without a better metric after which that stage ends early. null: never. Requires `keep: best`."""
+    """Epochs without a better metric after which that stage ends early. null: never. Requires that the best epoch is
+    kept."""
     seed: Count = 0
     """Seed of weights, batch order, dropout and drawn splits."""
     save_steps: PositiveInt | None = None
@@ -333,6 +336,30 @@ class Recipe(Section):
         """Whether halting thresholds are learned on the validation split after the stages."""
         priced = any(self.stage_tau(stage) is not None for stage in self.training.stages)
         return priced and self.model.halting_inputs == "answer"
+
+    @property
+    def best_of(self) -> int | None:
+        """Number of the stage whose best epoch is kept: the last one that trains the encoder.
+
+        A stage of units alone hardly changes the answer at full depth; chosen by it, the early layers would stay
+        untrained.
+
+        Returns:
+            None where the weights after the last step are kept: by wish; because texts without labels have no metric;
+            or because the steps also learn to halt, and an early epoch may be as accurate with units that have not
+            paid the price yet.
+        """
+        encoder = [n for n, stage in enumerate(self.training.stages, start=1) if stage.name != "units"]
+        if not encoder or self.data.label is None:
+            return None
+        keep = self.training.keep or ("last" if self.learns_to_halt(self.training.stages[encoder[-1] - 1]) else "best")
+        return encoder[-1] if keep == "best" else None
+
+    def learns_to_halt(self, stage: StageSection) -> bool:
+        """Whether a stage's steps change how many layers run, by units that learn in them or by the layers."""
+        if self.dact is None or self.stage_tau(stage) is None:
+            return False
+        return self.model.halting_inputs == "features" or not self.dact.detach
 
     def stage_tau(self, stage: StageSection) -> float | None:
         """The price of a layer in a stage: its own, which may be null, or else that of the `dact` section.

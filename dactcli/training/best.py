@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from dactcli import distributed
-from dactcli.recipe.schema import Recipe
 from dactcli.results import EvalResult, KeptEpoch
 from dactcli.runs.weights import saved_weights
 from dactcli.storage import commit, faults, write_json
@@ -23,18 +22,6 @@ from dactcli.training.checkpoints import WRITING
 from dactcli.training.stages import Stage
 
 RECORD = "best.json"  # also in a finished stage: the epoch whose weights it has
-
-
-def keeps_best(recipe: Recipe, stage: Stage) -> bool:
-    """Whether the best epoch of a stage is kept: that of the last stage that trains the encoder.
-
-    Texts without labels have no metric to choose by. A stage of units alone hardly changes the answer at full depth;
-    chosen by it, the early layers would stay untrained.
-    """
-    if recipe.data.label is None:
-        return False
-    encoder = [number for number, section in enumerate(recipe.training.stages, start=1) if section.name != "units"]
-    return recipe.training.keep == "best" and bool(encoder) and stage.number == encoder[-1]
 
 
 class BestEpoch:

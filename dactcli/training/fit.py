@@ -28,7 +28,7 @@ from dactcli.runs.load import Run, save_model, unsaved
 from dactcli.runs.outputs import collect
 from dactcli.runs.weights import saved_weights, without_bars
 from dactcli.storage import commit, write_json, write_whole
-from dactcli.training.best import RECORD, BestEpoch, keeps_best, read_kept
+from dactcli.training.best import RECORD, BestEpoch, read_kept
 from dactcli.training.build import build, from_hub, named_by_classifier, with_labels
 from dactcli.training.callbacks import StageCallback
 from dactcli.training.checkpoints import DONE, WRITING, is_done, newest_valid
@@ -301,7 +301,7 @@ def _hidden(job: Job, stage: Stage, folder: Path) -> HiddenStates | None:
 
 def _best(job: Job, stage: Stage, folder: Path) -> BestEpoch | None:
     """Keeps the best epoch of a stage; None where its last step is kept."""
-    if not keeps_best(job.recipe, stage):
+    if job.recipe.best_of != stage.number:
         return None
     return BestEpoch(
         stage,

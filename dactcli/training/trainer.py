@@ -76,7 +76,6 @@ def stage_arguments(recipe: Recipe, stage: Stage, folder: Path, device: torch.de
         # all processes take their parts of the same batches, and draw dropout and hidden tokens each for itself
         seed=(seed + APART * distributed.rank()) % 2**32,
         data_seed=seed,
-        full_determinism=True,
         use_cpu=device.type == "cpu",
         ddp_backend="gloo" if device.type == "cpu" and distributed.world_size() > 1 else None,
         ddp_find_unused_parameters=True,  # a stage need not train all units

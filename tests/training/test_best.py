@@ -147,7 +147,7 @@ def test_the_units_are_trained_on_the_kept_encoder_to_their_end(tmp_path: Path) 
 
 def test_units_alone_keep_their_last_epoch(tmp_path: Path) -> None:
     text = TINY.replace("    - {name: joint, tau: null, epochs: 1}\n", "")
-    assert trained(tmp_path, text, Script(0.5), "training.patience=1").kept is None
+    assert trained(tmp_path, text, Script(0.5)).kept is None
 
 
 @pytest.mark.parametrize("steps", ["null", "5", "3"])
@@ -203,6 +203,48 @@ def test_damaged_best_weights_are_named_and_not_kept(tmp_path: Path) -> None:
     assert resumed.kept.epoch == 4
 
 
-def test_patience_requires_the_best_epoch(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"training.patience requires training.keep: best"):
-        trained(tmp_path, ONE, Script(0.5), "training.keep=last", "training.patience=1")
+IN_STEPS = "model.halting_inputs=features"
+TUNED_FIRST = "training.stages=[{name: encoder, epochs: 1}, {name: units, epochs: 1}]"
+PRICED = "training.stages=[{name: joint, epochs: 2, tau: 0.01}]"
+AFTERWARDS = ["model.halting_inputs=answer", "dact.detach=true"]  # the price changes nothing in the steps
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stage"),
+    [
+        ([], 1),
+        ([PRICED, *AFTERWARDS], 1),
+        ([PRICED, *AFTERWARDS, IN_STEPS], None),
+        ([PRICED, *AFTERWARDS, "dact.detach=false"], None),
+        ([PRICED, IN_STEPS, "training.keep=best"], 1),
+        ([TUNED_FIRST, IN_STEPS], 1),  # its steps know no price
+        (["dact.tau=null", IN_STEPS], 1),
+        (["training.keep=last"], None),
+        (["training.stages=[{name: units, epochs: 1}]"], None),
+    ],
+)
+def test_the_best_epoch_is_kept_unless_the_steps_learn_to_halt(
+    tmp_path: Path, overrides: list[str], stage: int | None
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(ONE)
+    assert load_recipe(tmp_path / "recipe.yaml", overrides).best_of == stage
+
+
+def test_halting_that_learns_in_the_steps_has_the_weights_of_the_last_epoch(tmp_path: Path) -> None:
+    assert trained(tmp_path / "in-steps", ONE, Script(0.8, 0.5), PRICED, IN_STEPS).kept is None
+    kept = trained(tmp_path / "afterwards", ONE, Script(0.8, 0.5), PRICED, *AFTERWARDS).kept
+    assert kept is not None
+    assert kept.epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["training.keep=last"], "training.patience requires training.keep: best; remove one of the two"),
+        ([PRICED, IN_STEPS], "this recipe keeps the last epoch: its steps learn to halt"),
+        (["training.stages=[{name: units, epochs: 1}]"], "needs a stage that trains the encoder"),
+    ],
+)
+def test_patience_requires_the_best_epoch(tmp_path: Path, overrides: list[str], sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        trained(tmp_path, ONE, Script(0.5), "training.patience=1", *overrides)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -176,6 +177,16 @@ def test_outputs_that_cannot_be_written_are_found_before_any_work(tmp_path: Path
     with pytest.raises(ResourceError, match="the output folder cannot be written"):
         train(tmp_path, listener=listener)
     assert not listener.heard
+
+
+def test_training_is_deterministic_and_waits_for_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    torch.use_deterministic_algorithms(False)
+    train(tmp_path, TINY, "data.examples=16")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert "CUDA_LAUNCH_BLOCKING" not in os.environ
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
 def test_half_precision_needs_cuda(tmp_path: Path) -> None:
