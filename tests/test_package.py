@@ -56,6 +56,7 @@ INTERNALS: dict[str, list[str]] = {
         "dactcli.training.trainer",
     ],
     "multilabel.py": ["dactcli.recipe.load", "dactcli.storage"],
+    "papers.py": ["dactcli.evaluation.comparison"],
     "peers.py": [
         "dactcli.data.sources",
         "dactcli.evaluation.certified_layers",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -120,13 +119,10 @@ def _export_model(
 
         return found
 
-    def digest() -> str:
-        return hashlib.sha256("".join(stage.sha256 for stage in manifest.stages).encode()).hexdigest()
-
     columns = manifest.columns
     return TextModel(
         rule=manifest.rule.text,
-        digest=digest,
+        digest=lambda: manifest.digest,
         text=columns.get("text") or TEXT,
         pair=columns.get("pair"),
         regression=manifest.kind == "regression",

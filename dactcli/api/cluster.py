@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dactcli.api.answering import TextModel, text_model
 from dactcli.api.common import AnyRun
-from dactcli.api.workers import BlockWorker, Cluster, check_ray, connected, worker_place
+from dactcli.api.workers import BlockWorker, Cluster, SharedModel, check_ray, connected, worker_place
 from dactcli.errors import DactError, StoppedError, UsageError
 from dactcli.listening import Listener
 
@@ -80,9 +80,9 @@ def predict_on_ray(
     if done:
         listener.notice(f"{len(blocks) - len(waiting):,} of {len(blocks):,} blocks are answered already")
     with stoppable(lambda number, name: _stopped(number, name, folder)):
-        written, skipped = _answer(
-            {number: blocks[number] for number in waiting}, request, place, folder, names, listener
-        )
+        left = {number: blocks[number] for number in waiting}
+        shared = SharedModel(place, str(facts["model"]))
+        written, skipped = _answer(left, request, shared, folder, names, listener)
     for name in sorted(done):
         there, without = folder.count(name, names[request.answers.names[0]])
         written, skipped = written + there, skipped + without
@@ -136,7 +136,7 @@ def _names(inputs: list[Input], model: TextModel, request: PredictFilesRequest) 
 def _answer(
     blocks: dict[int, Input],
     request: PredictFilesRequest,
-    run: str,
+    model: SharedModel,
     folder: AnswerFolder,
     names: dict[str, str],
     listener: Listener,
@@ -146,7 +146,7 @@ def _answer(
     if not blocks:
         return written, skipped
     items = [{"number": number, "block": _packed(block)} for number, block in blocks.items()]
-    arguments = {"run": run, "request": request, "folder": folder, "names": names}
+    arguments = {"shared": model, "request": request, "folder": folder, "names": names}
     cluster = Cluster(request.address, request.workers, request.gpus_per_worker)
     with connected(cluster) as pool, listener.streaming(f"predicting {len(blocks):,} blocks", 0) as progress:
         for found in pool.answers(AnswersWorker, arguments, items):
@@ -160,24 +160,28 @@ class AnswersWorker(BlockWorker):
     """Answers blocks of files, with a model that it loads once.
 
     Args:
-        run: The folder of the run or export.
+        shared: The run or export.
         request: How to answer.
         folder: Where the predictions go.
         names: What the answers' columns are called, by their own names.
     """
 
-    def __init__(self, run: str, request: PredictFilesRequest, folder: AnswerFolder, names: dict[str, str]) -> None:
+    def __init__(
+        self, shared: SharedModel, request: PredictFilesRequest, folder: AnswerFolder, names: dict[str, str]
+    ) -> None:
         from dactcli.api.common import quieten_libraries
 
         quieten_libraries()
         device = "cuda" if request.gpus_per_worker else "cpu"  # a worker without a GPU of its own may still see one
-        self.place, self.folder, self.names = run, folder, names
+        self.shared, self.folder, self.names = shared, folder, names
         self.request = _local(request, device)
 
     @cached_property
     def model(self) -> TextModel:
         """The model; opened with the first block, so that an error of it comes back as its own sentence."""
-        return text_model(self.place, self.request, Listener())
+        opened = text_model(self.shared.place, self.request, Listener())
+        self.shared.check(opened.digest())
+        return opened
 
     def answer(self, item: dict[str, Any]) -> bytes:
         """Answer a block into its file.

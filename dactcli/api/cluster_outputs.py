@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dactcli.api.common import open_any
-from dactcli.api.workers import BlockWorker, Cluster, check_ray, connected, worker_place
-from dactcli.errors import ArtefactError
+from dactcli.api.workers import BlockWorker, Cluster, SharedModel, check_ray, connected, worker_place
 
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
@@ -64,7 +63,8 @@ def collect_on_ray(
     ]
     found, done = {}, 0
     device = "cuda" if cluster.gpus_per_worker else "cpu"  # a worker without a GPU of its own may still see one
-    arguments = {"run": worker_place(run), "device": device, "batch_size": batch_size, "identity": _identity(run)}
+    model = SharedModel(worker_place(run), _digest(run))
+    arguments = {"model": model, "device": device, "batch_size": batch_size}
     with connected(cluster) as pool:
         for part in pool.answers(OutputsWorker, arguments, items):
             start, tensors = pickle.loads(part)
@@ -81,22 +81,23 @@ class OutputsWorker(BlockWorker):
     """Runs all layers on blocks of examples, with a model that it loads once.
 
     Args:
-        run: The folder of the run or export.
-        device: Where the model runs.
+        model: The run or export.
+        device: Where it runs.
         batch_size: Examples per batch.
-        identity: Of the driver's model.
     """
 
-    def __init__(self, run: str, device: str, batch_size: int, identity: str) -> None:
+    def __init__(self, model: SharedModel, device: str, batch_size: int) -> None:
         from dactcli.api.common import quieten_libraries
 
         quieten_libraries()
-        self.place, self.device, self.batch_size, self.identity = run, device, batch_size, identity
+        self.model, self.device, self.batch_size = model, device, batch_size
 
     @cached_property
     def run(self) -> Run:
         """The model; opened with the first block, so that an error of it comes back as its own sentence."""
-        return open_any(self.place, device=self.device)
+        opened = open_any(self.model.place, device=self.device)
+        self.model.check(_digest(opened))
+        return opened
 
     def answer(self, item: dict[str, Any]) -> bytes:
         """Run a block.
@@ -114,20 +115,14 @@ class OutputsWorker(BlockWorker):
 
         from dactcli.runs.outputs import collect_of_run
 
-        if _identity(self.run) != self.identity:
-            remedy = "let every worker read the same run under this name"
-            raise ArtefactError("is another model where a worker runs", place=self.place, remedy=remedy)
         encoded: Encoded = pickle.loads(item["examples"])
         outputs = collect_of_run(self.run, encoded, batch_size=self.batch_size, progress=None, first=item["start"] + 1)
         return pickle.dumps((item["start"], save(outputs.tensors())))
 
 
-def _identity(run: Run) -> str:
-    """One text of what a run's or export's answers depend on."""
+def _digest(run: Run) -> str:
+    """Digest of what a run's or export's answers depend on."""
     from dactcli.runs.identity import identify
     from dactcli.runtime.manifest import read_manifest
 
-    if not run.exported:
-        return identify(run).digest
-    manifest = read_manifest(run.folder)
-    return " ".join([*(stage.sha256 for stage in manifest.stages), manifest.tokenizer.sha256])
+    return read_manifest(run.folder).digest if run.exported else identify(run).digest

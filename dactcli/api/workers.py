@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dactcli.api.common import AnyRun, check_numbers, locate
-from dactcli.errors import DactError, ResourceError, UsageError, did_you_mean, first_line
+from dactcli.errors import ArtefactError, DactError, ResourceError, UsageError, did_you_mean, first_line
 
 ENGINES = ("local", "ray")
 
@@ -119,6 +119,29 @@ class BlockWorker(ABC):
     @abstractmethod
     def answer(self, item: dict[str, Any]) -> bytes:
         """What is found for a block, packed for the way back."""
+
+
+@dataclass(frozen=True)
+class SharedModel:
+    """The model that the driver and every worker open for themselves.
+
+    Attributes:
+        place: The folder of the run or export.
+        digest: Of what the driver's answers depend on.
+    """
+
+    place: str
+    digest: str
+
+    def check(self, digest: str) -> None:
+        """Refuse a worker's model that is not the driver's.
+
+        Raises:
+            ArtefactError: They differ.
+        """
+        if digest != self.digest:
+            remedy = "let every worker read the same run under this name"
+            raise ArtefactError("is another model where a worker runs", place=self.place, remedy=remedy)
 
 
 @dataclass(frozen=True)

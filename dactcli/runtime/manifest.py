@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -138,6 +139,12 @@ class Manifest:
     opset: int
     made_with: dict[str, str] = field(default_factory=dict)
     float_layers: list[int] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the answers depend on: the digests of the graphs and of the tokenizer."""
+        files = [*(stage.sha256 for stage in self.stages), self.tokenizer.sha256]
+        return hashlib.sha256("".join(files).encode()).hexdigest()
 
     @property
     def arithmetic(self) -> str:

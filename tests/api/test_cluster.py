@@ -29,7 +29,7 @@ from dactcli.api import cluster_outputs
 from dactcli.api.cluster import AnswersWorker, _packed
 from dactcli.api.common import open_any
 from dactcli.api.predict import PredictFilesRequest
-from dactcli.api.workers import BlockWorker
+from dactcli.api.workers import BlockWorker, SharedModel
 from dactcli.data.agreement import generate
 from dactcli.data.batches import by_length
 from dactcli.data.blocks import cut_into_blocks
@@ -88,11 +88,16 @@ def same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
     assert told == [[str(row[name]) for name in names] for row in wanted]
 
 
-def worked(folder: Path, place: AnswerFolder, inputs: list[str], rows: int, **fields: Any) -> list[dict[str, Any]]:
-    """What a worker says of each block, here without Ray."""
+def worked(
+    folder: Path, place: AnswerFolder, inputs: list[str], rows: int, *, digest: str | None = None, **fields: Any
+) -> list[dict[str, Any]]:
+    """What a worker says of each block, here without Ray; the driver's model has its digest, or the one given."""
     request = PredictFilesRequest(rule=RULE, device="cpu", **fields)
     names = free_names(["sentence", "id"], request.answers.names, error=request.skips)
-    worker = AnswersWorker(str(run_of(folder)), request, place, names)
+    run = run_of(folder)
+    worker = AnswersWorker(
+        SharedModel(str(run), digest or identify(open_any(run, device="cpu")).digest), request, place, names
+    )
     blocks = cut_into_blocks(find_inputs(inputs), rows)
     told = [worker({"number": number, "block": _packed(block)}) for number, block in enumerate(blocks)]
     return [json.loads(one["error"]) if one["error"] else json.loads(one["found"]) for one in told]
@@ -275,16 +280,21 @@ def test_workers_evaluate_and_calibrate_as_one_process_does(folder: Path, tmp_pa
     assert not list(place.glob("labelled-*"))  # the name would say that a processor computed them
 
 
-def test_what_is_wrong_with_a_worker_is_told(folder: Path) -> None:
+def test_what_is_wrong_with_a_worker_is_told(folder: Path, tmp_path: Path) -> None:
     run = dactcli.open_run(run_of(folder))
     encoded, _ = run_examples(run, "train", None, print)
     item = {"start": 40, "examples": pickle.dumps(encoded.select(range(40, 60)))}
-    missing = cluster_outputs.OutputsWorker(str(run.folder / "gone"), "cpu", 8, "another")
+    missing = cluster_outputs.OutputsWorker(SharedModel(str(run.folder / "gone"), "another"), "cpu", 8)
     assert json.loads(missing(item)["error"])["kind"] == "ArtefactError"  # as its own sentence, not Ray's
-    worker = cluster_outputs.OutputsWorker(str(run.folder), "cpu", 8, "another")
+    worker = cluster_outputs.OutputsWorker(SharedModel(str(run.folder), "another"), "cpu", 8)
     told = json.loads(worker(item)["error"])
     assert (told["kind"], told["fault"]) == ("ArtefactError", "is another model where a worker runs")
-    worker.identity = identify(run).digest
+    place = AnswerFolder.of(str(tmp_path / "refused"), find_inputs([str(folder / "all.csv")]))
+    place.begin({}, resume=False, overwrite=False)
+    for said in worked(folder, place, [str(folder / "all.csv")], COUNT, digest="another"):
+        assert (said["kind"], said["fault"]) == ("ArtefactError", "is another model where a worker runs")
+    assert not list((tmp_path / "refused").glob("part-*"))
+    worker = cluster_outputs.OutputsWorker(SharedModel(str(run.folder), identify(run).digest), "cpu", 8)
     assert not worker(item)["error"]
     with torch.no_grad():
         worker.run.model.exit_heads.classifier_weight.fill_(float("nan"))
@@ -301,7 +311,7 @@ def test_an_export_goes_to_one_worker_and_is_known_by_its_files(folder: Path, tm
     dactcli.export(run, to=tmp_path / "other", rule="exact")
     wanted = dactcli.evaluate(tmp_path / "int8", data=data).to_json()["rules"]
     assert dactcli.evaluate(tmp_path / "int8", data=data, engine="ray").to_json()["rules"] == wanted
-    one, other = (cluster_outputs._identity(open_any(tmp_path / name)) for name in ("int8", "other"))
+    one, other = (cluster_outputs._digest(open_any(tmp_path / name)) for name in ("int8", "other"))
     assert one != other
 
 
