@@ -14,6 +14,7 @@ import dactcli
 from dactcli.api.export import export
 from dactcli.api.predict import predict, predict_files
 from dactcli.errors import ArtefactError, UsageError
+from dactcli.runtime.tokens import IDS, Tokens
 
 pytest.importorskip("onnxscript", reason="needs dactcli[onnx]")
 pytest.importorskip("onnxruntime", reason="needs dactcli[onnx]")
@@ -55,6 +56,31 @@ def test_files_are_answered_and_resumed(folder: Path, tmp_path: Path) -> None:
     again = dact("predict", source, "--run", folder / "out", "--output", tmp_path / "out.jsonl", "--resume")
     assert again.exit_code == 0
     assert "is complete" in again.stderr
+
+
+def test_batches_of_an_export_have_at_most_so_many_tokens(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, padded = tmp_path / "texts.txt", Tokens.batches
+    sizes: list[int] = []
+    source.write_text("".join(f"{text}\n" for text in TEXTS * 4))
+
+    def seen(tokens: Tokens, most: int) -> Any:
+        for positions, rows in padded(tokens, most):
+            sizes.append(rows[IDS].size)
+            yield positions, rows
+
+    monkeypatch.setattr(Tokens, "batches", seen)
+    answers = []
+    for most in (None, 64):
+        sizes.clear()
+        out = tmp_path / f"{most}.jsonl"
+        predict_files([str(source)], run=folder / "out", output=out, batch_tokens=most)
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        answers.append([(row["label"], row["exit_layer"]) for row in rows])
+    assert answers[0] == answers[1]
+    assert max(sizes) <= 64
+    assert len(sizes) > 1
 
 
 @pytest.mark.parametrize(

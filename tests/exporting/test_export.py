@@ -374,6 +374,13 @@ def test_json_and_screen(tmp_path: Path) -> None:
     manifest = json.loads((out / "dact.json").read_text())
     assert manifest["opset"] == 20
     assert set(manifest["made_with"]) >= {"torch", "onnx", "onnxruntime"}
+    kept = ("--int8", "--float-layers", "2", "--rule", "full")
+    result = dact("export", tmp_path / "run", "--to", tmp_path / "kept", *kept, "--json")
+    document = json.loads(result.stdout)
+    assert (document["precision"], document["float_layers"]) == ("int8", [2])
+    assert json.loads((tmp_path / "kept" / "dact.json").read_text())["float_layers"] == [2]
+    result = dact("export", tmp_path / "run", "--to", tmp_path / "kept", *kept, "--overwrite")
+    assert "int8 but for layer 2" in " ".join(result.stdout.split())
     result = dact("export", tmp_path / "run", "--to", out, "--layers", 1, "--overwrite")
     assert "one graph of 1 layer" in " ".join(result.stdout.split())
 
