@@ -91,13 +91,14 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     wanted = parser.parse_args()
     labels = peers.labels_of(wanted.out, wanted.overrides)
-    paths = [path for name in OURS for path in sorted(wanted.out.glob(f"{name}-[0-9].npz"))]
+    names = OURS[:1] if wanted.write is None else OURS
+    paths = [path for name in names for path in sorted(wanted.out.glob(f"{name}-[0-9].npz"))]
     if wanted.write is not None:
         for path in paths:
             write(path, wanted.write, labels)
             print(f"{path} has the halting of tau {wanted.write:g}")
         return
-    found = [peers.load(path, labels) for path in paths if path.stem.startswith("dact-") and "mean" not in path.stem]
+    found = [peers.load(path, labels) for path in paths]
     print(table([one for one, _ in found], str(found[0][1]["metric"])))
 
 
