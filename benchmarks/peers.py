@@ -5,7 +5,6 @@
     python benchmarks/peers.py table OUT
     python benchmarks/peers.py table OUT --heads attention
     python benchmarks/peers.py train OUT --only dact-sum-p --suffix=-tau-0.02 --set dact.tau=0.02 --set ...
-    python benchmarks/peers.py papers OUT
     python benchmarks/peers.py certified OUT
     python benchmarks/peers.py table benchmarks/outputs/sst2 --set data.source=files --set data.train=... --set data.test=...
 
@@ -17,9 +16,9 @@ mean; `--only` names the others too, and `--heads` compares those with the same 
 the difference of areas from the given layer on, where both run. Thresholds come from the validation split, the figures from the test split, once. The
 reference is plain fine-tuning; intervals are 95 % bootstrap intervals over examples and seeds, paired between methods.
 
-`papers` shows every training in the papers' form that is kept, such as a sweep over tau. `certified` needs no labels: mean layers at a certified disagreement (delta 0.05) with the last layer's own answer y_N,
+`certified` needs no labels: mean layers at a certified disagreement (delta 0.05) with the last layer's own answer y_N,
 for every method alike, and of DACT models also with full depth a_N, over 1,000 draws of 1,000 test examples with
-replacement; N where nothing passes. It measures and chooses nothing.
+replacement; N where nothing passes. It measures and chooses nothing. `papers.py` reads a sweep over tau.
 """
 
 from __future__ import annotations
@@ -90,7 +89,6 @@ METHODS = AS_PUBLISHED | {
     if heads != method.heads
 }
 PLAIN = "peers/plain"
-PAPERS = "dact-sum-"  # how the names of trainings in the papers' form begin
 CERTIFIED = ("max_prob", "agreement")  # the rules that every method is judged by, beside its own
 MIXED = ("settled", "confidence", *CERTIFIED)  # judged against a_N, which a certificate of a DACT model is about
 
@@ -306,29 +304,6 @@ def table(out: Path, overrides: list[str], heads: str | None) -> str:
     return "\n".join([*lines, "", promises(runs, metric)])
 
 
-def papers(out: Path, overrides: list[str]) -> str:
-    """The papers' form at every price and start that is kept: full depth, and what its own bound runs, in Markdown."""
-    runs, metric = kept_runs(out, overrides)
-    lines = [
-        "| training | seeds | layers of `paper` | layers of `exact` | full depth | on validation | last layer alone |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in sorted({one.variant for one in runs if one.variant.startswith(PAPERS)}):
-        own = [one for one in runs if one.variant == name]
-        depths = [
-            spread([float(one.test.decide(make_rule(rule)).exit_layer.double().mean()) for one in own], 2)
-            for rule in ("paper", "exact")
-        ]
-        values = [scores([one], metric)[0].tolist() for one in own]
-        chosen = [replace(one, test=one.validation, test_labels=one.validation_labels) for one in own]
-        held = [scores([one], metric)[0, 0] for one in chosen]
-        whole, last = ([value[place] for value in values] for place in (0, 1))
-        lines.append(
-            f"| {name} | {len(own)} | {' | '.join(depths)} | {spread(whole)} | {spread(held)} | {spread(last)} |"
-        )
-    return "\n".join(lines)
-
-
 def certified(out: Path) -> str:
     """Mean layers at a certified disagreement with y_N, mean and spread over seeds, in Markdown."""
     lines = ["| method | rule | against | seeds | layers at 1 % | at 2 % |", "| --- | --- | --- | --- | --- | --- |"]
@@ -367,7 +342,7 @@ def layers_at(one: Entrant, rule: str, risk: float, against: str) -> float:
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("what", choices=["train", "table", "papers", "certified"])
+    made.add_argument("what", choices=["train", "table", "certified"])
     made.add_argument("out", type=Path)
     made.add_argument("--seeds", default="0,1,2")
     made.add_argument("--layers", type=int, default=6, help="of the encoder, for the cut ones")
@@ -384,8 +359,6 @@ def main() -> None:
     wanted = parser().parse_args()
     if wanted.what == "train":
         train(wanted)
-    elif wanted.what == "papers":
-        print(papers(wanted.out, wanted.overrides))
     elif wanted.what == "certified":
         print(certified(wanted.out))
     else:

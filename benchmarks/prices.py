@@ -83,13 +83,18 @@ def write(path: Path, tau: float, labels: dict[str, Any]) -> None:
     np.savez_compressed(path, **{**arrays, "facts": np.array(json.dumps({**facts, "tau": tau}))})
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("out", type=Path)
+    made.add_argument("--write", type=float, metavar="TAU")
+    made.add_argument("--set", dest="overrides", action="append", default=[])
+    return made
+
+
 def main() -> None:
     """Parse, and print or write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--write", type=float, metavar="TAU")
-    parser.add_argument("--set", dest="overrides", action="append", default=[])
-    wanted = parser.parse_args()
+    wanted = parser().parse_args()
     labels = peers.labels_of(wanted.out, wanted.overrides)
     names = OURS[:1] if wanted.write is None else OURS
     paths = [path for name in names for path in sorted(wanted.out.glob(f"{name}-[0-9].npz"))]
