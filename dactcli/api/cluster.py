@@ -81,7 +81,7 @@ def predict_on_ray(
         listener.notice(f"{len(blocks) - len(waiting):,} of {len(blocks):,} blocks are answered already")
     with stoppable(lambda number, name: _stopped(number, name, folder)):
         left = {number: blocks[number] for number in waiting}
-        shared = SharedModel(place, str(facts["model"]))
+        shared = SharedModel(place, str(facts["model"]), model.rule)
         written, skipped = _answer(left, request, shared, folder, names, listener)
     for name in sorted(done):
         there, without = folder.count(name, names[request.answers.names[0]])
@@ -180,7 +180,7 @@ class AnswersWorker(BlockWorker):
     def model(self) -> TextModel:
         """The model; opened with the first block, so that an error of it comes back as its own sentence."""
         opened = text_model(self.shared.place, self.request, Listener())
-        self.shared.check(opened.digest())
+        self.shared.check(opened.digest(), opened.rule)
         return opened
 
     def answer(self, item: dict[str, Any]) -> bytes:

@@ -127,21 +127,26 @@ class SharedModel:
 
     Attributes:
         place: The folder of the run or export.
-        digest: Of what the driver's answers depend on.
+        digest: Digest of the driver's model.
+        rule: The rule by which the driver's model halts; empty where all layers run.
     """
 
     place: str
     digest: str
+    rule: str = ""
 
-    def check(self, digest: str) -> None:
-        """Refuse a worker's model that is not the driver's.
+    def check(self, digest: str, rule: str = "") -> None:
+        """Refuse a worker's model or rule that is not the driver's.
 
         Raises:
             ArtefactError: They differ.
         """
+        remedy = "let every worker read the same run under this name"
         if digest != self.digest:
-            remedy = "let every worker read the same run under this name"
             raise ArtefactError("is another model where a worker runs", place=self.place, remedy=remedy)
+        if rule != self.rule:
+            fault = f"halts by {rule} where a worker runs, and by {self.rule} here"
+            raise ArtefactError(fault, place=self.place, remedy=remedy)
 
 
 @dataclass(frozen=True)

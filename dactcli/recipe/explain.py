@@ -166,8 +166,8 @@ def _noun(branch: dict[str, Any]) -> str:
 def contradictions(recipe: Recipe) -> Iterable[Fault]:
     """Faults that only several keys together show."""
     data = recipe.data
-    if recipe.training.patience is not None and recipe.best_of is None:
-        yield _idle_patience(recipe)
+    if recipe.training.patience is not None and recipe.training.keep == "last":
+        yield Fault(("training", "patience"), "training.patience requires training.keep: best", "remove one of the two")
     if recipe.model.adapter is not None:
         yield from _unfit_adapter(recipe)
     if data.label is None:
@@ -190,23 +190,6 @@ def contradictions(recipe: Recipe) -> Iterable[Fault]:
             f"{' and '.join(shares)} take {sum(shares.values()):.4g} of train",
             "keep their sum below 1",
         )
-
-
-def _idle_patience(recipe: Recipe) -> Fault:
-    """Why no epoch could end training early."""
-    key, remove = ("training", "patience"), "remove training.patience"
-    if recipe.data.label is None:
-        return Fault(key, "texts without labels have no metric for training.patience", remove)
-    if all(stage.name == "units" for stage in recipe.training.stages):
-        return Fault(key, "training.patience needs a stage that trains the encoder", remove)
-    if recipe.training.keep == "last":
-        return Fault(key, "training.patience requires training.keep: best", "remove one of the two")
-    return Fault(
-        key,
-        "training.patience requires training.keep: best, and this recipe keeps the last epoch: its steps learn to "
-        "halt, which the metric at full depth does not show",
-        f"{remove}, or set training.keep: best",
-    )
 
 
 def _unfit_unlabelled(recipe: Recipe) -> Iterable[Fault]:

@@ -273,12 +273,11 @@ class TrainingSection(TrainingKeys):
     """Experiment trackers, by their names in transformers."""
     keep: Literal["best", "last"] | None = None
     """Weights to keep of the last stage that trains the encoder: those after the epoch with the best metric at full
-    depth on validation (of equal ones the earliest), or those after the last step. null: `last` where the stage's steps
-    also learn to halt (`model.halting_inputs: features`, `dact.detach: false`), since full depth does not show how many
-    layers an epoch needs; else `best`."""
+    depth on validation (of equal ones the earliest), or those after the last step. null: `best`; but `last` where that
+    stage trains the halting together with the layers (`model.halting_inputs: features`, as in every regression, or
+    `dact.detach: false`), because the metric at full depth says nothing about how many layers run."""
     patience: PositiveInt | None = None
-    """Epochs without a better metric after which that stage ends early. null: never. Requires that the best epoch is
-    kept."""
+    """Epochs without a better metric after which that stage ends early. null: never. Requires `keep: best`."""
     seed: Count = 0
     """Seed of weights, batch order, dropout and drawn splits."""
     save_steps: PositiveInt | None = None
@@ -338,25 +337,28 @@ class Recipe(Section):
         return priced and self.model.halting_inputs == "answer"
 
     @property
-    def best_of(self) -> int | None:
+    def best_epoch_stage(self) -> int | None:
         """Number of the stage whose best epoch is kept: the last one that trains the encoder.
 
         A stage of units alone hardly changes the answer at full depth; chosen by it, the early layers would stay
         untrained.
 
         Returns:
-            None where the weights after the last step are kept: by wish; because texts without labels have no metric;
-            or because the steps also learn to halt, and an early epoch may be as accurate with units that have not
-            paid the price yet.
+            None where the weights after the last step are kept: `training.keep` is `last`, texts without labels have no
+            metric, or no stage trains the encoder.
         """
-        encoder = [n for n, stage in enumerate(self.training.stages, start=1) if stage.name != "units"]
-        if not encoder or self.data.label is None:
-            return None
-        keep = self.training.keep or ("last" if self.learns_to_halt(self.training.stages[encoder[-1] - 1]) else "best")
-        return encoder[-1] if keep == "best" else None
+        last = self.last_encoder_stage
+        kept = self.training.keep == "best" and self.data.label is not None
+        return last if kept else None
 
-    def learns_to_halt(self, stage: StageSection) -> bool:
-        """Whether a stage's steps change how many layers run, by units that learn in them or by the layers."""
+    @property
+    def last_encoder_stage(self) -> int | None:
+        """Number of the last stage that trains the encoder; None if no stage does."""
+        found = [n for n, stage in enumerate(self.training.stages, start=1) if stage.name != "units"]
+        return found[-1] if found else None
+
+    def trains_halting(self, stage: StageSection) -> bool:
+        """Whether a stage trains the halting together with the layers, by units that learn in it or by the layers."""
         if self.dact is None or self.stage_tau(stage) is None:
             return False
         return self.model.halting_inputs == "features" or not self.dact.detach

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from dactcli.errors import RecipeError
 from dactcli.halting.names import standard_rules
@@ -165,9 +165,9 @@ def with_kind(recipe: Recipe, kind: Kind) -> Recipe:
 def complete(recipe: Recipe) -> Recipe:
     """Fill in what the task's name implies and the user left out.
 
-    Columns, class names, metric, range, hub address and splits, and the rules to evaluate. Completing twice
-    changes nothing. GLUE hides the labels of its test splits, so its tasks get no test split unless one is
-    named.
+    Columns, class names, metric, range, hub address and splits, the epoch to keep and the rules to evaluate.
+    Completing twice changes nothing. GLUE hides the labels of its test splits, so its tasks get no test split unless
+    one is named.
 
     Raises:
         RecipeError: Keys that contradict each other, or a source that lacks its address.
@@ -188,7 +188,18 @@ def complete(recipe: Recipe) -> Recipe:
     if recipe.model.keep_classifier:
         recipe = _keeping(recipe)
     rules = recipe.evaluation.rules or _default_rules(recipe)
-    return _replace(recipe, evaluation=_replace(recipe.evaluation, rules=rules))
+    keep = recipe.training.keep or _default_keep(recipe)
+    return _replace(
+        recipe,
+        training=_replace(recipe.training, keep=keep),
+        evaluation=_replace(recipe.evaluation, rules=rules),
+    )
+
+
+def _default_keep(recipe: Recipe) -> Literal["best", "last"]:
+    """The best epoch, unless the halting learned with it: an early epoch may be as accurate and not halt yet."""
+    number = recipe.last_encoder_stage
+    return "last" if number and recipe.trains_halting(recipe.training.stages[number - 1]) else "best"
 
 
 def _for_numbers(recipe: Recipe) -> Recipe:

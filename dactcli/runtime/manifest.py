@@ -142,9 +142,9 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the answers depend on: the digests of the graphs and of the tokenizer."""
+        """SHA-256 of what the answers depend on but for the rule: graphs, tokenizer, labels and their thresholds."""
         files = [*(stage.sha256 for stage in self.stages), self.tokenizer.sha256]
-        return hashlib.sha256("".join(files).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([files, self.labels, self.label_thresholds]).encode()).hexdigest()
 
     @property
     def arithmetic(self) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import set_seed
 
 from dactcli.data.agreement import vocabulary
@@ -83,19 +81,6 @@ def from_hub(recipe: Recipe) -> list[str]:
     return [name for name in [*named, recipe.model.encoder] if isinstance(name, str)]
 
 
-def compute_deterministically() -> None:
-    """Have torch compute the same numbers whenever a run is repeated or resumed.
-
-    Not by `full_determinism` of transformers' arguments: on a GPU that also waits for every kernel
-    (CUDA_LAUNCH_BLOCKING), and its workspace for matrix products is smaller than the one that torch asks for.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read with the first matrix product on a GPU
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.deterministic = True
-    # torch would then also fill all fresh memory, for a tenth of the time on a CPU
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
 def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only: Collection[str]) -> Built:
     """Build tokenizer, examples and model with the seed of the recipe.
 
@@ -111,7 +96,6 @@ def build(recipe: Recipe, splits: Splits, notice: Callable[[str], None], *, only
         ArtefactError: The pretrained encoder cannot be loaded, or its tokenizer does not fit it.
     """
     set_seed(recipe.training.seed)
-    compute_deterministically()
     tokenizer = build_tokenizer(recipe, splits.splits["train"].texts)
     encoded = {}
     for split in only:

@@ -301,7 +301,7 @@ def _hidden(job: Job, stage: Stage, folder: Path) -> HiddenStates | None:
 
 def _best(job: Job, stage: Stage, folder: Path) -> BestEpoch | None:
     """Keeps the best epoch of a stage; None where its last step is kept."""
-    if job.recipe.best_of != stage.number:
+    if job.recipe.best_epoch_stage != stage.number:
         return None
     return BestEpoch(
         stage,

@@ -64,10 +64,12 @@ def check_plan(recipe: Recipe) -> None:
 
     Raises:
         UsageError: A rule of `evaluation.rules` is unknown, lacks its threshold, or does not fit the training.
-        RecipeError: The class weights do not fit the task, a tracker is unknown or not installed, or a batch has fewer
-            examples than there are processes, or the adapter requires PEFT, which is not installed.
+        RecipeError: No epoch could end training early, the class weights do not fit the task, a tracker is unknown or
+            not installed, a batch has fewer examples than there are processes, or the adapter requires PEFT, which is
+            not installed.
     """
     _check_batches(recipe)
+    _check_patience(recipe)
     check_adapter(recipe)
     check_trackers(recipe.training.report_to)
     _check_class_weights(recipe)
@@ -80,6 +82,20 @@ def check_plan(recipe: Recipe) -> None:
             has=[name for name in NEEDS if getattr(recipe.model, name)],
             place="evaluation.rules",
         )
+
+
+def _check_patience(recipe: Recipe) -> None:
+    """Refuse patience that nothing would heed."""
+    if recipe.training.patience is None or recipe.best_epoch_stage is not None:
+        return
+    remedy = "remove it"
+    if recipe.data.label is None:
+        fault = "needs a metric, and texts without labels have none"
+    elif recipe.last_encoder_stage is None:
+        fault = "needs a stage that trains the encoder"
+    else:
+        fault, remedy = "requires training.keep: best, and the last epoch is kept", "set training.keep, or remove it"
+    raise RecipeError(fault, place="training.patience", remedy=remedy)
 
 
 def _answers(recipe: Recipe) -> Answers:

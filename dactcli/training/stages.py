@@ -62,8 +62,7 @@ def resolve_stages(recipe: Recipe, class_weights: Sequence[float] | None = None,
         own = {name: getattr(section, name) for name in section.model_fields_set & set(TrainingKeys.model_fields)}
         given = {name: value for name, value in own.items() if value is not None or name == "max_steps"}
         tau = recipe.stage_tau(section)
-        in_loop = tau is not None and not (recipe.fits_halting and base.detach)
-        objective: Objective = "dact" if in_loop else "layers"
+        objective: Objective = "dact" if recipe.trains_halting(section) else "layers"
         if recipe.dact is None or section.name == "encoder":
             objective = "last"
         loss = base.but(objective=objective, tau=tau)

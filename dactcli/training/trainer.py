@@ -28,6 +28,7 @@ from dactcli.halting.recursion import halting_weights
 from dactcli.runs.load import unsaved
 from dactcli.storage import commit
 from dactcli.training.checkpoints import WRITING, retain
+from dactcli.training.determinism import compute_deterministically
 from dactcli.training.frozen import freeze_for
 from dactcli.training.stages import Stage
 
@@ -156,13 +157,9 @@ class DactTrainer(Trainer):  # type: ignore[misc]
             labels = encoded.targets(part, model.answers.kind, model.classes)
             return {**batch, "labels": labels, POSITIONS: torch.tensor(positions)}
 
-        super().__init__(
-            model=model,
-            args=args,
-            train_dataset=range(len(encoded.lengths)),  # positions; `collate` looks the examples up
-            data_collator=collate,
-            callbacks=callbacks,
-        )
+        compute_deterministically()
+        positions = range(len(encoded.lengths))  # `collate` looks the examples up
+        super().__init__(model=model, args=args, train_dataset=positions, data_collator=collate, callbacks=callbacks)
         # forward() averages over its batch, so accumulation has to divide by the number of batches
         self.model_accepts_loss_kwargs = False
 

@@ -89,15 +89,20 @@ def same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
 
 
 def worked(
-    folder: Path, place: AnswerFolder, inputs: list[str], rows: int, *, digest: str | None = None, **fields: Any
+    folder: Path,
+    place: AnswerFolder,
+    inputs: list[str],
+    rows: int,
+    *,
+    other: dict[str, str] | None = None,
+    **fields: Any,
 ) -> list[dict[str, Any]]:
-    """What a worker says of each block, here without Ray; the driver's model has its digest, or the one given."""
+    """What a worker says of each block, here without Ray; the driver's model is its own but for what is given."""
     request = PredictFilesRequest(rule=RULE, device="cpu", **fields)
     names = free_names(["sentence", "id"], request.answers.names, error=request.skips)
     run = run_of(folder)
-    worker = AnswersWorker(
-        SharedModel(str(run), digest or identify(open_any(run, device="cpu")).digest), request, place, names
-    )
+    own = {"place": str(run), "digest": identify(open_any(run, device="cpu")).digest, "rule": RULE}
+    worker = AnswersWorker(SharedModel(**{**own, **(other or {})}), request, place, names)
     blocks = cut_into_blocks(find_inputs(inputs), rows)
     told = [worker({"number": number, "block": _packed(block)}) for number, block in enumerate(blocks)]
     return [json.loads(one["error"]) if one["error"] else json.loads(one["found"]) for one in told]
@@ -291,8 +296,13 @@ def test_what_is_wrong_with_a_worker_is_told(folder: Path, tmp_path: Path) -> No
     assert (told["kind"], told["fault"]) == ("ArtefactError", "is another model where a worker runs")
     place = AnswerFolder.of(str(tmp_path / "refused"), find_inputs([str(folder / "all.csv")]))
     place.begin({}, resume=False, overwrite=False)
-    for said in worked(folder, place, [str(folder / "all.csv")], COUNT, digest="another"):
-        assert (said["kind"], said["fault"]) == ("ArtefactError", "is another model where a worker runs")
+    refused = [
+        ({"digest": "another"}, "is another model where a worker runs"),
+        ({"rule": "exact"}, f"halts by {RULE} where a worker runs, and by exact here"),
+    ]
+    for other, fault in refused:
+        for said in worked(folder, place, [str(folder / "all.csv")], COUNT, other=other):
+            assert (said["kind"], said["fault"]) == ("ArtefactError", fault)
     assert not list((tmp_path / "refused").glob("part-*"))
     worker = cluster_outputs.OutputsWorker(SharedModel(str(run.folder), identify(run).digest), "cpu", 8)
     assert not worker(item)["error"]

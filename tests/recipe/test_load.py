@@ -582,7 +582,7 @@ def test_tricky_text_is_quoted(load: Load, word: str) -> None:
         data=DataSection(source="hub", name="some/data", label=word),
         model=ModelSection(encoder=Geometry(dropout=1e-7)),
         training=TrainingSection(
-            learning_rate=5e-05, weight_decay=1e-300, stages=[StageSection(name="units", clip=1e22)]
+            keep="best", learning_rate=5e-05, weight_decay=1e-300, stages=[StageSection(name="units", clip=1e22)]
         ),
     )
     again = load(dump_recipe(recipe))

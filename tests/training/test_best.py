@@ -15,11 +15,12 @@ from support import TINY, Silence
 from dactcli.errors import RecipeError
 from dactcli.evaluation.evaluate import validator
 from dactcli.listening import Listener
-from dactcli.recipe.load import load_recipe
+from dactcli.recipe.load import dump_recipe, load_recipe
 from dactcli.results import TrainResult
 from dactcli.runs import folders as runs
 from dactcli.storage import faults
 from dactcli.training.fit import fit
+from dactcli.training.plan import check_plan
 
 ONE = TINY.replace("    - {name: units, epochs: 1, unit_learning_rate: 1e-2}\n", "").replace(
     "{name: joint, tau: null, epochs: 1}", "{name: joint, tau: null, epochs: 4}"
@@ -223,28 +224,57 @@ AFTERWARDS = ["model.halting_inputs=answer", "dact.detach=true"]  # the price ch
         (["training.stages=[{name: units, epochs: 1}]"], None),
     ],
 )
-def test_the_best_epoch_is_kept_unless_the_steps_learn_to_halt(
+def test_the_best_epoch_is_kept_unless_the_halting_is_trained_with_it(
     tmp_path: Path, overrides: list[str], stage: int | None
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(ONE)
-    assert load_recipe(tmp_path / "recipe.yaml", overrides).best_of == stage
+    assert load_recipe(tmp_path / "recipe.yaml", overrides).best_epoch_stage == stage
 
 
-def test_halting_that_learns_in_the_steps_has_the_weights_of_the_last_epoch(tmp_path: Path) -> None:
-    assert trained(tmp_path / "in-steps", ONE, Script(0.8, 0.5), PRICED, IN_STEPS).kept is None
-    kept = trained(tmp_path / "afterwards", ONE, Script(0.8, 0.5), PRICED, *AFTERWARDS).kept
-    assert kept is not None
-    assert kept.epoch == 1
+def test_halting_that_is_trained_with_the_layers_has_the_weights_of_the_last_epoch(tmp_path: Path) -> None:
+    together = trained(tmp_path / "together", ONE, Script(0.8, 0.5), PRICED, IN_STEPS)
+    last = trained(tmp_path / "last", ONE, Script(0.8, 0.5), PRICED, IN_STEPS, "training.keep=last")
+    best = trained(tmp_path / "best", ONE, script := Script(0.8, 0.5), PRICED, IN_STEPS, "training.keep=best")
+    assert together.kept is None
+    assert has(together.run, load_file(Path(last.run) / "model.safetensors"))
+    assert best.kept is not None
+    assert has(best.run, script.weights[EPOCH])
+    assert not has(together.run, script.weights[EPOCH])
+
+
+def test_the_recipe_of_a_run_says_which_epoch_was_kept(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(ONE)
+    for overrides, keep in (([], "best"), ([PRICED, IN_STEPS], "last")):
+        loaded = load_recipe(tmp_path / "recipe.yaml", overrides)
+        assert loaded.training.keep == keep
+        (tmp_path / "dumped.yaml").write_text(dump_recipe(loaded))
+        assert load_recipe(tmp_path / "dumped.yaml") == loaded
 
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
         (["training.keep=last"], "training.patience requires training.keep: best; remove one of the two"),
-        ([PRICED, IN_STEPS], "this recipe keeps the last epoch: its steps learn to halt"),
-        (["training.stages=[{name: units, epochs: 1}]"], "needs a stage that trains the encoder"),
+        ([PRICED, IN_STEPS], "training.patience: requires training.keep: best, and the last epoch is kept; set"),
+        (["training.stages=[{name: units, epochs: 1}]"], "training.patience: needs a stage that trains the encoder"),
     ],
 )
 def test_patience_requires_the_best_epoch(tmp_path: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(RecipeError, match=sentence):
         trained(tmp_path, ONE, Script(0.5), "training.patience=1", *overrides)
+
+
+def test_a_regression_keeps_the_last_epoch() -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "stsb.yaml", ["training.patience=1"])
+    assert recipe.training.keep == "last"
+    with pytest.raises(RecipeError, match="training.patience: requires training.keep: best"):
+        check_plan(recipe)
+    check_plan(load_recipe(Path(__file__).parents[2] / "recipes" / "stsb.yaml"))
+
+
+def test_a_run_whose_patience_was_idle_still_opens(tmp_path: Path) -> None:
+    """An earlier version took such recipes and did not heed the key."""
+    (tmp_path / "recipe.yaml").write_text(TINY.replace("    - {name: joint, tau: null, epochs: 1}\n", ""))
+    loaded = load_recipe(tmp_path / "recipe.yaml", ["training.patience=1", "training.keep=best"])
+    (tmp_path / "dumped.yaml").write_text(dump_recipe(loaded))
+    assert load_recipe(tmp_path / "dumped.yaml").training.patience == 1

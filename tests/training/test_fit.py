@@ -179,12 +179,16 @@ def test_outputs_that_cannot_be_written_are_found_before_any_work(tmp_path: Path
     assert not listener.heard
 
 
-def test_training_is_deterministic_and_waits_for_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_deterministic_without_launch_blocking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that the environment is what it was afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     torch.use_deterministic_algorithms(False)
     train(tmp_path, TINY, "data.examples=16")
     assert torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.deterministic
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     assert "CUDA_LAUNCH_BLOCKING" not in os.environ
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
