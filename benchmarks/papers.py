@@ -7,10 +7,11 @@ A form is a training at several prices: a ponder cost (`sum_h`, `sum_p`), a star
 price alone, each is stopped by the papers' bound, and they make one curve. Three tables, read from the outputs that
 `peers.py` keeps, whose names hold `-tau-` and the price:
 
-1. every model: its layers and full depth on test, and both on validation;
+1. every model: its layers and full depth on test, what DeeBERT and PABEE with the same exit heads have at as many
+   layers, and its layers and full depth on validation;
 2. every form on validation, its area over the layers that all forms run: what a form is chosen by;
-3. every form's curve on test, and how far it lies above those of DeeBERT and PABEE with the same exit heads, over the
-   layers that both run, with paired 95 % bootstrap intervals.
+3. every form's curve on test, and its area less those of the same peers, over the layers that both run, with paired 95 %
+   bootstrap intervals: over examples and, where a form has as many seeds as plain fine-tuning, over seeds.
 """
 
 from __future__ import annotations
@@ -53,23 +54,40 @@ def depth(one: Entrant, rule: str) -> float:
     return float(one.test.decide(make_rule(rule)).exit_layer.double().mean())
 
 
-def models(runs: list[Entrant], metric: str) -> str:
-    """Every training, mean and spread over seeds, in Markdown."""
+def models(runs: list[Entrant], plain: list[Entrant], metric: str) -> str:
+    """Every training, mean and spread over seeds, beside the peers, in Markdown."""
     lines = [
         "| training | seeds | layers of `paper` | layers of `exact` | full depth | last layer alone "
-        "| on validation: layers of `paper` | full depth |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(f'{peer} there' for peer in BESIDE)} | on validation: layers of `paper` | full depth |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    curves: dict[str, list[ComparedRule | None]] = {}
     for name in sorted({one.variant for one in runs if one.variant.startswith(FORM)}):
         own = [one for one in runs if one.variant == name]
         held = [on_validation(one) for one in own]
         values = np.array([peers.scores([one], metric)[0] for one in own])
-        cells = [peers.spread([depth(one, rule) for one in own], 2) for rule in ("paper", "exact")]
+        layers = [depth(one, "paper") for one in own]
+        cells = [peers.spread(layers, 2), peers.spread([depth(one, "exact") for one in own], 2)]
         cells += [peers.spread(values[:, place].tolist()) for place in (0, 1)]
+        kind = heads(name)
+        curves.setdefault(kind, [peer_curve(peer, kind, runs, plain, metric) for peer in BESIDE])
+        cells += [at(curve, float(np.mean(layers))) for curve in curves[kind]]
         cells += [peers.spread([depth(one, "paper") for one in held], 2)]
         cells += [peers.spread([float(peers.scores([one], metric)[0, 0]) for one in held])]
         lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def heads(name: str) -> str:
+    """The pooling of a training's exit heads, as names of other trainings end."""
+    return "-attention" if "-attention" in name else ""
+
+
+def peer_curve(peer: str, kind: str, runs: list[Entrant], plain: list[Entrant], metric: str) -> ComparedRule | None:
+    """A peer's curve on test by its own rule, with some exit heads; None if it was not trained."""
+    variant, rule = BESIDE[peer]
+    own = [one for one in runs if one.variant == variant + kind]
+    return judged(plain, own, rule, metric) if own else None
 
 
 def judged(plain: list[Entrant], own: list[Entrant], rule: str, metric: str) -> ComparedRule:
@@ -97,26 +115,25 @@ def choice(forms: dict[str, list[Entrant]], plain: list[Entrant], metric: str) -
 def beside_peers(forms: dict[str, list[Entrant]], runs: list[Entrant], plain: list[Entrant], metric: str) -> str:
     """Every form's curve on test, less those of the peers with the same exit heads, in Markdown."""
     lines = [
-        "| form | layers: full depth | peer, same heads | at these layers | area of the form less the peer's | from layer |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| form | layers: full depth | peer, same heads | area of the form less the peer's | from layer |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name, own in forms.items():
         curve = judged(plain, own, "paper", metric)
-        for peer, (variant, rule) in BESIDE.items():
-            wanted = f"{variant}-attention" if "-attention" in name else variant
-            others = [one for one in runs if one.variant == wanted]
-            if not others:
+        for peer in BESIDE:
+            other = peer_curve(peer, heads(name), runs, plain, metric)
+            if other is None:
                 continue
-            other = judged(plain, others, rule, metric)
             gap = curve.curves.less(other.curves)
-            there = ", ".join(f"{point.layers_mean:.2f}: {at(other, point.layers_mean)}" for point in curve.points)
             area = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
-            lines.append(f"| {name} | {points(curve)} | {peer} | {there} | {area} | {gap.layers_from:.2f} |")
+            lines.append(f"| {name} | {points(curve)} | {peer} | {area} | {gap.layers_from:.2f} |")
     return "\n".join(lines)
 
 
-def at(found: ComparedRule, layers: float) -> str:
-    """A curve's metric at so many mean layers; a dash where it runs no fewer."""
+def at(found: ComparedRule | None, layers: float) -> str:
+    """A curve's metric at so many mean layers; a dash where it runs more, or there is none."""
+    if found is None:
+        return "-"
     xs, ys = ([getattr(point, name) for point in found.points] for name in ("layers_mean", "metric"))
     return "-" if layers < xs[0] else f"{np.interp(layers, xs, ys):.4f}"
 
@@ -136,7 +153,7 @@ def main() -> None:
     plain = [one for one in runs if one.variant == "plain"]
     forms = forms_of(runs)
     for text in (
-        models(runs, metric),
+        models(runs, plain, metric),
         choice(forms, plain, metric),
         beside_peers(forms, runs, plain, metric),
     ):
