@@ -94,7 +94,10 @@ def _check_patience(recipe: Recipe) -> None:
     elif recipe.last_encoder_stage is None:
         fault = "needs a stage that trains the encoder"
     else:
-        fault, remedy = "requires training.keep: best, and the last epoch is kept", "set training.keep, or remove it"
+        fault, remedy = (
+            "requires training.keep: best, and the last epoch is kept",
+            "set training.keep: best, or remove it",
+        )
     raise RecipeError(fault, place="training.patience", remedy=remedy)
 
 

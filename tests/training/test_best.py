@@ -255,7 +255,10 @@ def test_the_recipe_of_a_run_says_which_epoch_was_kept(tmp_path: Path) -> None:
     ("overrides", "sentence"),
     [
         (["training.keep=last"], "training.patience requires training.keep: best; remove one of the two"),
-        ([PRICED, IN_STEPS], "training.patience: requires training.keep: best, and the last epoch is kept; set"),
+        (
+            [PRICED, IN_STEPS],
+            "training.patience: requires training.keep: best, and the last epoch is kept; set training.keep: best",
+        ),
         (["training.stages=[{name: units, epochs: 1}]"], "training.patience: needs a stage that trains the encoder"),
     ],
 )
