@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +26,13 @@ import peers
 
 # internals: compares outputs that are kept without their runs
 from dactcli.evaluation.comparison import Entrant, compare
-from dactcli.halting import make_rule
 from dactcli.results import ComparedRule
 
 FORM = "dact-sum-"  # how the names of trainings in the papers' form begin
 PRICE = re.compile(r"-tau-[0-9.]+")
-BESIDE = {"DeeBERT": ("deebert", "entropy"), "PABEE": ("pabee", "patience")}
+PEERS = {"DeeBERT": ("deebert", "entropy"), "PABEE": ("pabee", "patience")}
+HEADS = ("-attention", "")  # how names of trainings with them end
+Beside = dict[str, ComparedRule]  # a peer's curve, by its name
 
 
 def forms_of(runs: Iterable[Entrant]) -> dict[str, list[Entrant]]:
@@ -44,35 +44,22 @@ def forms_of(runs: Iterable[Entrant]) -> dict[str, list[Entrant]]:
     return found
 
 
-def on_validation(one: Entrant) -> Entrant:
-    """The same with validation in the place of test."""
-    return replace(one, test=one.validation, test_labels=one.validation_labels)
-
-
-def depth(one: Entrant, rule: str) -> float:
-    """Mean layers that a rule runs on test."""
-    return float(one.test.decide(make_rule(rule)).exit_layer.double().mean())
-
-
-def models(runs: list[Entrant], plain: list[Entrant], metric: str) -> str:
+def models(runs: list[Entrant], metric: str, beside: dict[str, Beside]) -> str:
     """Every training, mean and spread over seeds, beside the peers, in Markdown."""
     lines = [
         "| training | seeds | layers of `paper` | layers of `exact` | full depth | last layer alone "
-        f"| {' | '.join(f'{peer} there' for peer in BESIDE)} | on validation: layers of `paper` | full depth |",
+        f"| {' | '.join(f'{peer} there' for peer in PEERS)} | on validation: layers of `paper` | full depth |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    curves: dict[str, list[ComparedRule | None]] = {}
     for name in sorted({one.variant for one in runs if one.variant.startswith(FORM)}):
         own = [one for one in runs if one.variant == name]
-        held = [on_validation(one) for one in own]
+        held = [peers.on_validation(one) for one in own]
         values = np.array([peers.scores([one], metric)[0] for one in own])
-        layers = [depth(one, "paper") for one in own]
-        cells = [peers.spread(layers, 2), peers.spread([depth(one, "exact") for one in own], 2)]
+        layers = [peers.depth(one, "paper") for one in own]
+        cells = [peers.spread(layers, 2), peers.spread([peers.depth(one, "exact") for one in own], 2)]
         cells += [peers.spread(values[:, place].tolist()) for place in (0, 1)]
-        kind = heads(name)
-        curves.setdefault(kind, [peer_curve(peer, kind, runs, plain, metric) for peer in BESIDE])
-        cells += [at(curve, float(np.mean(layers))) for curve in curves[kind]]
-        cells += [peers.spread([depth(one, "paper") for one in held], 2)]
+        cells += [at(beside[heads(name)].get(peer), float(np.mean(layers))) for peer in PEERS]
+        cells += [peers.spread([peers.depth(one, "paper") for one in held], 2)]
         cells += [peers.spread([float(peers.scores([one], metric)[0, 0]) for one in held])]
         lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -80,14 +67,13 @@ def models(runs: list[Entrant], plain: list[Entrant], metric: str) -> str:
 
 def heads(name: str) -> str:
     """The pooling of a training's exit heads, as names of other trainings end."""
-    return "-attention" if "-attention" in name else ""
+    return HEADS[0] if HEADS[0] in name else HEADS[1]
 
 
-def peer_curve(peer: str, kind: str, runs: list[Entrant], plain: list[Entrant], metric: str) -> ComparedRule | None:
-    """A peer's curve on test by its own rule, with some exit heads; None if it was not trained."""
-    variant, rule = BESIDE[peer]
-    own = [one for one in runs if one.variant == variant + kind]
-    return judged(plain, own, rule, metric) if own else None
+def peer_curves(kind: str, runs: list[Entrant], plain: list[Entrant], metric: str) -> Beside:
+    """The curves on test of the peers that were trained with some exit heads, each by its own rule."""
+    own = {peer: [one for one in runs if one.variant == variant + kind] for peer, (variant, _) in PEERS.items()}
+    return {peer: judged(plain, found, PEERS[peer][1], metric) for peer, found in own.items() if found}
 
 
 def judged(plain: list[Entrant], own: list[Entrant], rule: str, metric: str) -> ComparedRule:
@@ -102,8 +88,10 @@ def points(found: ComparedRule) -> str:
 
 def choice(forms: dict[str, list[Entrant]], plain: list[Entrant], metric: str) -> str:
     """What a form is chosen by: its curve on validation, over the layers that all forms run, in Markdown."""
-    held = [on_validation(one) for one in plain]
-    found = {name: judged(held, [on_validation(one) for one in own], "paper", metric) for name, own in forms.items()}
+    held = [peers.on_validation(one) for one in plain]
+    found = {
+        name: judged(held, [peers.on_validation(one) for one in own], "paper", metric) for name, own in forms.items()
+    }
     starts = np.max([one.curves.starts for one in found.values()], axis=0)
     first = float(starts[0]) * plain[0].layers
     lines = [f"| form | area on validation, from layer {first:.2f} | layers: full depth |", "| --- | --- | --- |"]
@@ -112,7 +100,7 @@ def choice(forms: dict[str, list[Entrant]], plain: list[Entrant], metric: str) -
     return "\n".join(lines)
 
 
-def beside_peers(forms: dict[str, list[Entrant]], runs: list[Entrant], plain: list[Entrant], metric: str) -> str:
+def beside_peers(forms: dict[str, list[Entrant]], plain: list[Entrant], metric: str, beside: dict[str, Beside]) -> str:
     """Every form's curve on test, less those of the peers with the same exit heads, in Markdown."""
     lines = [
         "| form | layers: full depth | peer, same heads | area of the form less the peer's | from layer |",
@@ -120,13 +108,9 @@ def beside_peers(forms: dict[str, list[Entrant]], runs: list[Entrant], plain: li
     ]
     for name, own in forms.items():
         curve = judged(plain, own, "paper", metric)
-        for peer in BESIDE:
-            other = peer_curve(peer, heads(name), runs, plain, metric)
-            if other is None:
-                continue
+        for peer, other in beside[heads(name)].items():
             gap = curve.curves.less(other.curves)
-            area = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
-            lines.append(f"| {name} | {points(curve)} | {peer} | {area} | {gap.layers_from:.2f} |")
+            lines.append(f"| {name} | {points(curve)} | {peer} | {peers.difference(gap)} | {gap.layers_from:.2f} |")
     return "\n".join(lines)
 
 
@@ -152,10 +136,11 @@ def main() -> None:
     runs, metric = peers.kept_runs(wanted.out, wanted.overrides)
     plain = [one for one in runs if one.variant == "plain"]
     forms = forms_of(runs)
+    beside = {kind: peer_curves(kind, runs, plain, metric) for kind in HEADS}
     for text in (
-        models(runs, plain, metric),
+        models(runs, metric, beside),
         choice(forms, plain, metric),
-        beside_peers(forms, runs, plain, metric),
+        beside_peers(forms, plain, metric, beside),
     ):
         print(text, end="\n\n")
 

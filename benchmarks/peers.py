@@ -48,7 +48,7 @@ from dactcli.evaluation.threshold_sweep import ThresholdSweep, full_decisions
 from dactcli.halting import make_rule
 from dactcli.halting.rules import RULES
 from dactcli.recipe.load import load_recipe
-from dactcli.results import ComparedRule, Comparison, RunFacts
+from dactcli.results import AreaDifference, ComparedRule, Comparison, RunFacts
 from dactcli.runs.outputs import LayerOutputs
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -217,8 +217,8 @@ def promises(runs: list[Entrant], metric: str) -> str:
         beside = "" if name == "plain" else f"{gap[0]:+.4f} ({low:+.4f} to {high:+.4f})"
         each = np.array([scores([one], metric)[0] for one in own])
         depths = ""
-        for rule in (make_rule("exact"), make_rule("paper")):
-            found = [float(one.test.decide(rule).exit_layer.double().mean()) for one in own if one.test.mixes]
+        for rule in ("exact", "paper"):
+            found = [depth(one, rule) for one in own if one.test.mixes]
             depths += f" {spread(found, 2)} |" if found else " |"
         lines.append(
             f"| {name} | {len(own)} | {spread(each[:, 0].tolist())} | {beside} | {spread(each[:, 1].tolist())} |{depths}"
@@ -244,6 +244,21 @@ def scores(runs: list[Entrant], metric: str) -> Array:
     classes = runs[0].test.y.shape[-1]
     found = [CLASSIFICATION[metric](tally(np.array(ways), labels, weights, classes=classes)) for ways in both]
     return np.stack([(one * seeds).sum(-1) for one in found], axis=-1)
+
+
+def on_validation(one: Entrant) -> Entrant:
+    """The same run with validation in the place of test."""
+    return replace(one, test=one.validation, test_labels=one.validation_labels)
+
+
+def depth(one: Entrant, rule: str) -> float:
+    """Mean layers that a rule runs on test."""
+    return float(one.test.decide(make_rule(rule)).exit_layer.double().mean())
+
+
+def difference(gap: AreaDifference) -> str:
+    """A difference of areas with its interval."""
+    return f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
 
 
 def spread(values: Sequence[float], digits: int = 4) -> str:
@@ -296,7 +311,7 @@ def table(out: Path, overrides: list[str], heads: str | None) -> str:
         enough = f"{judged.layers_for_99:.2f}" if judged.layers_for_99 is not None else "never"
         beside, start = "", ""
         if row is not rows[0]:
-            beside = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+            beside = difference(gap)
             start = f"{gap.layers_from:.2f}"
         own = judged.area
         area = "-" if own is None else f"{own.value:.4f} ({own.low:.4f} to {own.high:.4f})"

@@ -26,7 +26,6 @@ import torch
 
 # internals: fits halting to kept outputs as training does
 from dactcli.evaluation.comparison import Entrant
-from dactcli.halting import make_rule
 from dactcli.halting.answers import CLASSES
 from dactcli.model.loss import charge_for
 from dactcli.recipe.settings import HaltingSettings
@@ -63,9 +62,9 @@ def table(runs: list[Entrant], metric: str) -> str:
     lines = ["| tau | a_N | y_N | layers of `exact` | `settled`, 1 % | 2 % |", "| --- | --- | --- | --- | --- | --- |"]
     for tau in PRICES:
         priced = [refitted(one, tau) for one in runs]
-        held = [replace(one, test=one.validation, test_labels=one.validation_labels) for one in priced]
+        held = [peers.on_validation(one) for one in priced]
         values = np.array([peers.scores([one], metric)[0] for one in held]).mean(0)
-        exact = [float(one.test.decide(make_rule("exact")).exit_layer.double().mean()) for one in held]
+        exact = [peers.depth(one, "exact") for one in held]
         certified = [np.mean([peers.layers_at(one, "settled", risk, "a_N") for one in held]) for risk in (0.01, 0.02)]
         cells = [f"{value:.4f}" for value in values] + [f"{value:.2f}" for value in (np.mean(exact), *certified)]
         lines.append(f"| {tau:g} | {' | '.join(cells)} |")

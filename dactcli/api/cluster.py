@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dactcli.api.answering import TextModel, text_model
 from dactcli.api.common import AnyRun
-from dactcli.api.workers import BlockWorker, Cluster, SharedModel, check_ray, connected, worker_place
+from dactcli.api.workers import BlockWorker, Cluster, SharedModel, check_ray, connected, worker_device, worker_place
 from dactcli.errors import DactError, StoppedError, UsageError
 from dactcli.listening import Listener
 
@@ -172,9 +172,8 @@ class AnswersWorker(BlockWorker):
         from dactcli.api.common import quieten_libraries
 
         quieten_libraries()
-        device = "cuda" if request.gpus_per_worker else "cpu"  # a worker without a GPU of its own may still see one
         self.shared, self.folder, self.names = shared, folder, names
-        self.request = _local(request, device)
+        self.request = _local(request, worker_device(request.gpus_per_worker))
 
     @cached_property
     def model(self) -> TextModel:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dactcli.api.common import open_any
-from dactcli.api.workers import BlockWorker, Cluster, SharedModel, check_ray, connected, worker_place
+from dactcli.api.workers import BlockWorker, Cluster, SharedModel, check_ray, connected, worker_device, worker_place
 
 if TYPE_CHECKING:
     from dactcli.data.batches import Encoded
@@ -62,9 +62,8 @@ def collect_on_ray(
         for start in starts
     ]
     found, done = {}, 0
-    device = "cuda" if cluster.gpus_per_worker else "cpu"  # a worker without a GPU of its own may still see one
     model = SharedModel(worker_place(run), _digest(run))
-    arguments = {"model": model, "device": device, "batch_size": batch_size}
+    arguments = {"model": model, "device": worker_device(cluster.gpus_per_worker), "batch_size": batch_size}
     with connected(cluster) as pool:
         for part in pool.answers(OutputsWorker, arguments, items):
             start, tensors = pickle.loads(part)

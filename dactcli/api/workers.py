@@ -51,6 +51,11 @@ def driver_device(request: Any) -> str:
     return "cpu" if request.engine == "ray" else str(request.device)
 
 
+def worker_device(gpus: float) -> str:
+    """Where a worker with so many GPUs runs; one without a GPU of its own may still see one."""
+    return "cuda" if gpus else "cpu"
+
+
 def check_engine(request: Any, *further: str) -> None:
     """Refuse fields of a request that contradict each other about the engine.
 
